@@ -1,0 +1,32 @@
+# Every dependency becomes one target, so that a room links what it may use and nothing else.
+include(LibTorch)                                    # magicid::torch
+find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(yaml-cpp REQUIRED)
+find_package(MPI REQUIRED COMPONENTS C)
+find_package(CLI11 REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(OpenCV REQUIRED COMPONENTS core imgproc imgcodecs objdetect)
+set(HDF5_PREFER_PARALLEL OFF)
+find_package(HDF5 REQUIRED COMPONENTS C)
+pkg_check_modules(FFMPEG REQUIRED IMPORTED_TARGET libavformat libavcodec libavutil libswscale)
+pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
+pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
+find_path(RANDOM123_INCLUDE_DIR Random123/philox.h REQUIRED)
+
+add_library(magicid_mpi INTERFACE)
+add_library(magicid::mpi ALIAS magicid_mpi)
+target_link_libraries(magicid_mpi INTERFACE MPI::MPI_C)
+target_compile_definitions(magicid_mpi INTERFACE OMPI_SKIP_MPICXX)
+
+add_library(magicid_hdf5 INTERFACE)
+add_library(magicid::hdf5 ALIAS magicid_hdf5)
+target_include_directories(magicid_hdf5 SYSTEM INTERFACE ${HDF5_C_INCLUDE_DIRS})
+target_link_libraries(magicid_hdf5 INTERFACE ${HDF5_C_LIBRARIES})
+
+add_library(magicid_opencv INTERFACE)
+add_library(magicid::opencv ALIAS magicid_opencv)
+target_include_directories(magicid_opencv SYSTEM INTERFACE ${OpenCV_INCLUDE_DIRS})
+target_link_libraries(magicid_opencv INTERFACE ${OpenCV_LIBS})

@@ -1,0 +1,51 @@
+// One small interface to a group of ranks. Backends: `mpi` (host tensors), `nccl` (device tensors, bootstrapped over MPI), `local` (one
+// rank, no MPI) and `threads` (ranks as threads of one process, for tests). One test suite runs over all of them.
+//
+// Every method is collective over the group unless it says otherwise: all ranks call it in the same order with matching arguments.
+// Reductions over a layout that does not change are bit-identical from run to run (fixed order of ranks).
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace magicid::comm {
+
+enum class Reduce { sum, maximum, minimum };
+
+class Communicator {
+ public:
+  virtual ~Communicator() = default;
+
+  virtual int rank() const = 0;  // not collective
+  virtual int size() const = 0;  // not collective
+  virtual std::string backend() const = 0;  // not collective
+
+  // In place; contiguous tensor of the same shape and dtype (float32, float64, bfloat16, float16, int64, int32, uint8) on every rank. bf16 and fp16 are summed in fp32.
+  virtual void all_reduce(at::Tensor& tensor, Reduce operation = Reduce::sum) = 0;
+  // Concatenation over ranks along dimension 0; counts along it may differ, zero included; other dimensions and dtype agree.
+  virtual at::Tensor all_gather(const at::Tensor& local) = 0;
+  // `send` is cut along dimension 0 into send_counts[r] rows for each rank r; returns the rows received, ordered by rank, with
+  // receive_counts[r] rows from rank r. Its adjoint is the call with the counts exchanged.
+  virtual at::Tensor all_to_all(const at::Tensor& send, const std::vector<std::int64_t>& send_counts, const std::vector<std::int64_t>& receive_counts) = 0;
+  // In place, from `root`.
+  virtual void broadcast(at::Tensor& tensor, int root) = 0;
+  virtual void barrier() = 0;
+  // The group of those with the same `color`, ordered by `key` then rank. Returned group has its own traffic.
+  virtual std::unique_ptr<Communicator> split(int color, int key) = 0;
+
+  // Strings of any length (names, errors, serialised scores) from every rank, in rank order.
+  virtual std::vector<std::string> all_gather_strings(const std::string& local) = 0;
+  virtual std::string broadcast_string(const std::string& text, int root) = 0;
+};
+
+// Runs `work` on this rank and makes all ranks agree on the outcome: if it threw on any rank, every rank throws (the failing ones
+// their own error, the others a PeerError that names rank, node and the first message). Collective over `group`; `work` itself must not communicate over `group`
+// in a way that leaves others waiting when it throws.
+void agree(Communicator& group, const std::string& what, const std::function<void()>& work);
+
+}  // namespace magicid::comm
