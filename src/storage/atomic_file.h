@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <string>
 #include <string_view>
 
 namespace magicid::storage {
@@ -11,7 +12,7 @@ namespace magicid::storage {
 // Throws SystemError (disk full, permission, ...) naming the path.
 void write_atomically(const std::filesystem::path& path, const std::function<void(const std::filesystem::path&)>& write);
 void write_text_atomically(const std::filesystem::path& path, std::string_view text);
-// Throws SystemError / UserError when it cannot be read.
+// Throws UserError when there is no such file, SystemError when reading fails.
 std::string read_text(const std::filesystem::path& path);
 
 }  // namespace magicid::storage

@@ -45,7 +45,6 @@ class Weights {
   // recorded for finish(), and an empty-valued tensor of that shape is returned so that loading can go on. Floating tensors take
   // the placement's dtype; integer tensors keep theirs.
   at::Tensor take(const std::string& name, std::initializer_list<std::int64_t> shape) const;
-  at::Tensor take(const std::string& name, const std::vector<std::int64_t>& shape) const;
   // As take, or an undefined tensor when the file has none.
   at::Tensor take_optional(const std::string& name, std::initializer_list<std::int64_t> shape) const;
   // As take with the dtype given instead of the placement's (RMSNorm weights and the like that stay in fp32).

@@ -1,0 +1,275 @@
+#include "storage/safetensors.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+
+#include "base/errors.h"
+#include "base/names.h"
+#include "storage/atomic_file.h"
+
+namespace magicid::storage {
+namespace {
+
+using base::SystemError;
+using base::UserError;
+using nlohmann::json;
+
+constexpr std::uint64_t header_limit = 100'000'000;  // the reference reader's
+
+struct TypeRow {
+  const char* name;
+  at::ScalarType type;
+  std::uint64_t bytes;
+};
+constexpr TypeRow types[] = {
+    {"F64", at::kDouble, 8}, {"F32", at::kFloat, 4}, {"F16", at::kHalf, 2}, {"BF16", at::kBFloat16, 2}, {"I64", at::kLong, 8},
+    {"I32", at::kInt, 4},    {"I16", at::kShort, 2}, {"I8", at::kChar, 1},  {"U8", at::kByte, 1},       {"BOOL", at::kBool, 1},
+    {"F8_E4M3", at::kFloat8_e4m3fn, 1}, {"F8_E5M2", at::kFloat8_e5m2, 1}};
+// Known to the format; no LibTorch type that we compute with.
+constexpr struct { const char* name; std::uint64_t bytes; } foreign_types[] = {{"U16", 2}, {"U32", 4}, {"U64", 8}, {"F8_E8M0", 1}, {"C64", 8}};
+
+struct Entry {
+  std::string dtype;
+  std::optional<at::ScalarType> type;
+  std::vector<std::int64_t> shape;
+  std::uint64_t begin = 0, end = 0;
+};
+
+struct Mapping {
+  void* address = MAP_FAILED;
+  std::size_t size = 0;
+  ~Mapping() {
+    if (address != MAP_FAILED) ::munmap(address, size);
+  }
+};
+
+}  // namespace
+
+struct SafetensorsFile::Contents {
+  std::filesystem::path path;
+  std::shared_ptr<Mapping> mapping;
+  std::uint64_t data_start = 0;
+  std::map<std::string, Entry> entries;
+  std::map<std::string, std::string> metadata;
+
+  [[noreturn]] void fail(const std::string& problem) const { throw UserError(path.string(), ": not a valid safetensors file: ", problem); }
+
+  const Entry& find(const std::string& name) const {
+    const auto it = entries.find(name);
+    if (it != entries.end()) return it->second;
+    std::vector<std::string> known;
+    for (const auto& [key, entry] : entries) known.push_back(key);
+    throw UserError(path.string(), ": has no tensor '", name, "'", base::did_you_mean(name, known), " (", known.size(), " tensors)");
+  }
+
+  void map_file() {
+    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+      if (errno == ENOENT) throw UserError(path.string(), ": no such file");
+      throw SystemError(path.string(), ": cannot be opened: ", base::errno_text(errno));
+    }
+    struct stat status {};
+    if (::fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) {
+      ::close(fd);
+      throw UserError(path.string(), ": is not a regular file");
+    }
+    mapping = std::make_shared<Mapping>();
+    mapping->size = static_cast<std::size_t>(status.st_size);
+    if (mapping->size < 8) {
+      ::close(fd);
+      fail(base::concat("it has ", mapping->size, " bytes, the header length alone needs 8. Was the download cut off?"));
+    }
+    mapping->address = ::mmap(nullptr, mapping->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd, 0);
+    const int failure = errno;
+    ::close(fd);
+    if (mapping->address == MAP_FAILED) throw SystemError(path.string(), ": cannot be mapped into memory: ", base::errno_text(failure));
+  }
+
+  void parse() {
+    const char* bytes = static_cast<const char*>(mapping->address);
+    if (std::string_view(bytes, std::min<std::size_t>(mapping->size, 40)).starts_with("version https://git-lfs"))
+      fail("it is a Git LFS pointer. Fetch the real file with `git lfs pull`.");
+    std::uint64_t header_size = 0;
+    for (int i = 7; i >= 0; --i) header_size = (header_size << 8) | static_cast<unsigned char>(bytes[i]);
+    if (header_size > header_limit) fail(base::concat("its header claims ", header_size, " bytes, the limit is ", header_limit, ". Is it another kind of file?"));
+    if (header_size > mapping->size - 8)
+      fail(base::concat("its header claims ", header_size, " bytes, the whole file has ", mapping->size, ". Was the download cut off?"));
+    data_start = 8 + header_size;
+
+    // Duplicate keys are legal JSON for the library; here they would hide a tensor.
+    std::set<std::string> seen;
+    json header;
+    try {
+      header = json::parse(bytes + 8, bytes + 8 + header_size, [&](int depth, json::parse_event_t event, json& value) {
+        if (event == json::parse_event_t::key && depth == 1 && !seen.insert(value.get<std::string>()).second)
+          fail("tensor '" + value.get<std::string>() + "' stands twice in the header");
+        return true;
+      });
+    } catch (const json::exception& error) {
+      fail(std::string("its header is not JSON: ") + error.what());
+    }
+    if (!header.is_object()) fail("its header is not a JSON object");
+    for (const auto& [name, value] : header.items()) {
+      if (name == "__metadata__") parse_metadata(value);
+      else entries.emplace(name, parse_entry(name, value));
+    }
+    check_layout();
+  }
+
+  void parse_metadata(const json& value) {
+    if (!value.is_object()) fail("__metadata__ is not an object of strings");
+    for (const auto& [key, text] : value.items()) {
+      if (!text.is_string()) fail("__metadata__." + key + " is not a string");
+      metadata[key] = text.get<std::string>();
+    }
+  }
+
+  Entry parse_entry(const std::string& name, const json& value) {
+    const auto unsigned_at = [&](const json& number, const char* what) {
+      if (!number.is_number_unsigned()) fail("tensor '" + name + "': " + what + " is not a non-negative integer");
+      return number.get<std::uint64_t>();
+    };
+    if (!value.is_object() || !value.contains("dtype") || !value.contains("shape") || !value.contains("data_offsets") ||
+        !value["dtype"].is_string() || !value["shape"].is_array() || !value["data_offsets"].is_array() || value["data_offsets"].size() != 2)
+      fail("tensor '" + name + "' lacks dtype, shape or two data_offsets");
+    Entry entry;
+    entry.dtype = value["dtype"].get<std::string>();
+    std::uint64_t element = 0;
+    for (const auto& row : types)
+      if (entry.dtype == row.name) entry.type = row.type, element = row.bytes;
+    for (const auto& row : foreign_types)
+      if (entry.dtype == row.name) element = row.bytes;
+    if (element == 0) fail("tensor '" + name + "' has the unknown dtype '" + entry.dtype + "'");
+    std::uint64_t size = element;
+    for (const auto& extent : value["shape"]) {
+      const std::uint64_t n = unsigned_at(extent, "a shape entry");
+      if (__builtin_mul_overflow(size, n, &size) || n > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
+        fail("tensor '" + name + "': its shape overflows 64 bits");
+      entry.shape.push_back(static_cast<std::int64_t>(n));
+    }
+    entry.begin = unsigned_at(value["data_offsets"][0], "data_offsets[0]");
+    entry.end = unsigned_at(value["data_offsets"][1], "data_offsets[1]");
+    if (entry.begin > entry.end || entry.end - entry.begin != size)
+      fail(base::concat("tensor '", name, "' spans bytes ", entry.begin, " to ", entry.end, ", its shape and dtype need ", size));
+    return entry;
+  }
+
+  // Tensors must tile the data section: no overlap, no gap, no rest.
+  void check_layout() {
+    std::vector<std::pair<const std::string*, const Entry*>> order;
+    for (const auto& [name, entry] : entries) order.emplace_back(&name, &entry);
+    std::sort(order.begin(), order.end(), [](const auto& a, const auto& b) {
+      return std::pair(a.second->begin, a.second->end) < std::pair(b.second->begin, b.second->end);
+    });
+    std::uint64_t position = 0;
+    for (const auto& [name, entry] : order) {
+      if (entry->begin != position)
+        fail(base::concat("tensor '", *name, "' begins at byte ", entry->begin, " of the data, ", position, " was expected (", entry->begin < position ? "overlap" : "gap", ")"));
+      position = entry->end;
+    }
+    const std::uint64_t available = mapping->size - data_start;
+    if (position > available)
+      fail(base::concat("its tensors need ", position, " bytes of data, it has ", available, ". Was the download cut off?"));
+    if (position < available) fail(base::concat("it has ", available - position, " bytes after its last tensor"));
+  }
+};
+
+SafetensorsFile SafetensorsFile::open(const std::filesystem::path& path) {
+  auto contents = std::make_shared<Contents>();
+  contents->path = path;
+  contents->map_file();
+  contents->parse();
+  SafetensorsFile file;
+  file.contents_ = std::move(contents);
+  return file;
+}
+
+const std::filesystem::path& SafetensorsFile::path() const { return contents_->path; }
+const std::map<std::string, std::string>& SafetensorsFile::metadata() const { return contents_->metadata; }
+bool SafetensorsFile::contains(const std::string& name) const { return contents_->entries.contains(name); }
+std::vector<std::int64_t> SafetensorsFile::shape(const std::string& name) const { return contents_->find(name).shape; }
+
+std::vector<std::string> SafetensorsFile::names() const {
+  std::vector<std::string> names;
+  for (const auto& [name, entry] : contents_->entries) names.push_back(name);
+  return names;
+}
+
+at::ScalarType SafetensorsFile::dtype(const std::string& name) const {
+  const Entry& entry = contents_->find(name);
+  if (!entry.type) throw UserError(path().string(), ": tensor '", name, "' has dtype ", entry.dtype, ", which is not supported; convert it to F32, F16 or BF16");
+  return *entry.type;
+}
+
+at::Tensor SafetensorsFile::at(const std::string& name) const {
+  const Entry& entry = contents_->find(name);
+  const at::ScalarType type = dtype(name);
+  char* data = static_cast<char*>(contents_->mapping->address) + contents_->data_start + entry.begin;
+  const auto alignment = c10::elementSize(type);
+  const auto options = at::TensorOptions().dtype(type);
+  if (reinterpret_cast<std::uintptr_t>(data) % alignment != 0) {  // a header that is not padded to 8: legal, so copy
+    at::Tensor copy = at::empty(entry.shape, options);
+    std::memcpy(copy.data_ptr(), data, entry.end - entry.begin);
+    return copy;
+  }
+  return at::from_blob(data, entry.shape, [keep = contents_](void*) {}, options);
+}
+
+void write_safetensors(const std::filesystem::path& path, const NamedTensors& tensors, const std::map<std::string, std::string>& metadata) {
+  struct Item {
+    const std::string* name;
+    at::Tensor tensor;
+    const TypeRow* row;
+  };
+  std::vector<Item> items;
+  for (const auto& [name, tensor] : tensors) {
+    base::check_invariant(tensor.defined(), path.string(), ": tensor '", name, "' is undefined");
+    const auto row = std::find_if(std::begin(types), std::end(types), [&](const TypeRow& r) { return r.type == tensor.scalar_type(); });
+    base::check_invariant(row != std::end(types), path.string(), ": tensor '", name, "' has a dtype that safetensors cannot hold");
+    items.push_back({&name, tensor.detach().cpu().contiguous(), row});
+  }
+  std::stable_sort(items.begin(), items.end(), [](const Item& a, const Item& b) { return a.row->bytes > b.row->bytes; });
+
+  json header = json::object();
+  if (!metadata.empty()) header["__metadata__"] = metadata;
+  std::uint64_t offset = 0;
+  for (const Item& item : items) {
+    const std::uint64_t size = static_cast<std::uint64_t>(item.tensor.numel()) * item.row->bytes;
+    header[*item.name] = {{"dtype", item.row->name}, {"shape", item.tensor.sizes().vec()}, {"data_offsets", {offset, offset + size}}};
+    offset += size;
+  }
+  std::string text;
+  try {
+    text = header.dump();
+  } catch (const json::exception& error) {
+    throw UserError(path.string(), ": a tensor name or metadata entry is not UTF-8: ", error.what());
+  }
+  text.append((8 - text.size() % 8) % 8, ' ');
+
+  write_atomically(path, [&](const std::filesystem::path& temporary) {
+    std::ofstream out(temporary, std::ios::binary);
+    unsigned char length[8];
+    for (int i = 0; i < 8; ++i) length[i] = static_cast<unsigned char>(text.size() >> (8 * i));
+    out.write(reinterpret_cast<const char*>(length), 8);
+    out.write(text.data(), static_cast<std::streamsize>(text.size()));
+    for (const Item& item : items)
+      out.write(static_cast<const char*>(item.tensor.const_data_ptr()), static_cast<std::streamsize>(item.tensor.numel() * item.row->bytes));
+    out.close();
+    if (!out) throw SystemError(path.string(), ": write of ", 8 + text.size() + offset, " bytes failed: ", base::errno_text(errno), ". Is the disk full?");
+  });
+}
+
+}  // namespace magicid::storage
