@@ -37,7 +37,7 @@ std::string Hasher::hex() const {
 
 std::string hash_hex(std::string_view text) { return Hasher().update(text).hex(); }
 std::string hash_hex(std::span<const std::byte> bytes) { return Hasher().update(bytes).hex(); }
-std::string hash_hex(const nlohmann::json& value) { return hash_hex(std::string_view(value.dump())); }
+std::string hash_json(const nlohmann::json& value) { return hash_hex(std::string_view(value.dump())); }
 
 std::string hash_file(const std::filesystem::path& path) {
   std::ifstream in(path, std::ios::binary);

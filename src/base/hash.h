@@ -32,7 +32,7 @@ class Hasher {
 std::string hash_hex(std::string_view text);
 std::string hash_hex(std::span<const std::byte> bytes);
 // Canonical JSON: keys sorted, no white space, shortest round-trip numbers.
-std::string hash_hex(const nlohmann::json& value);
+std::string hash_json(const nlohmann::json& value);
 // Throws SystemError when the file cannot be read.
 std::string hash_file(const std::filesystem::path& path);
 
