@@ -67,7 +67,7 @@ inline double relative_error(const at::Tensor& actual, const at::Tensor& expecte
   if (actual.sizes() != expected.sizes()) return std::numeric_limits<double>::infinity();
   const at::Tensor a = actual.to(at::kDouble), b = expected.to(at::kDouble);
   const double scale = b.abs().max().item<double>();
-  return (a - b).abs().max().item<double>() / (scale > 0 ? scale : 1.0);
+  return a.sub(b).abs().max().item<double>() / (scale > 0 ? scale : 1.0);
 }
 
 }  // namespace magicid::tests

@@ -1,0 +1,15 @@
+#include "diffusion/sampler.h"
+
+namespace magicid::diffusion {
+
+at::Tensor sample(const NoiseSchedule& schedule, const at::Tensor& latents, const Velocity& velocity, const StepCallback& after_step) {
+  at::Tensor current = latents.to(at::kFloat);
+  for (int step = 0; step < schedule.steps(); ++step) {
+    const double timestep = schedule.timesteps[static_cast<std::size_t>(step)];
+    current = euler_step(schedule, step, current, velocity(current, timestep, step));
+    if (after_step) after_step({step, schedule.steps(), timestep, schedule.sigmas[static_cast<std::size_t>(step) + 1], current});
+  }
+  return current;
+}
+
+}  // namespace magicid::diffusion
