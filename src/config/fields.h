@@ -7,6 +7,8 @@
 //     fields.choice("detector", options.detector, {"yunet", "haar", "none"}, {.help = "face detector"});
 //   }
 //
+// describe() must not depend on the values that it meets: it is called several times, to list keys, to read and to write.
+//
 // The same description reads YAML (with line numbers in errors, unknown keys refused with the nearest valid name), writes the
 // resolved file, prints the reference in docs/configuration.md, and gives the JSON from which a stage's fingerprint is made.
 #pragma once
@@ -25,7 +27,9 @@ struct Help {
   std::optional<double> minimum = {};     // inclusive bounds
   std::optional<double> maximum = {};
   std::optional<double> above = {};       // exclusive lower bound
-  bool fingerprint = true;                // false: does not change results (log level, number of workers), so it reruns nothing
+  bool fingerprint = true;                // false: does not change results (log level, number of workers), so it reruns nothing;
+                                          // also for a path whose contents the stage hashes as an input
+  bool required = false;                  // no sensible default: the file must give it
 };
 
 class Fields {
@@ -35,12 +39,16 @@ class Fields {
   virtual void number(const std::string& key, double& value, const Help& help) = 0;
   virtual void boolean(const std::string& key, bool& value, const Help& help) = 0;
   virtual void text(const std::string& key, std::string& value, const Help& help) = 0;
-  // A path: relative paths in a YAML file are relative to that file. Empty means "not given".
+  // A path: relative paths in a YAML file are relative to that file, those of the command line to the current folder; "~/" is the
+  // home folder. Reading makes them absolute. Empty means "not given".
   virtual void path(const std::string& key, std::string& value, const Help& help) = 0;
   virtual void choice(const std::string& key, std::string& value, const std::vector<std::string>& allowed, const Help& help) = 0;
+  // Lists are written [a, b] or as a block of dashes; bounds hold for each element.
   virtual void numbers(const std::string& key, std::vector<double>& value, const Help& help) = 0;
   virtual void integers(const std::string& key, std::vector<std::int64_t>& value, const Help& help) = 0;
   virtual void texts(const std::string& key, std::vector<std::string>& value, const Help& help) = 0;
+  // A list without repetitions, each element one of `allowed`.
+  virtual void choices(const std::string& key, std::vector<std::string>& value, const std::vector<std::string>& allowed, const Help& help) = 0;
   // A nested mapping.
   virtual void section(const std::string& key, const std::string& help, const std::function<void(Fields&)>& describe_inside) = 0;
   // A rule over several keys: `problem` is empty when it holds, else what is wrong; `key` locates it. Checked only when reading.
