@@ -1,0 +1,100 @@
+#include "models/vision/clip_preprocessing.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/_upsample_bicubic2d_aa.h>
+#include <ATen/ops/tensor.h>
+
+#include <algorithm>
+
+#include "base/errors.h"
+#include "models/vision/network_config.h"
+
+namespace magicid::models::vision {
+namespace {
+
+using base::UserError;
+
+std::array<double, 3> three_numbers(const NetworkConfig& config, const std::string& key, const std::array<double, 3>& fallback) {
+  if (!config.has(key)) return fallback;
+  const auto& value = config.value().at(key);
+  std::array<double, 3> numbers{};
+  bool fits = value.is_array() && value.size() == 3;
+  for (std::size_t i = 0; fits && i < 3; ++i) {
+    fits = value[i].is_number();
+    if (fits) numbers[i] = value[i].get<double>();
+  }
+  if (!fits) throw UserError(config.place(), ": ", key, " is ", value.dump(), "; a list of three numbers was expected");
+  return numbers;
+}
+
+// A size is a number (both sides, or the shortest edge) or an object.
+void read_sizes(const NetworkConfig& config, ClipPreprocessing& to) {
+  if (config.has("size") && config.value().at("size").is_object()) {
+    const NetworkConfig size = config.object("size");
+    if (size.has("shortest_edge")) {
+      if (size.has("longest_edge")) throw UserError(size.place(), ": longest_edge is not supported; shortest_edge alone was expected");
+      to.shortest_edge = size.positive("shortest_edge", 0);
+    } else if (size.has("height") && size.has("width")) {
+      to.shortest_edge = 0;
+      to.resize_height = size.positive("height", 0);
+      to.resize_width = size.positive("width", 0);
+    } else {
+      throw UserError(size.place(), ": shortest_edge, or height and width, were expected");
+    }
+  } else {
+    to.shortest_edge = config.positive("size", to.shortest_edge);
+  }
+  if (config.has("crop_size") && config.value().at("crop_size").is_object()) {
+    const NetworkConfig crop = config.object("crop_size");
+    if (!crop.has("height") || !crop.has("width")) throw UserError(crop.place(), ": height and width were expected");
+    to.crop_height = crop.positive("height", 0);
+    to.crop_width = crop.positive("width", 0);
+  } else {
+    to.crop_height = config.positive("crop_size", to.crop_height);
+    to.crop_width = config.positive("crop_size", to.crop_width);
+  }
+}
+
+}  // namespace
+
+ClipPreprocessing ClipPreprocessing::load(const std::filesystem::path& folder, std::int64_t image_size) {
+  ClipPreprocessing steps;
+  steps.shortest_edge = steps.crop_height = steps.crop_width = image_size;
+  NetworkConfig config = NetworkConfig::from_json(nlohmann::json::object(), folder.string());
+  if (std::filesystem::exists(folder / "preprocessor_config.json")) config = NetworkConfig::open(folder / "preprocessor_config.json");
+  else if (std::filesystem::exists(folder / "processor_config.json")) config = NetworkConfig::open(folder / "processor_config.json").object("image_processor");
+  read_sizes(config, steps);
+  steps.mean = three_numbers(config, "image_mean", steps.mean);
+  steps.std = three_numbers(config, "image_std", steps.std);
+  for (const double deviation : steps.std)
+    if (!(deviation > 0)) throw UserError(config.place(), ": image_std must be above 0");
+  for (const char* step : {"do_resize", "do_center_crop", "do_rescale", "do_normalize"})
+    if (!config.boolean(step, true)) throw UserError(config.place(), ": ", step, " is false, which is not supported; CLIP's own preprocessing was expected");
+  constexpr int bicubic = 3;  // of PIL's resampling filters
+  if (config.number("resample", bicubic) != bicubic) throw UserError(config.place(), ": resample is ", config.value().at("resample").dump(), "; 3 (bicubic) was expected");
+  const double level = config.number("rescale_factor", 1.0 / 255);
+  if (std::abs(level * 255 - 1) > 1e-6) throw UserError(config.place(), ": rescale_factor is ", level, "; 1/255 was expected");
+  const std::int64_t height = steps.shortest_edge ? steps.shortest_edge : steps.resize_height, width = steps.shortest_edge ? steps.shortest_edge : steps.resize_width;
+  if (steps.crop_height > height || steps.crop_width > width)
+    throw UserError(config.place(), ": crop_size (", steps.crop_height, "x", steps.crop_width, ") is larger than size (", height, "x", width, ")");
+  return steps;
+}
+
+at::Tensor ClipPreprocessing::operator()(const at::Tensor& frames) const {
+  base::check_invariant(frames.dim() == 4 && frames.size(1) == 3 && frames.size(2) > 0 && frames.size(3) > 0, "frames have the shape ", frames.sizes(),
+                        "; [N,3,H,W] was expected");
+  const std::int64_t height = frames.size(2), width = frames.size(3), shorter = std::min(height, width);
+  // The longer side is rounded down, as the reference does.
+  const std::int64_t new_height = shortest_edge ? shortest_edge * height / shorter : resize_height;
+  const std::int64_t new_width = shortest_edge ? shortest_edge * width / shorter : resize_width;
+  at::Tensor x = frames.to(at::kFloat);
+  if (frames.size(0) == 0) return x.new_zeros({0, 3, crop_height, crop_width});
+  if (new_height != height || new_width != width) x = at::_upsample_bicubic2d_aa(x, {new_height, new_width}, /*align_corners=*/false);
+  const std::int64_t top = (new_height - crop_height) / 2, left = (new_width - crop_width) / 2;
+  x = x.slice(2, top, top + crop_height).slice(3, left, left + crop_width);
+  x = x.mul(255).round_().clamp_(0, 255).div_(255);
+  const auto channels = [&](const std::array<double, 3>& values) { return at::tensor(at::ArrayRef<double>(values), x.options()).view({1, 3, 1, 1}); };
+  return x.sub_(channels(mean)).div_(channels(std));
+}
+
+}  // namespace magicid::models::vision
