@@ -3,6 +3,9 @@
 //
 // Every method is collective over the group unless it says otherwise: all ranks call it in the same order with matching arguments.
 // Reductions over a layout that does not change are bit-identical from run to run (fixed order of ranks).
+//
+// Errors: InvariantError when the arguments of this rank, or of the ranks together where that is seen, do not fit; PeerError when
+// another rank is lost; a collective that outlives comm::collective_timeout() ends the job (comm/watchdog.h).
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -15,10 +18,15 @@
 
 namespace magicid::comm {
 
+class WorkQueue;
+
 enum class Reduce { sum, maximum, minimum };
 
 class Communicator {
  public:
+  Communicator() = default;
+  Communicator(const Communicator&) = delete;
+  Communicator& operator=(const Communicator&) = delete;
   virtual ~Communicator() = default;
 
   virtual int rank() const = 0;  // not collective
@@ -32,20 +40,26 @@ class Communicator {
   // `send` is cut along dimension 0 into send_counts[r] rows for each rank r; returns the rows received, ordered by rank, with
   // receive_counts[r] rows from rank r. Its adjoint is the call with the counts exchanged.
   virtual at::Tensor all_to_all(const at::Tensor& send, const std::vector<std::int64_t>& send_counts, const std::vector<std::int64_t>& receive_counts) = 0;
-  // In place, from `root`.
+  // In place, from `root`; contiguous tensor of the same shape and dtype on every rank.
   virtual void broadcast(at::Tensor& tensor, int root) = 0;
+  // Host ranks wait for each other; on `nccl` this does not wait for work queued on a device.
   virtual void barrier() = 0;
-  // The group of those with the same `color`, ordered by `key` then rank. Returned group has its own traffic.
+  // The group of those with the same `color` (0 or more), ordered by `key` then rank. Returned group has its own traffic.
   virtual std::unique_ptr<Communicator> split(int color, int key) = 0;
 
   // Strings of any length (names, errors, serialised scores) from every rank, in rank order.
-  virtual std::vector<std::string> all_gather_strings(const std::string& local) = 0;
-  virtual std::string broadcast_string(const std::string& text, int root) = 0;
+  virtual std::vector<std::string> all_gather_strings(const std::string& local);
+  virtual std::string broadcast_string(const std::string& text, int root);
+
+  // A queue of the tickets 0..count-1 from which the ranks of this group draw (comm/work_queue.h). `count` agrees on all ranks.
+  virtual std::unique_ptr<WorkQueue> make_work_queue(std::int64_t count) = 0;
 };
 
-// Runs `work` on this rank and makes all ranks agree on the outcome: if it threw on any rank, every rank throws (the failing ones
-// their own error, the others a PeerError that names rank, node and the first message). Collective over `group`; `work` itself must not communicate over `group`
-// in a way that leaves others waiting when it throws.
+// Runs `work` on this rank and makes all ranks agree on the outcome. If it threw on any rank, every rank throws one message that says `what`
+// failed, on how many ranks, and for each: rank, node and original text. A failing rank throws the kind of its own error; the others throw the
+// kind of the lowest failing rank's, so that the job ends with the exit code of the cause (a RequeueRequest stays one). In a group of
+// one the error passes unchanged. Collective over `group`; `work` itself must not communicate over `group` in a way that leaves others
+// waiting when it throws.
 void agree(Communicator& group, const std::string& what, const std::function<void()>& work);
 
 }  // namespace magicid::comm

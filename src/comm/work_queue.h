@@ -1,0 +1,34 @@
+// A dynamic queue: ranks draw the tickets 0..count-1, each ticket goes to exactly one rank, a quick rank draws more.
+//
+// Made by Communicator::make_work_queue (collective). A draw takes milliseconds while rank 0 computes, over TCP too: under MPI a small
+// thread on rank 0 answers on a communicator of its own. (One-sided operations alone would wait for as long as rank 0 stays outside MPI.)
+#pragma once
+
+#include "comm/communicator.h"
+
+#include <cstdint>
+#include <optional>
+
+namespace magicid::comm {
+
+class WorkQueue {
+ public:
+  WorkQueue() = default;
+  WorkQueue(const WorkQueue&) = delete;
+  WorkQueue& operator=(const WorkQueue&) = delete;
+  // Not collective, but rank 0's destructor waits until every rank of the group has destroyed its own. When a rank destroys its queue
+  // while an exception passes, no more tickets are given: the others draw nothing further and soon meet it at the next agree().
+  virtual ~WorkQueue() = default;
+
+  // The next ticket, or nothing when all are given or the queue was ended. Not collective; one thread of a rank at a time.
+  virtual std::optional<std::int64_t> next() = 0;
+
+  // Ends the queue for all ranks: draws that follow get nothing. Not collective.
+  virtual void close() = 0;
+};
+
+// The leader (rank 0 of `group`) draws and tells the others, so that a sequence group works on one ticket. `queue` is the leader's queue over
+// the leaders and may be null on the others. Collective over `group`.
+std::optional<std::int64_t> next_for_group(WorkQueue* queue, Communicator& group);
+
+}  // namespace magicid::comm
