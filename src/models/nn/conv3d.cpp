@@ -1,10 +1,12 @@
 #include "models/nn/conv3d.h"
 
+#include <ATen/Context.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/conv3d.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/linear.h>
+#include <ATen/ops/mkldnn_convolution.h>
 #include <ATen/ops/replication_pad3d.h>
 
 #include <algorithm>
@@ -16,6 +18,14 @@ namespace magicid::models::nn {
 namespace {
 
 constexpr std::int64_t kFrames = 2, kHeight = 3, kWidth = 4;
+
+// at::conv3d leaves oneDNN aside for one sample of few channels, frames and rows and unfolds the input instead, at several times the cost
+// in time and memory. Where gradients are off oneDNN is therefore called by name.
+at::Tensor convolve_unpadded(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const std::array<std::int64_t, 3>& stride) {
+  const bool direct = !at::GradMode::is_enabled() && x.is_cpu() && x.scalar_type() == at::kFloat && at::hasMKLDNN() && at::globalContext().userEnabledMkldnn();
+  if (!direct) return at::conv3d(x, weight, bias, stride);
+  return at::mkldnn_convolution(x, weight, bias, /*padding=*/{0, 0, 0}, stride, /*dilation=*/{1, 1, 1}, /*groups=*/1);
+}
 
 at::Tensor in_video_format(const at::Tensor& x) { return x.contiguous(video_memory_format(x.device())); }
 
@@ -63,17 +73,17 @@ at::Tensor CausalConv3d::operator()(const at::Tensor& x) const {
 
 at::Tensor CausalConv3d::convolve(const at::Tensor& padded, std::int64_t max_elements) const {
   // The frames before the first are copies of it, so one frame meets the sum of the kernel's temporal taps.
-  if (padded.size(kFrames) == 1) return at::conv3d(padded, weight.sum(kFrames, /*keepdim=*/true), bias, stride);
+  if (padded.size(kFrames) == 1) return convolve_unpadded(padded, weight.sum(kFrames, /*keepdim=*/true), bias, stride);
 
   const std::int64_t k = kernel(), frames = (padded.size(kFrames) - k) / stride[0] + 1;
   const std::int64_t height = (padded.size(kHeight) - k) / stride[1] + 1, width = (padded.size(kWidth) - k) / stride[2] + 1;
   const std::int64_t out_frame = padded.size(0) * weight.size(0) * height * width, in_frame = padded.numel() / padded.size(kFrames);
-  if (padded.numel() <= max_elements && out_frame * frames <= max_elements) return at::conv3d(padded, weight, bias, stride);
+  if (padded.numel() <= max_elements && out_frame * frames <= max_elements) return convolve_unpadded(padded, weight, bias, stride);
 
   const std::int64_t most_out = max_elements / out_frame, most_in = (max_elements / in_frame - k) / stride[0] + 1;
   const std::int64_t piece = std::max<std::int64_t>(1, std::min(most_out, most_in));
   const auto convolve_piece = [&](std::int64_t first, std::int64_t count) {
-    return at::conv3d(padded.narrow(kFrames, first * stride[0], (count - 1) * stride[0] + k), weight, bias, stride);
+    return convolve_unpadded(padded.narrow(kFrames, first * stride[0], (count - 1) * stride[0] + k), weight, bias, stride);
   };
   if (at::GradMode::is_enabled()) {
     std::vector<at::Tensor> pieces;

@@ -1,6 +1,7 @@
 #include "models/nn/conv3d.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include "models/nn/group_norm.h"
