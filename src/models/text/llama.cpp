@@ -1,0 +1,201 @@
+#include "models/text/llama.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/cos.h>
+#include <ATen/ops/embedding.h>
+#include <ATen/ops/pow.h>
+#include <ATen/ops/rsqrt.h>
+#include <ATen/ops/sin.h>
+#include <ATen/ops/where.h>
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <numbers>
+
+#include "base/errors.h"
+#include "models/text/attention.h"
+#include "models/text/input_ids.h"
+#include "models/text/json_fields.h"
+
+namespace magicid::models::text {
+namespace {
+
+// In fp32, then cast, then times the weight: the order matters in bf16.
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
+  const at::Tensor wide = x.to(at::kFloat);
+  return weight * (wide * at::rsqrt(wide.pow(2).mean(-1, true) + eps)).to(x.scalar_type());
+}
+
+// First half and second half of a head are the two coordinates that turn. x [B,H,S,K], cos and sin [S,K].
+at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
+  const std::int64_t half = x.size(-1) / 2;
+  const at::Tensor turned = at::cat({x.slice(-1, half).neg(), x.slice(-1, 0, half)}, -1);
+  return x * cos + turned * sin;
+}
+
+at::Tensor inverse_frequencies(const LlamaConfig& c) {
+  const at::Tensor exponents = at::arange(0, c.head_dim, 2, at::TensorOptions(at::kFloat)) / static_cast<double>(c.head_dim);
+  const at::Tensor base = at::pow(c.rope_theta, exponents).reciprocal();
+  if (!c.rope_scaling) return base;
+  // Long waves are stretched by `factor`, short ones are kept, those between are blended (transformers' modeling_rope_utils.py).
+  const RopeScaling& s = *c.rope_scaling;
+  const at::Tensor wavelength = base.reciprocal() * (2 * std::numbers::pi);
+  const double longest = s.original_max_position_embeddings / s.low_freq_factor, shortest = s.original_max_position_embeddings / s.high_freq_factor;
+  const at::Tensor blend = (wavelength.reciprocal() * s.original_max_position_embeddings - s.low_freq_factor) / (s.high_freq_factor - s.low_freq_factor);
+  const at::Tensor between = base * blend + base / s.factor * (1 - blend);
+  return at::where(wavelength > longest, base / s.factor, at::where(wavelength < shortest, base, between));
+}
+
+RopeScaling llama3_scaling(const nlohmann::json& json, const std::string& where) {
+  const auto needed = [&](const char* key) {
+    require(json, key, where);
+    return number_or(json, key, 0, where);
+  };
+  return {needed("factor"), needed("low_freq_factor"), needed("high_freq_factor"), needed("original_max_position_embeddings")};
+}
+
+}  // namespace
+
+LlamaConfig LlamaConfig::from_json(const nlohmann::json& json, const std::string& where) {
+  if (json.is_object() && json.contains("text_config")) return from_json(json["text_config"], where + ": text_config");
+  const std::string type = require_string(json, "model_type", where);
+  if (type != "llama") throw base::UserError(where, ": \"model_type\" is \"", type, "\"; expected llama (HunyuanVideo's text_encoder is a LlamaModel)");
+  LlamaConfig c;
+  const auto size = [&](const char* key, std::int64_t fallback) {
+    const std::int64_t value = integer_or(json, key, fallback, where);
+    if (value <= 0) throw base::UserError(where, ": \"", key, "\" is ", value, "; expected a positive number");
+    return value;
+  };
+  c.vocab_size = size("vocab_size", c.vocab_size);
+  c.hidden_size = size("hidden_size", c.hidden_size);
+  c.intermediate_size = size("intermediate_size", c.intermediate_size);
+  c.num_hidden_layers = size("num_hidden_layers", c.num_hidden_layers);
+  c.num_attention_heads = size("num_attention_heads", c.num_attention_heads);
+  c.num_key_value_heads = size("num_key_value_heads", c.num_attention_heads);
+  c.head_dim = size("head_dim", c.hidden_size / c.num_attention_heads);
+  if (c.num_attention_heads % c.num_key_value_heads != 0) {
+    throw base::UserError(where, ": ", c.num_attention_heads, " attention heads cannot share ", c.num_key_value_heads, " key and value heads evenly");
+  }
+  if (c.head_dim % 2 != 0) throw base::UserError(where, ": a head size of ", c.head_dim, " is odd, and rotary embedding needs pairs");
+  c.rms_norm_eps = number_or(json, "rms_norm_eps", c.rms_norm_eps, where);
+  c.attention_bias = bool_or(json, "attention_bias", false, where);
+  c.mlp_bias = bool_or(json, "mlp_bias", false, where);
+  c.hidden_act = activation(string_or(json, "hidden_act", "silu", where), where);
+
+  c.rope_theta = number_or(json, "rope_theta", c.rope_theta, where);
+  for (const char* key : {"rope_scaling", "rope_parameters"}) {
+    if (!json.contains(key) || json[key].is_null()) continue;
+    const auto& rope = json[key];
+    const std::string at = where + ": " + key;
+    c.rope_theta = number_or(rope, "rope_theta", c.rope_theta, at);
+    const std::string kind = string_or(rope, "rope_type", string_or(rope, "type", "default", at), at);
+    if (kind == "llama3") c.rope_scaling = llama3_scaling(rope, at);
+    else if (kind != "default") throw base::UserError(at, ": rope_type \"", kind, "\" is not supported; supported are default and llama3");
+    if (number_or(rope, "partial_rotary_factor", 1, at) != 1) throw base::UserError(at, ": partial_rotary_factor is not supported for LLaMA");
+  }
+  return c;
+}
+
+nlohmann::json LlamaConfig::to_json() const {
+  base::check_invariant(hidden_act == Activation::silu && !rope_scaling, "LlamaConfig::to_json is for initialised models");
+  return {{"architectures", {"LlamaModel"}},
+          {"model_type", "llama"},
+          {"vocab_size", vocab_size},
+          {"hidden_size", hidden_size},
+          {"intermediate_size", intermediate_size},
+          {"num_hidden_layers", num_hidden_layers},
+          {"num_attention_heads", num_attention_heads},
+          {"num_key_value_heads", num_key_value_heads},
+          {"head_dim", head_dim},
+          {"rms_norm_eps", rms_norm_eps},
+          {"rope_theta", rope_theta},
+          {"attention_bias", attention_bias},
+          {"mlp_bias", mlp_bias},
+          {"hidden_act", "silu"},
+          {"max_position_embeddings", 8192},
+          {"attention_dropout", 0.0},
+          {"tie_word_embeddings", false},
+          {"use_cache", true},
+          {"bos_token_id", nullptr},
+          {"eos_token_id", nullptr},
+          {"pad_token_id", nullptr},
+          {"torch_dtype", "float32"}};
+}
+
+LlamaEncoder LlamaEncoder::load(const std::filesystem::path& folder, const nn::Placement& placement, std::int64_t layers_to_skip) {
+  const auto path = folder / "config.json";
+  return from_weights(LlamaConfig::from_json(read_json(path), path.string()), nn::Weights::open_folder(folder, placement), layers_to_skip);
+}
+
+LlamaEncoder LlamaEncoder::from_weights(const LlamaConfig& config, const nn::Weights& weights, std::int64_t layers_to_skip) {
+  if (layers_to_skip < 0 || layers_to_skip > config.num_hidden_layers) {
+    throw base::UserError(weights.origin(), ": cannot skip ", layers_to_skip, " of ", config.num_hidden_layers, " layers");
+  }
+  LlamaEncoder encoder;
+  encoder.config_ = config;
+  encoder.placement_ = weights.placement();
+  const std::array<std::string, 4> prefixes = {"", "model.", "language_model.model.", "model.language_model."};
+  const auto prefix = std::find_if(prefixes.begin(), prefixes.end(), [&](const auto& p) { return weights.contains(p + "embed_tokens.weight"); });
+  const nn::Weights w = weights.sub(prefix == prefixes.end() ? "" : *prefix);
+
+  const std::int64_t d = config.hidden_size, attention = config.num_attention_heads * config.head_dim, shared = config.num_key_value_heads * config.head_dim;
+  encoder.embedding_ = w.take("embed_tokens.weight", {config.vocab_size, d});
+  const std::int64_t needed = config.num_hidden_layers - layers_to_skip;
+  for (std::int64_t i = 0; i < needed; ++i) {
+    const nn::Weights l = w.sub("layers." + std::to_string(i) + ".");
+    Layer layer;
+    layer.q = nn::Linear::load(l, "self_attn.q_proj", attention, d, config.attention_bias);
+    layer.k = nn::Linear::load(l, "self_attn.k_proj", shared, d, config.attention_bias);
+    layer.v = nn::Linear::load(l, "self_attn.v_proj", shared, d, config.attention_bias);
+    layer.o = nn::Linear::load(l, "self_attn.o_proj", d, attention, config.attention_bias);
+    layer.gate = nn::Linear::load(l, "mlp.gate_proj", config.intermediate_size, d, config.mlp_bias);
+    layer.up = nn::Linear::load(l, "mlp.up_proj", config.intermediate_size, d, config.mlp_bias);
+    layer.down = nn::Linear::load(l, "mlp.down_proj", d, config.intermediate_size, config.mlp_bias);
+    layer.input_norm = l.take("input_layernorm.weight", {d});
+    layer.post_attention_norm = l.take("post_attention_layernorm.weight", {d});
+    l.ignore("self_attn.rotary_emb.");  // buffers that old versions saved
+    encoder.layers_.push_back(std::move(layer));
+  }
+  if (layers_to_skip == 0) encoder.final_norm_ = w.take("norm.weight", {d});
+  for (std::int64_t i = needed; i < config.num_hidden_layers; ++i) w.ignore("layers." + std::to_string(i) + ".");
+  w.ignore("norm.");
+  w.ignore("rotary_emb.");
+  for (const char* head : {"lm_head.", "language_model.lm_head.", "vision_tower.", "model.vision_tower.", "multi_modal_projector.", "model.multi_modal_projector.", "image_newline"}) {
+    weights.ignore(head);
+  }
+  weights.finish();
+  return encoder;
+}
+
+at::Tensor LlamaEncoder::run(const Layer& layer, const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) const {
+  const auto heads = [&](const at::Tensor& y, std::int64_t count) { return y.view({y.size(0), y.size(1), count, config_.head_dim}).transpose(1, 2); };
+  const at::Tensor normed = rms_norm(x, layer.input_norm, config_.rms_norm_eps);
+  const at::Tensor q = rotate(heads(layer.q(normed), config_.num_attention_heads), cos, sin);
+  const at::Tensor k = rotate(heads(layer.k(normed), config_.num_key_value_heads), cos, sin);
+  const at::Tensor h = x + layer.o(causal_attention(q, k, heads(layer.v(normed), config_.num_key_value_heads)));
+  const at::Tensor again = rms_norm(h, layer.post_attention_norm, config_.rms_norm_eps);
+  return h + layer.down(activate(layer.gate(again), config_.hidden_act) * layer.up(again));
+}
+
+at::Tensor LlamaEncoder::hidden_states(const at::Tensor& input_ids, const at::Tensor& attention_mask) const {
+  check_input_ids(input_ids, config_.vocab_size, "LLaMA");
+  const std::int64_t tokens = input_ids.size(1);
+  const at::Tensor lengths = prefix_lengths(input_ids, attention_mask);  // [B]
+  // Padding stands behind the text and attention is causal, so text never sees it: the longest text is all that must be computed.
+  const std::int64_t used = lengths.max().item<std::int64_t>();
+  at::Tensor x = at::embedding(embedding_, input_ids.slice(1, 0, used).to(placement_.device));
+  const at::Tensor angles = at::arange(used, at::TensorOptions(at::kFloat)).unsqueeze(1) * inverse_frequencies(config_).unsqueeze(0);
+  const at::Tensor doubled = at::cat({angles, angles}, -1).to(placement_.device);
+  const at::Tensor cos = at::cos(doubled).to(x.scalar_type()), sin = at::sin(doubled).to(x.scalar_type());
+  for (const Layer& layer : layers_) x = run(layer, x, cos, sin);
+  if (final_norm_.defined()) x = rms_norm(x, final_norm_, config_.rms_norm_eps);
+  const at::Tensor is_text = (at::arange(used).unsqueeze(0) < lengths.unsqueeze(1)).to(x.device()).unsqueeze(-1);
+  x = at::where(is_text, x, at::zeros({}, x.options()));
+  return used == tokens ? x : at::cat({x, at::zeros({x.size(0), tokens - used, x.size(2)}, x.options())}, 1);
+}
+
+}  // namespace magicid::models::text
