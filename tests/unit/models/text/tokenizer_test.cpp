@@ -54,7 +54,7 @@ TEST_P(AgainstReference, VocabularySizeAndPadToken) {
   EXPECT_EQ(tokenizer.vocabulary_size(), expected()[GetParam()]["vocabulary_size"].get<std::int64_t>());
   EXPECT_EQ(tokenizer.pad_id(), expected()[GetParam()]["pad_id"].get<std::int64_t>());
 }
-INSTANTIATE_TEST_SUITE_P(Layouts, AgainstReference, testing::Values("llama3", "llama3_merges", "qwen2", "unusual", "fallback", "clip", "clip_files"),
+INSTANTIATE_TEST_SUITE_P(Layouts, AgainstReference, testing::Values("llama3", "llama3_merges", "qwen2", "unusual", "fallback", "clip", "clip_files", "written_byte_level", "written_clip"),
                          [](const auto& info) { return info.param; });
 
 TEST(Tokenizer, CutTextIsWhatDidNotFit) {
