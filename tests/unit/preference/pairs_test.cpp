@@ -84,7 +84,9 @@ TEST(Pairs, FrontierRuleTakesExtremesSortedByIdentityGap) {
   for (std::size_t i = 0; i < selection.pairs.size(); ++i) {
     EXPECT_EQ(selection.pairs[i].winner_front, 0);
     EXPECT_EQ(selection.pairs[i].loser_front, last);
-    if (i) EXPECT_LE(selection.pairs[i].identity_gap, selection.pairs[i - 1].identity_gap);
+    if (i > 0) {
+      EXPECT_LE(selection.pairs[i].identity_gap, selection.pairs[i - 1].identity_gap);
+    }
   }
 }
 

@@ -1,0 +1,130 @@
+#include "training/step_loop.h"
+
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+#include <c10/core/GradMode.h>
+
+#include <chrono>
+#include <cmath>
+#include <span>
+
+#include "base/errors.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/progress.h"
+#include "training/adamw.h"
+#include "training/signals.h"
+
+namespace magicid::training {
+namespace {
+
+using comm::Communicator;
+
+Checkpoint snapshot(std::int64_t step, const at::Tensor& parameters, const AdamW& optimizer) {
+  return {step, parameters.detach().cpu().clone(), optimizer.first_moment().cpu().clone(), optimizer.second_moment().cpu().clone()};
+}
+
+// Rank 0 reads, the others receive: ranks never disagree on which file was the newest intact one. Returns the step, 0 without a checkpoint.
+std::int64_t resume(const StepHooks& hooks, at::Tensor& parameters, AdamW& optimizer, Communicator& world) {
+  std::optional<Checkpoint> checkpoint;
+  comm::agree(world, "reading the last checkpoint", [&] {
+    if (world.rank() != 0 || !hooks.load) return;
+    checkpoint = hooks.load();
+    if (checkpoint && checkpoint->parameters.sizes() != parameters.sizes())
+      throw base::UserError("the checkpoint holds ", checkpoint->parameters.numel(), " parameters, the adapter has ", parameters.numel(), ". Was lora_rank or targets changed?");
+  });
+  at::Tensor step = at::zeros({1}, at::kLong);
+  if (checkpoint) step.fill_(checkpoint->step);
+  world.broadcast(step, 0);
+  const auto done = step.item<std::int64_t>();
+  if (done == 0) {
+    world.broadcast(parameters, 0);
+    return 0;
+  }
+  at::Tensor first = at::zeros_like(parameters), second = at::zeros_like(parameters);
+  if (checkpoint) {
+    parameters.copy_(checkpoint->parameters);
+    first.copy_(checkpoint->first_moment);
+    second.copy_(checkpoint->second_moment);
+  }
+  for (at::Tensor* tensor : {&parameters, &first, &second}) world.broadcast(*tensor, 0);
+  optimizer.restore(first, second, done);
+  return done;
+}
+
+void check_same_parameters(const at::Tensor& parameters, std::int64_t step, Communicator& world) {
+  const at::Tensor host = parameters.detach().cpu().contiguous();
+  const std::span bytes(static_cast<const std::byte*>(host.const_data_ptr()), host.nbytes());
+  const auto hashes = world.all_gather_strings(base::hash_hex(bytes));
+  for (std::size_t rank = 1; rank < hashes.size(); ++rank)
+    if (hashes[rank] != hashes[0])
+      throw base::InvariantError("after step ", step, " the adapter on rank ", rank, " differs from rank 0's (", hashes[rank], ", ", hashes[0],
+                                 "). A rank computes wrongly (memory, device), or ranks run different builds.");
+}
+
+}  // namespace
+
+StepLoopResult run_steps(const std::string& label, const Options& options, Objective& objective, Communicator& world, const StepHooks& hooks) {
+  if (options.global_batch < world.size())
+    throw base::UserError(label, ": global_batch is ", options.global_batch, " but ", world.size(), " replicas take part; set global_batch to at least ", world.size(),
+                          " or use fewer ranks");
+  const bool leader = world.rank() == 0;
+  const StopSignals signals;
+  at::Tensor parameters = objective.parameters().detach();
+  AdamW optimizer(parameters, options);
+  const c10::AutoGradMode no_grad(false);
+  const std::int64_t first_step = resume(hooks, parameters, optimizer, world);
+  const auto names = objective.metric_names();
+
+  StepLoopResult result{.first_step = first_step, .steps = first_step};
+  base::Progress progress(label, options.steps, leader && first_step < options.steps, first_step);
+  at::Tensor gradient = objective.gradient();
+  for (std::int64_t step = first_step; step < options.steps; ++step) {
+    const auto start = std::chrono::steady_clock::now();
+    gradient.zero_();
+    // The figures' sums, then a stop request of any rank: one small reduction for both.
+    at::Tensor sums = at::zeros({static_cast<std::int64_t>(names.size()) + 1}, at::kDouble);
+    double* sum = sums.data_ptr<double>();
+    comm::agree(world, base::concat(label, " step ", step + 1), [&] {
+      for (std::int64_t slot = world.rank(); slot < options.global_batch; slot += world.size()) {
+        const c10::AutoGradMode grad(true);
+        const auto figures = objective.accumulate(step, slot, options.global_batch);
+        for (std::size_t i = 0; i < figures.size(); ++i) sum[i] += figures[i];
+      }
+      sum[names.size()] = StopSignals::received() != 0;
+    });
+    world.all_reduce(sums);
+    const at::Tensor total = sums.to(at::kCPU);
+    const double* value = total.const_data_ptr<double>();
+    world.all_reduce(gradient);
+    gradient.div_(static_cast<double>(options.global_batch));
+    const double norm = clip_by_global_norm(gradient, options.clip_norm);
+    const double loss = value[0] / static_cast<double>(options.global_batch);
+    if (!std::isfinite(loss) || !std::isfinite(norm))
+      throw base::UserError(label, ": at step ", step + 1, " the loss is ", loss, " and the gradient norm ", norm, ". Lower learning_rate (", options.learning_rate,
+                            ") or check the inputs; start again to go on from the last checkpoint.");
+    const double rate = learning_rate_at(options, step);
+    optimizer.update(parameters, gradient, rate);
+
+    result.steps = step + 1;
+    result.last = {.step = step + 1, .metrics = {{"learning_rate", rate}, {"gradient_norm", norm}}};
+    for (std::size_t i = 0; i < names.size(); ++i) result.last.metrics[names[i]] = value[i] / static_cast<double>(options.global_batch);
+    result.last.metrics["step_seconds"] = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    const bool stop = value[names.size()] > 0 && step + 1 < options.steps;
+    const bool save = stop || step + 1 == options.steps || (step + 1) % options.checkpoint_every == 0;
+    comm::agree(world, base::concat("saving after ", label, " step ", step + 1), [&] {
+      if (!leader) return;
+      if (hooks.record) hooks.record(result.last);
+      if (save && hooks.save) hooks.save(snapshot(step + 1, parameters, optimizer));
+    });
+    if (leader) progress.advance(1, base::concat(names[0], ' ', loss));
+    if (options.hash_check_every > 0 && ((step + 1) % options.hash_check_every == 0 || step + 1 == options.steps)) check_same_parameters(parameters, step + 1, world);
+    if (stop)
+      throw base::RequeueRequest(label, ": stopped on request after step ", step + 1, " of ", options.steps, "; a checkpoint was saved. Start the same command again to go on.");
+  }
+  return result;
+}
+
+}  // namespace magicid::training

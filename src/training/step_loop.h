@@ -1,0 +1,52 @@
+// The one step loop, for all objectives: each replica computes its share of the global batch, gradients are summed over the world and
+// divided by the global batch, every rank makes the same AdamW update. Checkpoints, stop requests and figures are its business; what a
+// step minimises is not.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+
+#include "comm/communicator.h"
+#include "training/objective.h"
+#include "training/options.h"
+
+namespace magicid::training {
+
+// All that a step needs to go on from: parameters and AdamW's moments, each [P] on the CPU, after `step` updates.
+struct Checkpoint {
+  std::int64_t step = 0;
+  at::Tensor parameters, first_moment, second_moment;
+};
+
+// The figures of one finished step.
+struct StepRecord {
+  std::int64_t step = 0;  // updates made so far, this one included
+  std::map<std::string, double> metrics;  // the objective's means over the global batch, learning_rate, gradient_norm, step_seconds
+};
+
+// What the caller does at the loop's edges. All are called on rank 0 only, inside agree(): one that throws stops every rank.
+struct StepHooks {
+  std::function<std::optional<Checkpoint>()> load;        // the newest intact checkpoint, if any
+  std::function<void(const Checkpoint&)> save;            // durable when it returns
+  std::function<void(const StepRecord&)> record;          // every step
+};
+
+struct StepLoopResult {
+  std::int64_t first_step = 0;  // where this run began: > 0 after a resume
+  std::int64_t steps = 0;       // updates in all
+  StepRecord last;
+};
+
+// Runs until `options.steps` updates are made. Collective over `world`, all of whose ranks are replicas; the global batch must be at least
+// as large as the world (UserError). On SIGTERM or SIGUSR1 to any rank all ranks finish the step, a checkpoint is saved and RequeueRequest is
+// thrown. A loss or gradient that is not finite is a UserError with the step, before parameters change; the last checkpoint stays.
+// Same layout: the same parameters to the bit, resumed or not. Another number of replicas: equal to rounding (sums in another order).
+StepLoopResult run_steps(const std::string& label, const Options& options, Objective& objective, comm::Communicator& world, const StepHooks& hooks);
+
+}  // namespace magicid::training
