@@ -1,0 +1,17 @@
+#include "commands/command_line.h"
+
+#include <CLI/CLI.hpp>
+
+namespace magicid::commands {
+
+std::string code_version() { return MAGICID_VERSION; }
+
+void add_commands(CLI::App& app, Work& work) {
+  app.set_version_flag("--version", "magicid " + code_version());
+  add_sample(app, work);
+  add_probe(app, work);
+  add_tokenize(app, work);
+  add_init_model(app, work);
+}
+
+}  // namespace magicid::commands

@@ -1,0 +1,28 @@
+// The verbs of the command line. Each file of commands/ adds its own.
+#pragma once
+
+#include <functional>
+#include <string>
+
+namespace CLI {
+class App;
+}
+
+namespace magicid::commands {
+
+// What the chosen verb does, called after parsing; returns the exit code.
+using Work = std::function<int()>;
+
+void add_commands(CLI::App& app, Work& work);
+
+// One function for each file that holds verbs.
+void add_probe(CLI::App& app, Work& work);
+void add_probe_prompt(CLI::App& probe, Work& work);  // below `probe`
+void add_tokenize(CLI::App& app, Work& work);
+void add_sample(CLI::App& app, Work& work);
+void add_init_model(CLI::App& app, Work& work);
+
+// The version of the program, written into files that it makes.
+std::string code_version();
+
+}  // namespace magicid::commands

@@ -1,0 +1,142 @@
+#include "commands/configuration.h"
+
+#include <map>
+#include <sstream>
+
+#include "base/errors.h"
+#include "storage/atomic_file.h"
+
+namespace magicid::commands {
+
+void describe(config::Fields& fields, ModelOptions& o) {
+  fields.path("folder", o.folder, {.help = "pipeline folder as diffusers' HunyuanVideoPipeline.save_pretrained writes it", .fingerprint = false, .required = true});
+  fields.choice("device", o.device, {"auto", "cpu", "cuda"}, {.help = "where networks run; auto: the GPU where there is one", .fingerprint = false});
+  fields.choice("dtype", o.dtype, {"auto", "float32", "bfloat16"}, {.help = "dtype of the networks; auto: float32 on the CPU, bfloat16 on a GPU"});
+  fields.path("template_file", o.template_file, {.help = "JSON {\"template\": \"...{}...\", \"crop_start\": N} for the language model; empty: HunyuanVideo's own", .fingerprint = false});
+  fields.integer("max_length", o.max_length, {.help = "prompt tokens kept after the template is cropped", .minimum = 1, .maximum = 4096});
+}
+
+void describe(config::Fields& fields, SubjectOptions& o) {
+  fields.path("references", o.references, {.help = "folder with photos of the person (JPEG, PNG, WebP); a .txt beside a photo is its caption", .fingerprint = false, .required = true});
+  fields.text("trigger", o.trigger, {.help = "rare word that stands for the person"});
+  fields.text("class_name", o.class_name, {.help = "what the person is: woman, man, person"});
+  fields.require("trigger", !o.trigger.empty(), "a trigger word is needed");
+}
+
+void describe(config::Fields& fields, VideoOptions& o) {
+  fields.integer("height", o.height, {.help = "pixels, a multiple of 16", .minimum = 16});
+  fields.integer("width", o.width, {.help = "pixels, a multiple of 16", .minimum = 16});
+  fields.integer("frames", o.frames, {.help = "4k+1 frames", .minimum = 1});
+  fields.integer("fps", o.fps, {.help = "frames a second: of the files, and for the dynamics reward", .minimum = 1, .maximum = 240});
+  fields.require("height", o.height % 16 == 0, base::concat("height is ", o.height, ", a multiple of 16 is needed, e.g. ", o.height / 16 * 16 + (o.height < 16 ? 16 : 0)));
+  fields.require("width", o.width % 16 == 0, base::concat("width is ", o.width, ", a multiple of 16 is needed, e.g. ", o.width / 16 * 16 + (o.width < 16 ? 16 : 0)));
+  fields.require("frames", o.frames % 4 == 1, base::concat("frames is ", o.frames, ", 4k+1 is needed, e.g. ", (o.frames - 1) / 4 * 4 + 1));
+}
+
+void describe(config::Fields& fields, AdapterSettings& o) {
+  fields.integer("lora_rank", o.lora_rank, {.help = "rank of the adapter's matrices", .minimum = 1});
+  fields.number("alpha", o.alpha, {.help = "the adapter is scaled by alpha / lora_rank; 0: alpha = lora_rank", .minimum = 0});
+  fields.texts("targets", o.targets, {.help = "modules of the blocks that are adapted, by Tencent's names; empty: every Linear but the modulations"});
+}
+
+void describe(config::Fields& fields, MeshOptions& o) {
+  fields.integer("pair", o.pair, {.help = "1: winner and loser of a pair on the same ranks", .minimum = 1, .maximum = 1, .fingerprint = false});
+  fields.integer("sequence", o.sequence, {.help = "ranks that share one video's tokens", .minimum = 1, .maximum = 1, .fingerprint = false});
+}
+
+void describe(config::Fields& fields, ReconstructOptions& o) {
+  fields.integer("steps", o.training.steps, {.help = "optimizer steps", .minimum = 1});
+  training::describe(fields, o.training);
+  fields.require("warmup_steps", o.training.warmup_steps <= o.training.steps, "warmup_steps exceeds steps");
+  fields.number("shift", o.shift, {.help = "shift of the noise schedule for one-frame latents", .above = 0});
+  fields.text("prompt", o.prompt, {.help = "caption of photos that have none of their own; also the portrait prompt of V_id"});
+  fields.require("prompt", o.prompt.find("{subject}") != std::string::npos, "the prompt needs {subject}");
+}
+
+void describe(config::Fields& fields, SamplingOptions& o) {
+  fields.integer("steps", o.steps, {.help = "denoising steps", .minimum = 1});
+  fields.number("guidance", o.guidance, {.help = "embedded guidance scale", .minimum = 0});
+  fields.number("shift", o.shift, {.help = "shift of the flow-matching schedule (7 at 720p, 2 to 5 at low resolution)", .above = 0});
+  fields.number("true_cfg", o.true_cfg, {.help = "true classifier-free guidance; above 1 costs a second forward a step", .minimum = 1});
+  fields.text("negative_prompt", o.negative_prompt, {.help = "of true guidance"});
+}
+
+void describe(config::Fields& fields, GenerateOptions& o) {
+  describe(fields, o.sampling);
+  fields.integer("initial_per_prompt", o.initial_per_prompt, {.help = "V_s: videos of the initial model for each prompt", .minimum = 1});
+  fields.integer("tuned_per_prompt", o.tuned_per_prompt, {.help = "V_t: videos of the fine-tuned model for each prompt", .minimum = 1});
+  fields.numbers("adapter_strengths", o.adapter_strengths, {.help = "strengths of the stage-1 adapter that V_t's videos cycle through", .minimum = 0, .maximum = 4});
+  fields.require("adapter_strengths", !o.adapter_strengths.empty(), "at least one strength is needed");
+}
+
+void describe(config::Fields& fields, OptimizeOptions& o) {
+  fields.integer("pairs_seen", o.pairs_seen, {.help = "pairs shown in all; steps = pairs_seen / global_batch, rounded up", .minimum = 1});
+  training::describe(fields, o.training);
+  fields.require("warmup_steps", o.training.warmup_steps <= optimizer_steps(o), "warmup_steps exceeds the steps that follow from pairs_seen and global_batch");
+  fields.number("shift", o.shift, {.help = "shift of the noise schedule for videos", .above = 0});
+  objectives::describe(fields, o.hpo);
+}
+
+void describe(config::Fields& fields, EvaluateOptions& o) {
+  fields.path("prompts", o.prompts, {.help = "held-out prompt templates; empty: the training prompts", .fingerprint = false});
+  fields.integer("videos_per_prompt", o.videos_per_prompt, {.help = "videos for each prompt and arm", .minimum = 1});
+  fields.choices("arms", o.arms, {"base", "stage1", "hpo"}, {.help = "what is compared: base (no adapter), stage1 (after reconstruct), hpo (after optimize)"});
+}
+
+void describe(config::Fields& fields, ExportOptions& o) {
+  fields.choices("formats", o.formats, {"diffusers", "kohya", "comfyui"}, {.help = "adapter files: diffusers, kohya (musubi-tuner), comfyui"});
+}
+
+std::int64_t optimizer_steps(const OptimizeOptions& options) { return (options.pairs_seen + options.training.global_batch - 1) / options.training.global_batch; }
+
+Configuration::Configuration() {
+  reconstruct.training.learning_rate = 1e-4;
+  reconstruct.training.steps = 1000;
+  optimize.training.learning_rate = 2e-5;
+}
+
+void describe(config::Fields& fields, Configuration& c) {
+  fields.path("output", c.output, {.help = "run directory; made when absent, continued when there", .fingerprint = false, .required = true});
+  fields.integer("seed", c.seed, {.help = "seed of every random number", .minimum = 0});
+  fields.path("prompts", c.prompts, {.help = "text file of prompt templates with {subject}, one a line", .fingerprint = false, .required = true});
+  fields.nested("model", c.model, "the text-to-video model");
+  fields.nested("subject", c.subject, "the person");
+  fields.nested("video", c.video, "size of the candidates and of the evaluation videos");
+  fields.nested("adapter", c.adapter, "the LoRA");
+  fields.nested("mesh", c.mesh, "how ranks are laid out: replicas x pair x sequence");
+  fields.nested("reconstruct", c.reconstruct, "stage 1: the adapter learns the photos");
+  fields.nested("generate", c.generate, "candidate videos");
+  fields.nested("rewards", c.rewards, "reward networks and how candidates are scored");
+  fields.nested("select", c.select, "which candidates are paired");
+  fields.nested("optimize", c.optimize, "stage 2: hybrid preference optimization");
+  fields.nested("evaluate", c.evaluate, "figures of the result");
+  fields.nested("export", c.export_, "adapter files");
+}
+
+std::vector<std::string> read_prompt_templates(const std::filesystem::path& path) {
+  std::istringstream in(storage::read_text(path));
+  std::vector<std::string> templates;
+  std::map<std::string, int> seen;
+  std::string line;
+  for (int number = 1; std::getline(in, line); ++number) {
+    const auto first = line.find_first_not_of(" \t\r");
+    if (first == std::string::npos || line[first] == '#') continue;
+    line = line.substr(first, line.find_last_not_of(" \t\r") - first + 1);
+    if (line.find("{subject}") == std::string::npos)
+      throw base::UserError(path.string(), ":", number, ": the template lacks {subject}, which stands for the person: \"", line, "\"");
+    if (const auto [it, fresh] = seen.emplace(line, number); !fresh) throw base::UserError(path.string(), ":", number, ": the template already stands in line ", it->second);
+    templates.push_back(line);
+  }
+  if (templates.empty()) throw base::UserError(path.string(), ": holds no prompt template; one a line, with {subject}, was expected");
+  return templates;
+}
+
+std::string render_prompt(const std::string& prompt_template, const SubjectOptions& subject, bool with_trigger) {
+  const std::string who = with_trigger ? subject.trigger + " " + subject.class_name : subject.class_name;
+  const std::string mark = "{subject}";
+  std::string text = prompt_template;
+  for (auto at = text.find(mark); at != std::string::npos; at = text.find(mark, at + who.size())) text.replace(at, mark.size(), who);
+  return text;
+}
+
+}  // namespace magicid::commands

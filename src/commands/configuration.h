@@ -1,0 +1,125 @@
+// The root configuration: one YAML file for the whole pipeline, composed from the rooms' own options.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "config/fields.h"
+#include "objectives/hpo.h"
+#include "preference/options.h"
+#include "rewards/options.h"
+#include "training/options.h"
+
+namespace magicid::commands {
+
+struct ModelOptions {
+  std::string folder;             // diffusers pipeline folder
+  std::string device = "auto";    // auto | cpu | cuda
+  std::string dtype = "auto";     // auto: float32 on the CPU, bfloat16 on a GPU
+  std::string template_file;      // JSON {"template", "crop_start"}; empty: HunyuanVideo's own
+  std::int64_t max_length = 256;  // prompt tokens kept after the template is cropped
+};
+
+struct SubjectOptions {
+  std::string references;  // folder of photos
+  std::string trigger = "sks";
+  std::string class_name = "person";
+};
+
+struct VideoOptions {
+  std::int64_t height = 720, width = 1280, frames = 61, fps = 24;
+};
+
+struct AdapterSettings {
+  std::int64_t lora_rank = 32;
+  double alpha = 0;  // 0: equal to lora_rank
+  std::vector<std::string> targets;
+};
+
+struct ReconstructOptions {
+  training::Options training;
+  double shift = 3.0;
+  std::string prompt = "a photo of {subject}";
+};
+
+struct SamplingOptions {
+  std::int64_t steps = 50;
+  double guidance = 6.0;
+  double shift = 7.0;
+  double true_cfg = 1.0;
+  std::string negative_prompt;
+};
+
+struct GenerateOptions {
+  SamplingOptions sampling;
+  std::int64_t initial_per_prompt = 1;  // V_s
+  std::int64_t tuned_per_prompt = 5;    // V_t
+  std::vector<double> adapter_strengths = {1.0};
+};
+
+struct OptimizeOptions {
+  training::Options training;
+  std::int64_t pairs_seen = 5000;
+  double shift = 7.0;
+  objectives::HpoOptions hpo;
+};
+
+struct EvaluateOptions {
+  std::string prompts;  // empty: the training prompts
+  std::int64_t videos_per_prompt = 1;
+  std::vector<std::string> arms = {"base", "stage1", "hpo"};
+};
+
+struct ExportOptions {
+  std::vector<std::string> formats = {"diffusers", "kohya", "comfyui"};
+};
+
+struct MeshOptions {
+  std::int64_t pair = 1, sequence = 1;
+};
+
+struct Configuration {
+  std::string output;  // the run directory
+  std::int64_t seed = 42;
+  std::string prompts;  // templates with {subject}, one a line
+  ModelOptions model;
+  SubjectOptions subject;
+  VideoOptions video;
+  AdapterSettings adapter;
+  MeshOptions mesh;
+  ReconstructOptions reconstruct;
+  GenerateOptions generate;
+  rewards::Options rewards;
+  preference::Options select;
+  OptimizeOptions optimize;
+  EvaluateOptions evaluate;
+  ExportOptions export_;
+
+  Configuration();  // stage defaults that differ from the rooms' own
+};
+
+void describe(config::Fields& fields, ModelOptions& options);
+void describe(config::Fields& fields, SubjectOptions& options);
+void describe(config::Fields& fields, VideoOptions& options);
+void describe(config::Fields& fields, AdapterSettings& options);
+void describe(config::Fields& fields, MeshOptions& options);
+void describe(config::Fields& fields, ReconstructOptions& options);
+void describe(config::Fields& fields, SamplingOptions& options);
+void describe(config::Fields& fields, GenerateOptions& options);
+void describe(config::Fields& fields, OptimizeOptions& options);
+void describe(config::Fields& fields, EvaluateOptions& options);
+void describe(config::Fields& fields, ExportOptions& options);
+void describe(config::Fields& fields, Configuration& configuration);
+
+// pairs_seen / global_batch, rounded up. (`training.steps` is not read for this stage.)
+std::int64_t optimizer_steps(const OptimizeOptions& options);
+
+// Templates of a prompt file: one a line, blank lines and lines that begin with # skipped. Throws UserError naming file and line when a template lacks
+// {subject} or stands twice, or when there is none.
+std::vector<std::string> read_prompt_templates(const std::filesystem::path& path);
+// "{subject}" replaced by "trigger class" or, for the initial model, the class alone.
+std::string render_prompt(const std::string& prompt_template, const SubjectOptions& subject, bool with_trigger);
+
+}  // namespace magicid::commands

@@ -1,0 +1,33 @@
+#include "commands/devices.h"
+
+#include <ATen/Context.h>
+
+#include <CLI/CLI.hpp>
+
+#include "base/errors.h"
+#include "comm/launch.h"
+
+namespace magicid::commands {
+
+void add_device_options(CLI::App& command, DeviceChoice& choice) {
+  command.add_option("--device", choice.device, "auto, cpu or cuda")->check(CLI::IsMember({"auto", "cpu", "cuda"}))->capture_default_str();
+  command.add_option("--dtype", choice.dtype, "auto (float32 on the CPU, bfloat16 on a GPU), float32, bfloat16 or float64")
+      ->check(CLI::IsMember({"auto", "float32", "bfloat16", "float64"}))
+      ->capture_default_str();
+}
+
+models::nn::Placement resolve(const DeviceChoice& choice) {
+  models::nn::Placement placement;
+  const bool available = at::globalContext().hasCUDA();
+  if (choice.device == "cuda" && !available)
+    throw base::UserError("device cuda was asked for, but this build or this machine has none; use --device cpu (model.device: cpu), or the `cuda` preset on a node with a GPU");
+  if (choice.device == "cuda" || (choice.device == "auto" && available))
+    placement.device = c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(comm::launched_processes().local_rank % static_cast<int>(at::getNumGPUs())));
+  if (choice.dtype == "float32") placement.dtype = at::kFloat;
+  else if (choice.dtype == "bfloat16") placement.dtype = at::kBFloat16;
+  else if (choice.dtype == "float64") placement.dtype = at::kDouble;
+  else placement.dtype = placement.device.is_cuda() ? at::kBFloat16 : at::kFloat;
+  return placement;
+}
+
+}  // namespace magicid::commands

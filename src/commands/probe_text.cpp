@@ -1,0 +1,70 @@
+// `magicid probe prompt` and `magicid tokenize`: what the text encoders see.
+
+#include <c10/core/GradMode.h>
+
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "base/log.h"
+#include "commands/command_line.h"
+#include "commands/devices.h"
+#include "generation/pipeline.h"
+#include "models/text/prompt_encoder.h"
+#include "models/text/tokenizer.h"
+#include "storage/safetensors.h"
+
+namespace magicid::commands {
+
+void add_probe_prompt(CLI::App& probe, Work& work) {
+  struct Arguments {
+    std::string model, text, template_file, outputs;
+    std::int64_t max_length = 256;
+    DeviceChoice device;
+  };
+  auto* command = probe.add_subcommand("prompt", "text -> prompt_embeds, pooled_prompt_embeds, prompt_attention_mask");
+  auto a = std::make_shared<Arguments>();
+  command->add_option("--model", a->model, "pipeline folder")->required();
+  command->add_option("--text", a->text, "the prompt")->required();
+  command->add_option("--template-file", a->template_file, "JSON {\"template\": \"...{}...\", \"crop_start\": N}; default: HunyuanVideo's own");
+  command->add_option("--max-length", a->max_length, "prompt tokens kept")->check(CLI::PositiveNumber)->capture_default_str();
+  command->add_option("--outputs", a->outputs, "safetensors file to write")->required();
+  add_device_options(*command, a->device);
+  command->callback([a, &work] {
+    work = [a] {
+      const c10::AutoGradMode no_grad(false);
+      const auto encoder = generation::PipelineFolder::open(a->model).load_prompt_encoder(resolve(a->device));
+      const auto prompt_template = a->template_file.empty() ? models::text::PromptTemplate::hunyuan_video() : models::text::PromptTemplate::load(a->template_file);
+      const auto encoded = encoder(a->text, prompt_template, a->max_length);
+      if (const auto warning = models::text::over_length_warning(encoded.tokens)) base::log::warning(*warning);
+      storage::write_safetensors(a->outputs,
+                                 {{"prompt_embeds", encoded.prompt_embeds},
+                                  {"pooled_prompt_embeds", encoded.pooled_prompt_embeds},
+                                  {"prompt_attention_mask", encoded.prompt_attention_mask}},
+                                 {{"producer", "magicid " + code_version()}});
+      base::log::info("wrote " + a->outputs);
+      return 0;
+    };
+  });
+}
+
+void add_tokenize(CLI::App& app, Work& work) {
+  struct Arguments {
+    std::string model, tokenizer = "tokenizer", text;
+  };
+  auto* command = app.add_subcommand("tokenize", "Print the token ids of a text as a JSON list, special tokens included");
+  auto a = std::make_shared<Arguments>();
+  command->add_option("--model", a->model, "pipeline folder")->required();
+  command->add_option("--tokenizer", a->tokenizer, "tokenizer (language model) or tokenizer_2 (CLIP)")->check(CLI::IsMember({"tokenizer", "tokenizer_2"}))->capture_default_str();
+  command->add_option("--text", a->text, "the text")->required();
+  command->callback([a, &work] {
+    work = [a] {
+      const auto ids = models::text::Tokenizer::load(std::filesystem::path(a->model) / a->tokenizer).encode(a->text);
+      std::cout << nlohmann::json(ids).dump() << std::endl;
+      return 0;
+    };
+  });
+}
+
+}  // namespace magicid::commands

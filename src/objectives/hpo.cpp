@@ -1,0 +1,82 @@
+#include "objectives/hpo.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/zeros_like.h>
+#include <c10/core/GradMode.h>
+
+#include "base/errors.h"
+#include "diffusion/flow_matching.h"
+#include "diffusion/initial_noise.h"
+#include "objectives/draws.h"
+#include "objectives/velocity_error.h"
+#include "preference/hpo_loss.h"
+
+namespace magicid::objectives {
+
+void describe(config::Fields& fields, HpoOptions& options) {
+  fields.number("beta", options.beta, {.help = "strength of the tie to the reference policy; means mean-reduced errors (2000 for HunyuanVideo, 100 for miniatures)", .above = 0});
+  fields.number("share_dynamic", options.share_dynamic, {.help = "share of dynamic pairs among the samples; the rest are identity pairs", .minimum = 0, .maximum = 1});
+  fields.choice("reference", options.reference, {"stage1", "base"}, {.help = "frozen reference policy: the stage-1 adapter, or the bare backbone"});
+}
+
+Hpo::Hpo(const models::hunyuan_video::Transformer& transformer, models::hunyuan_video::Adapter& policy, const models::hunyuan_video::Adapter* reference,
+         std::vector<HpoPair> pairs, const HpoOptions& options, std::uint64_t seed, double shift, double guidance)
+    : transformer_(transformer), policy_(policy), reference_(reference), options_(options), seed_(seed), shift_(shift), guidance_(guidance) {
+  for (auto& pair : pairs) {
+    base::check_invariant(pair.winner.sizes() == pair.loser.sizes(), "HPO: winner and loser differ in size");
+    (pair.kind == preference::PairKind::identity ? identity_ : dynamic_).push_back(std::move(pair));
+  }
+  if (identity_.empty() && dynamic_.empty())
+    throw base::UserError("optimize: no preference pair was selected. The notes of `select` say why; more candidates (generate.tuned_per_prompt) or looser thresholds (select.*) give more");
+  policy_.set_requires_grad(true);
+  total_ = at::zeros_like(policy_.flat_parameters());
+}
+
+at::Tensor Hpo::parameters() { return policy_.flat_parameters(); }
+at::Tensor Hpo::gradient() { return total_; }
+
+std::vector<std::string> Hpo::metric_names() const {
+  return {"loss",       "implicit_reward_accuracy", "reward_margin", "winner_reward",          "loser_reward",          "gradient_factor",
+          "saturation", "winner_error",             "loser_error",   "reference_winner_error", "reference_loser_error", "dynamic_share"};
+}
+
+const HpoPair& Hpo::pair_of(std::int64_t sample) const {
+  const double share = dynamic_.empty() ? 0 : identity_.empty() ? 1 : options_.share_dynamic;
+  const KindDraw kind = draw_kind(sample, share);
+  const auto& pairs = kind.second ? dynamic_ : identity_;
+  return pairs[static_cast<std::size_t>(draw_item(seed_, kind.second ? "dynamic-pair" : "identity-pair", kind.draw, static_cast<std::int64_t>(pairs.size())))];
+}
+
+std::vector<double> Hpo::accumulate(std::int64_t step, std::int64_t slot, std::int64_t global_batch) {
+  const std::int64_t sample = step * global_batch + slot;
+  const HpoPair& pair = pair_of(sample);
+  const double sigma = diffusion::sample_sigma(seed_, static_cast<std::uint64_t>(step), slot, global_batch, shift_);
+  const at::Tensor noise = diffusion::initial_noise(seed_, "hpo-noise", pair.winner.sizes(), static_cast<std::uint64_t>(sample));
+  const NoisySample winner{pair.winner, noise, sigma}, loser{pair.loser, noise, sigma};
+
+  const auto reference_error = [&](const NoisySample& noisy) {
+    const c10::AutoGradMode no_grad(false);
+    return velocity_error(transformer_, reference_, noisy, pair.condition, guidance_).item<double>();
+  };
+  at::Tensor buffer = policy_.flat_gradients();
+  buffer.zero_();
+  const auto policy_error = [&](const NoisySample& noisy, double sign) {
+    const at::Tensor error = velocity_error(transformer_, &policy_, noisy, pair.condition, guidance_);
+    (error * sign).backward();
+    return error.item<double>();
+  };
+  preference::PairErrors errors;
+  errors.reference_winner = reference_error(winner);
+  errors.reference_loser = reference_error(loser);
+  errors.winner = policy_error(winner, 1.0);
+  errors.loser = policy_error(loser, -1.0);
+  const auto terms = preference::hpo_terms(errors, options_.beta);
+  {
+    const c10::AutoGradMode no_grad(false);
+    total_.add_(buffer, terms.gradient_factor);
+  }
+  return {terms.loss,       terms.accuracy, terms.margin,  terms.winner_margin,     terms.loser_margin,     terms.gradient_factor,
+          terms.saturation, errors.winner,  errors.loser,  errors.reference_winner, errors.reference_loser, pair.kind == preference::PairKind::dynamic ? 1.0 : 0.0};
+}
+
+}  // namespace magicid::objectives

@@ -1,0 +1,59 @@
+// Hybrid preference optimization: DPO for flow matching over identity pairs and dynamic pairs.
+// Source: MagicID (ICCV 2025), section on HPO; loss and gradient in preference/hpo_loss.h.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "config/fields.h"
+#include "models/hunyuan_video/transformer.h"
+#include "models/text/prompt_encoder.h"
+#include "preference/pairs.h"
+#include "training/objective.h"
+
+namespace magicid::objectives {
+
+struct HpoOptions {
+  double beta = 2000;              // with mean reduction over latent elements
+  double share_dynamic = 0.5;      // of the samples; the rest are identity pairs
+  std::string reference = "stage1";  // stage1 | base: the frozen policy that D is measured against
+};
+void describe(config::Fields& fields, HpoOptions& options);
+
+struct HpoPair {
+  at::Tensor winner, loser;  // latents [1,C,T,H,W], scaled, of one size
+  models::text::PromptEmbeddings condition;
+  preference::PairKind kind = preference::PairKind::identity;
+};
+
+// One branch's activations live at a time: winner forward and backward, then loser; the gradients join in one buffer before the pair's
+// scalar multiplies it. Policy and reference run the same code, so the loss of the first step is exactly log 2.
+class Hpo : public training::Objective {
+ public:
+  // `reference` may be null: the bare backbone. Everything referred to must outlive the objective. When one kind of pair is missing, all
+  // samples come from the other. Throws UserError when there are no pairs.
+  Hpo(const models::hunyuan_video::Transformer& transformer, models::hunyuan_video::Adapter& policy, const models::hunyuan_video::Adapter* reference,
+      std::vector<HpoPair> pairs, const HpoOptions& options, std::uint64_t seed, double shift, double guidance = 1.0);
+
+  at::Tensor parameters() override;
+  at::Tensor gradient() override;
+  // loss, implicit_reward_accuracy, reward_margin, winner_reward, loser_reward, gradient_factor, saturation, the four errors, dynamic_share.
+  std::vector<std::string> metric_names() const override;
+  std::vector<double> accumulate(std::int64_t step, std::int64_t slot, std::int64_t global_batch) override;
+
+  // The pair that sample number `sample` shows.
+  const HpoPair& pair_of(std::int64_t sample) const;
+
+ private:
+  const models::hunyuan_video::Transformer& transformer_;
+  models::hunyuan_video::Adapter& policy_;
+  const models::hunyuan_video::Adapter* reference_;
+  std::vector<HpoPair> identity_, dynamic_;
+  HpoOptions options_;
+  std::uint64_t seed_;
+  double shift_, guidance_;
+  at::Tensor total_;  // [P]: the adapter's own gradient buffer holds one pair
+};
+
+}  // namespace magicid::objectives

@@ -1,0 +1,23 @@
+// The flow-matching error that both objectives are made of.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "models/hunyuan_video/transformer.h"
+#include "models/text/prompt_encoder.h"
+
+namespace magicid::objectives {
+
+// One noisy sample: x_sigma = (1 - sigma) x0 + sigma noise.
+struct NoisySample {
+  at::Tensor latents;  // x0 [1,C,T,H,W], scaled by the autoencoder's scaling_factor
+  at::Tensor noise;    // of the same shape, any device
+  double sigma = 0;    // in (0,1)
+};
+
+// mean((v_theta(x_sigma, 1000 sigma) - (noise - x0))^2) over the latents' elements, a scalar tensor in at least fp32, with autograd when
+// grad mode is on. `guidance` is the embedded guidance scale (times 1000 inside; not read by models without it).
+at::Tensor velocity_error(const models::hunyuan_video::Transformer& transformer, const models::hunyuan_video::Adapter* adapter, const NoisySample& sample,
+                          const models::text::PromptEmbeddings& condition, double guidance);
+
+}  // namespace magicid::objectives
