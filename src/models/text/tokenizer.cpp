@@ -78,8 +78,18 @@ std::string Tokenizer::decode(const std::vector<std::int64_t>& ids, bool skip_sp
   const std::string& suffix = contents_->bpe.options().end_of_word_suffix;
   if (suffix.empty()) return text;
   for (auto at = text.find(suffix); at != std::string::npos; at = text.find(suffix, at + 1)) text.replace(at, suffix.size(), " ");
-  const auto first = text.find_first_not_of(' ');
-  return first == std::string::npos ? "" : text.substr(first, text.find_last_not_of(' ') - first + 1);
+  // Python's str.strip, which also takes the separators U+001C to U+001F.
+  const auto is_space = [](char32_t c) { return unicode::is_whitespace(c) || (c >= 0x1C && c <= 0x1F); };
+  std::size_t begin = 0, end = text.size();
+  for (std::size_t at = 0; begin < end && is_space(unicode::next(text, at)); begin = at) {
+  }
+  while (end > begin) {
+    const std::size_t before = unicode::previous(text, end);
+    std::size_t at = before;
+    if (!is_space(unicode::next(text, at))) break;
+    end = before;
+  }
+  return text.substr(begin, end - begin);
 }
 
 std::optional<std::int64_t> Tokenizer::id(const std::string& token) const {

@@ -1,7 +1,8 @@
 // UTF-8 and the parts of Unicode that tokenisers rely on. Text is std::string in UTF-8 throughout.
 //
 // Normal forms and categories come from utf8proc; lower case follows Rust's char::to_lowercase (by character, without context), because
-// that is what the reference implementation applies.
+// that is what the reference implementation applies. Its normalisation tables are of Unicode 9, utf8proc's are newer: normal forms and categories
+// can differ for characters that were assigned later.
 #pragma once
 
 #include <cstddef>
