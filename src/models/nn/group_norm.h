@@ -18,7 +18,8 @@ struct GroupNorm {
   // Takes `name`.weight and `name`.bias [channels].
   static GroupNorm load(const Weights& weights, const std::string& name, std::int64_t channels, std::int64_t groups, double eps = 1e-6);
 
-  // x [B,C,...] -> the same shape; statistics over a group's channels and all further dimensions, in fp32 at least.
+  // x [B,C,...] -> the same shape and layout; statistics over a group's channels and all further dimensions, in fp32 at least, and accurate
+  // in channels-last layouts too when means are large against deviations.
   at::Tensor operator()(const at::Tensor& x) const;
 };
 
