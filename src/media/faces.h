@@ -1,0 +1,61 @@
+// Finding faces: detectors behind one interface, and the rules for choosing one face.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <array>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/fields.h"
+#include "media/geometry.h"
+
+namespace magicid::media {
+
+// Pixel indices: a pixel's centre has integer coordinates.
+struct Point {
+  double x = 0, y = 0;
+};
+
+struct FaceDetection {
+  Box box;                                         // pixels of the image that was given, may reach a little outside it
+  std::optional<std::array<Point, 5>> landmarks;   // eye on the picture's left, eye on its right, nose tip, mouth corners left and right
+  double score = 0;                                // the detector's own scale: comparable within one detector only
+  bool whole_image = false;                        // no detection took place: the image is taken to be a face crop (detector `none`)
+};
+
+// A detector keeps buffers: one instance belongs to one thread.
+class FaceDetector {
+ public:
+  virtual ~FaceDetector() = default;
+  // image [3,H,W] in 0..1 -> faces, largest box first.
+  virtual std::vector<FaceDetection> detect(const at::Tensor& image) = 0;
+  virtual std::string name() const = 0;
+};
+
+struct DetectorOptions {
+  std::string kind = "haar";
+  std::string file;
+  double score_threshold = 0.6;
+  std::int64_t face_index = -1;
+};
+void describe(config::Fields& fields, DetectorOptions& options);
+
+// `haar`: OpenCV's frontal cascade, no landmarks, heads tilted up to about 15 degrees; the file is `options.file` or is looked for in
+// $MAGICID_HAARCASCADES and in the folders where OpenCV's data packages put it. `yunet`: OpenCV's FaceDetectorYN with landmarks, from the ONNX file in
+// `options.file`. `none`: the whole image is the face. Throws UserError naming the file and what to install or give.
+std::unique_ptr<FaceDetector> make_face_detector(const DetectorOptions& options);
+
+// The face of a reference photo. With `face_index` < 0 exactly one face must be found; faces less than a quarter as wide as the largest are bystanders
+// in the background (or false alarms) and do not count. With `face_index` >= 0 that face, counted from 0 by size, is taken. Throws UserError naming `name`, what was
+// found (boxes) and what to do.
+FaceDetection find_reference_face(const at::Tensor& image, FaceDetector& detector, const std::string& name, std::int64_t face_index = -1);
+
+// The largest face, aligned: [3,112,112], or nothing. When none is found the image is tried again inside a grey border that makes it
+// 1.25 times as large, because detectors miss faces that fill the picture (the rule of ConsisID's evaluation).
+std::optional<at::Tensor> largest_face_crop(const at::Tensor& image, FaceDetector& detector);
+
+}  // namespace magicid::media

@@ -1,0 +1,146 @@
+#include <ATen/ops/from_blob.h>
+
+#include <algorithm>
+#include <cmath>
+#include <thread>
+
+#include "base/errors.h"
+#include "media/ffmpeg.h"
+#include "media/geometry.h"
+#include "media/image.h"
+#include "media/video.h"
+#include "storage/atomic_file.h"
+
+namespace magicid::media {
+namespace {
+
+using namespace ffmpeg;
+
+const AVCodec* find_encoder() {
+  if (const AVCodec* codec = avcodec_find_encoder_by_name("libx264")) return codec;
+  return avcodec_find_encoder_by_name("mpeg4");
+}
+
+// One output file; the destructor closes whatever was opened.
+class Mp4Writer {
+ public:
+  Mp4Writer(const std::filesystem::path& file, const std::string& shown_name, int width, int height, const WriteVideoOptions& options) : name_(shown_name) {
+    const std::string url = "file:" + file.string();  // a colon in the name would else be taken for a protocol
+    check(avformat_alloc_output_context2(&format_, nullptr, "mp4", url.c_str()), "set up the MP4 file");
+    const AVCodec* codec = find_encoder();
+    if (!codec) throw base::SystemError(name_, ": this FFmpeg has neither the encoder libx264 nor mpeg4. Install a full FFmpeg build.");
+    encoder_.reset(avcodec_alloc_context3(codec));
+    const AVRational rate = av_d2q(options.fps, 100000);
+    encoder_->width = width;
+    encoder_->height = height;
+    encoder_->pix_fmt = AV_PIX_FMT_YUV420P;
+    encoder_->time_base = av_inv_q(rate);
+    encoder_->framerate = rate;
+    encoder_->colorspace = AVCOL_SPC_BT709;
+    encoder_->color_primaries = AVCOL_PRI_BT709;
+    encoder_->color_trc = AVCOL_TRC_BT709;
+    encoder_->color_range = AVCOL_RANGE_MPEG;
+    encoder_->gop_size = 12;  // half a second: seeking in the report stays exact
+    encoder_->thread_count = static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 4u));
+    if (format_->oformat->flags & AVFMT_GLOBALHEADER) encoder_->flags |= AV_CODEC_FLAG_GLOBAL_HEADER;
+    if (std::string(codec->name) == "libx264") {
+      av_opt_set(encoder_->priv_data, "crf", std::to_string(options.quality).c_str(), 0);
+      av_opt_set(encoder_->priv_data, "preset", "medium", 0);
+    } else {
+      encoder_->flags |= AV_CODEC_FLAG_QSCALE;  // 2 best .. 31 worst
+      encoder_->global_quality = FF_QP2LAMBDA * static_cast<int>(std::clamp<std::int64_t>(2 + options.quality * 29 / 51, 2, 31));
+    }
+    check(avcodec_open2(encoder_.get(), codec, nullptr), "open the video encoder");
+    stream_ = avformat_new_stream(format_, nullptr);
+    stream_->time_base = encoder_->time_base;
+    stream_->avg_frame_rate = rate;
+    check(avcodec_parameters_from_context(stream_->codecpar, encoder_.get()), "describe the video stream");
+    check(avio_open(&format_->pb, url.c_str(), AVIO_FLAG_WRITE), "open the file for writing");
+    AVDictionary* header = nullptr;
+    av_dict_set(&header, "movflags", "+faststart", 0);
+    const int code = avformat_write_header(format_, &header);
+    av_dict_free(&header);
+    check(code, "write the MP4 header");
+
+    scaler_.reset(sws_getContext(width, height, AV_PIX_FMT_RGB24, width, height, AV_PIX_FMT_YUV420P, SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INP, nullptr, nullptr, nullptr));
+    base::check_invariant(scaler_ != nullptr, "FFmpeg cannot convert RGB to YUV");
+    sws_setColorspaceDetails(scaler_.get(), sws_getCoefficients(SWS_CS_ITU709), 1, sws_getCoefficients(SWS_CS_ITU709), 0, 0, 1 << 16, 1 << 16);
+    frame_.reset(av_frame_alloc());
+    frame_->format = encoder_->pix_fmt;
+    frame_->width = width;
+    frame_->height = height;
+    check(av_frame_get_buffer(frame_.get(), 0), "allocate a frame");
+    packet_.reset(av_packet_alloc());
+  }
+  ~Mp4Writer() {
+    if (format_ && format_->pb) avio_closep(&format_->pb);
+    avformat_free_context(format_);
+  }
+  Mp4Writer(const Mp4Writer&) = delete;
+  Mp4Writer& operator=(const Mp4Writer&) = delete;
+
+  void add(const std::uint8_t* rgb) {
+    check(av_frame_make_writable(frame_.get()), "write a frame");
+    const int stride = 3 * encoder_->width;
+    sws_scale(scaler_.get(), &rgb, &stride, 0, encoder_->height, frame_->data, frame_->linesize);
+    frame_->pts = next_++;
+    encode(frame_.get());
+  }
+
+  void finish() {
+    encode(nullptr);
+    check(av_write_trailer(format_), "finish the MP4 file");
+    check(avio_closep(&format_->pb), "close the file");
+  }
+
+ private:
+  void encode(const AVFrame* frame) {
+    check(avcodec_send_frame(encoder_.get(), frame), "encode a frame");
+    while (true) {
+      const int code = avcodec_receive_packet(encoder_.get(), packet_.get());
+      if (code == AVERROR(EAGAIN) || code == AVERROR_EOF) return;
+      check(code, "encode a frame");
+      packet_->duration = 1;
+      av_packet_rescale_ts(packet_.get(), encoder_->time_base, stream_->time_base);
+      packet_->stream_index = stream_->index;
+      check(av_interleaved_write_frame(format_, packet_.get()), "write a frame");
+    }
+  }
+  void check(int code, const char* action) const {
+    if (code < 0) throw base::SystemError(name_, ": FFmpeg could not ", action, ": ", describe_error(code));
+  }
+
+  std::string name_;
+  AVFormatContext* format_ = nullptr;
+  Owned<AVCodecContext> encoder_;
+  AVStream* stream_ = nullptr;
+  Owned<SwsContext> scaler_;
+  Owned<AVFrame> frame_;
+  Owned<AVPacket> packet_;
+  std::int64_t next_ = 0;
+};
+
+}  // namespace
+
+std::string video_codec() {
+  const AVCodec* codec = find_encoder();
+  return codec ? codec->name : "none";
+}
+
+void write_mp4(const std::filesystem::path& path, const at::Tensor& frames, const WriteVideoOptions& options) {
+  base::check_invariant(frames.dim() == 4 && frames.size(0) >= 1 && frames.size(1) == 3, "write_mp4 needs frames [F,3,H,W] with F >= 1");
+  base::check_invariant(options.fps > 0 && options.quality >= 0 && options.quality <= 51, "write_mp4 needs fps > 0 and quality 0..51");
+  keep_log();
+  clear_log();
+  const std::int64_t height = frames.size(2) + frames.size(2) % 2, width = frames.size(3) + frames.size(3) % 2;
+  storage::write_atomically(path, [&](const std::filesystem::path& temporary) {
+    Mp4Writer writer(temporary, path.string(), static_cast<int>(width), static_cast<int>(height), options);
+    for (std::int64_t f = 0; f < frames.size(0); ++f) {  // one frame at a time: a long video's bytes need not exist twice
+      const at::Tensor rgb = to_bytes_hwc(crop_edge_padded(frames.select(0, f), {0, 0, width, height}));
+      writer.add(rgb.data_ptr<std::uint8_t>());
+    }
+    writer.finish();
+  });
+}
+
+}  // namespace magicid::media
