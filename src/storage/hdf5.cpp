@@ -160,16 +160,34 @@ Handle access_list() {
 
 struct Hdf5Writer::State {
   std::filesystem::path path;  // the final name, for messages
-  Handle file, links;
+  Handle file;
 
   [[noreturn]] void fail(const std::string& what) const {
     const Failure failure = last_failure();
     throw SystemError(path.string(), ": writing ", what, " failed: ", failure.text, failure.error_number == ENOSPC || failure.error_number == EFBIG ? ". Free some space, then start again." : "");
   }
 
+  // Creates the groups of a path that are not there yet. (HDF5 can do so itself, but then stores the time, and the same contents
+  // would not be the same bytes.)
+  void groups(const std::string& name) {
+    for (std::size_t end = name.find('/');; end = name.find('/', end + 1)) {
+      const std::string part = name.substr(0, end);
+      const htri_t found = H5Lexists(file, part.c_str(), H5P_DEFAULT);
+      if (found < 0) fail("group '" + part + "'");
+      if (found == 0) {
+        Handle creation(H5Pcreate(H5P_GROUP_CREATE), H5Pclose);
+        H5Pset_obj_track_times(creation, false);
+        Handle group(H5Gcreate2(file, part.c_str(), H5P_DEFAULT, creation, H5P_DEFAULT), H5Gclose);
+        if (group < 0) fail("group '" + part + "'");
+      }
+      if (end == std::string::npos) return;
+    }
+  }
+
   void dataset(const std::string& name, const Handle& type, std::vector<hsize_t> shape, const void* data) {
     const std::string what = "dataset '" + name + "'";
     const hsize_t elements = std::accumulate(shape.begin(), shape.end(), hsize_t{1}, std::multiplies<>());
+    if (const auto slash = name.rfind('/'); slash != std::string::npos) groups(name.substr(0, slash));
     Handle space(H5Screate_simple(static_cast<int>(shape.size()), shape.data(), nullptr), H5Sclose);
     Handle creation(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
     H5Pset_obj_track_times(creation, false);  // the same contents are the same bytes
@@ -178,7 +196,7 @@ struct Hdf5Writer::State {
       H5Pset_chunk(creation, static_cast<int>(chunk.size()), chunk.data());
       H5Pset_fletcher32(creation);
     }
-    Handle set(H5Dcreate2(file, name.c_str(), type, space, links, creation, H5P_DEFAULT), H5Dclose);
+    Handle set(H5Dcreate2(file, name.c_str(), type, space, H5P_DEFAULT, creation, H5P_DEFAULT), H5Dclose);
     if (set < 0) fail(what);
     if (elements > 0 && H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0) fail(what);
     if (set.reset() < 0) fail(what);
@@ -216,10 +234,7 @@ void Hdf5Writer::text(const std::string& name, const std::string& value) {
 void Hdf5Writer::group(const std::string& name) {
   check_name(name);
   Library library;
-  Handle creation(H5Pcreate(H5P_GROUP_CREATE), H5Pclose);
-  H5Pset_obj_track_times(creation, false);
-  Handle group(H5Gcreate2(state_.file, name.c_str(), state_.links, creation, H5P_DEFAULT), H5Gclose);
-  if (group < 0) state_.fail("group '" + name + "'");
+  state_.groups(name);
 }
 
 void Hdf5Writer::attribute(const std::string& object, const std::string& name, std::int64_t value) {
@@ -246,8 +261,6 @@ void write_hdf5(const std::filesystem::path& path, const Schema& schema, const s
     state.path = path;
     Handle creation(H5Pcreate(H5P_FILE_CREATE), H5Pclose);
     H5Pset_obj_track_times(creation, false);
-    state.links = Handle(H5Pcreate(H5P_LINK_CREATE), H5Pclose);
-    H5Pset_create_intermediate_group(state.links, 1);
     state.file = Handle(H5Fcreate(temporary.c_str(), H5F_ACC_EXCL, creation, access_list()), H5Fclose);
     if (state.file < 0) state.fail("the file");
     Hdf5Writer writer(state);

@@ -1,0 +1,121 @@
+#include "run_directory/checkpoints.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstdio>
+#include <vector>
+
+#include "base/errors.h"
+#include "base/log.h"
+#include "run_directory/set_aside.h"
+#include "storage/atomic_file.h"
+
+namespace magicid::run_directory {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+const storage::Schema schema{"magicid.checkpoint", 1};
+
+struct Generation {
+  std::int64_t step;
+  fs::path path;
+};
+
+// Newest first.
+std::vector<Generation> generations(const fs::path& folder) {
+  std::vector<Generation> found;
+  std::error_code code;
+  for (fs::directory_iterator it(folder, code), end; !code && it != end; it.increment(code)) {
+    const std::string name = it->path().filename().string();
+    if (!name.starts_with("checkpoint-") || !name.ends_with(".h5")) continue;
+    const char* last = name.data() + name.size() - 3;
+    std::int64_t step = 0;
+    const auto [stop, error] = std::from_chars(name.data() + 11, last, step);
+    if (error == std::errc() && stop == last) found.push_back({step, it->path()});
+  }
+  std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.step > b.step; });
+  return found;
+}
+
+std::vector<fs::path> keeps(const fs::path& folder) {
+  std::vector<fs::path> found;
+  std::error_code code;
+  for (fs::directory_iterator it(folder, code), end; !code && it != end; it.increment(code)) {
+    const std::string name = it->path().filename().string();
+    if (name.starts_with("keep-") && name.ends_with(".h5")) found.push_back(it->path());
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
+// Reads it or sets it aside.
+std::optional<Checkpoint> try_load(const fs::path& path) {
+  try {
+    return load_checkpoint(path);
+  } catch (const base::UserError& error) {
+    set_aside(path, error.what());
+    return std::nullopt;
+  }
+}
+
+}  // namespace
+
+fs::path checkpoint_path(const fs::path& folder, std::int64_t step) {
+  char name[48];
+  std::snprintf(name, sizeof name, "checkpoint-%06lld.h5", static_cast<long long>(step));
+  return folder / name;
+}
+
+fs::path keep_path(const fs::path& folder, const std::string& name) { return folder / ("keep-" + name + ".h5"); }
+
+fs::path save_checkpoint(const fs::path& folder, std::int64_t step, const storage::NamedTensors& tensors, const json& state, const SaveOptions& options) {
+  base::check_invariant(step >= 0 && options.generations >= 1, "checkpoint of step ", step, " with ", options.generations, " generations");
+  const fs::path path = checkpoint_path(folder, step);
+  storage::write_hdf5(path, schema, [&](storage::Hdf5Writer& out) {
+    out.attribute("/", "step", step);
+    out.text("state", state.dump());
+    out.group("tensors");
+    for (const auto& [name, tensor] : tensors) out.tensor("tensors/" + name, tensor);
+  });
+  std::error_code code;
+  if (!options.keep_as.empty()) {
+    storage::write_atomically(keep_path(folder, options.keep_as), [&](const fs::path& temporary) {
+      fs::create_hard_link(path, temporary, code);  // no second copy of the bytes where links exist
+      if (code) fs::copy_file(path, temporary, fs::copy_options::overwrite_existing, code);
+      if (code) throw base::SystemError(temporary.string(), ": copying the checkpoint failed: ", code.message());
+    });
+  }
+  int kept = 0;
+  for (const auto& generation : generations(folder)) {
+    if (generation.step > step) set_aside(generation.path, base::concat("it is of step ", generation.step, ", and the run went back to before step ", step));
+    else if (++kept > options.generations) fs::remove(generation.path, code);
+  }
+  return path;
+}
+
+Checkpoint load_checkpoint(const fs::path& path) {
+  const auto file = storage::Hdf5File::open(path, schema);
+  Checkpoint checkpoint;
+  checkpoint.path = path;
+  checkpoint.step = file.integer_attribute("/", "step");
+  checkpoint.state = json::parse(file.text("state"), nullptr, false);
+  if (checkpoint.state.is_discarded()) throw storage::DamagedFileError(path.string(), ": its state is not JSON");
+  checkpoint.tensors = file.tensors("tensors");
+  return checkpoint;
+}
+
+std::optional<Checkpoint> latest_intact(const fs::path& folder) {
+  for (const auto& generation : generations(folder))
+    if (auto checkpoint = try_load(generation.path)) return checkpoint;
+  std::optional<Checkpoint> newest;
+  for (const auto& path : keeps(folder)) {
+    auto checkpoint = try_load(path);
+    if (checkpoint && (!newest || checkpoint->step > newest->step)) newest = std::move(checkpoint);
+  }
+  if (newest) base::log::warning(base::concat(folder.string(), ": no generation is left; going on from ", newest->path.filename().string(), " of step ", newest->step));
+  return newest;
+}
+
+}  // namespace magicid::run_directory

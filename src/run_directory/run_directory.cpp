@@ -1,0 +1,294 @@
+#include "run_directory/run_directory.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <ctime>
+
+#include "base/errors.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "run_directory/set_aside.h"
+#include "storage/atomic_file.h"
+
+namespace magicid::run_directory {
+namespace {
+
+namespace fs = std::filesystem;
+using base::UserError;
+using nlohmann::json;
+
+constexpr const char* format_name = "magicid.run";
+constexpr int format_version = 1;
+
+struct FileTimes {
+  std::uint64_t bytes = 0;
+  std::int64_t changed_ns = 0;
+};
+
+std::optional<FileTimes> look(const fs::path& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) return std::nullopt;
+  return FileTimes{static_cast<std::uint64_t>(status.st_size), status.st_mtim.tv_sec * 1'000'000'000LL + status.st_mtim.tv_nsec};
+}
+
+void compare(const std::string& prefix, const json& before, const json& after, std::vector<Difference>& out) {
+  if (before == after && before.dump() == after.dump()) return;
+  if (!before.is_object() || !after.is_object()) {
+    out.push_back({prefix, before.is_discarded() ? "(absent)" : before.dump(), after.is_discarded() ? "(absent)" : after.dump()});
+    return;
+  }
+  const json absent(json::value_t::discarded);
+  const auto joined = [&](const std::string& key) { return prefix.empty() ? key : prefix + "." + key; };
+  for (const auto& [key, value] : before.items()) compare(joined(key), value, after.contains(key) ? after[key] : absent, out);
+  for (const auto& [key, value] : after.items())
+    if (!before.contains(key)) compare(joined(key), absent, value, out);
+}
+
+fs::path first_free(const fs::path& folder, const std::string& stem, const std::string& extension) {
+  std::error_code code;
+  for (int n = 1;; ++n) {
+    fs::path path = folder / (stem + "-" + std::to_string(n) + extension);
+    if (!fs::exists(fs::symlink_status(path, code))) return path;
+  }
+}
+
+void move(const fs::path& from, const fs::path& to) {
+  std::error_code code;
+  fs::create_directories(to.parent_path(), code);
+  if (!code) fs::rename(from, to, code);
+  if (code) throw base::SystemError(from.string(), ": cannot be moved to ", to.string(), ": ", code.message());
+}
+
+std::string hash_of(const json& value) { return base::hash_hex(std::string_view(value.dump())); }
+
+json empty_manifest() { return {{"format", format_name}, {"version", format_version}, {"stages", json::object()}}; }
+
+// Empty, or what is wrong with a manifest that is JSON.
+std::string problem_of(const json& manifest) {
+  if (!manifest.is_object()) return "it is not a JSON object";
+  if (manifest.value("format", json()) != format_name) return "it is not the manifest of a run";
+  if (!manifest.contains("version") || !manifest["version"].is_number_integer()) return "it names no version";
+  if (!manifest.contains("stages") || !manifest["stages"].is_object()) return "it has no stages";
+  for (const auto& [name, stage] : manifest["stages"].items()) {
+    if (!stage.is_object()) return "stage " + name + " is not an object";
+    for (const char* key : {"fingerprint", "result"})
+      if (stage.contains(key) && !stage[key].is_string()) return "stage " + name + " has no valid " + key;
+    for (const char* key : {"options", "inputs", "files"})
+      if (stage.contains(key) && !stage[key].is_object()) return "stage " + name + " has no valid " + key;
+    if (stage.contains("done") && !stage["done"].is_boolean()) return "stage " + name + " has no valid mark of being done";
+    if (stage.value("done", false) && !(stage.contains("files") && stage.contains("result"))) return "stage " + name + " lacks its files";
+    if (!stage.contains("files")) continue;
+    for (const auto& [file, record] : stage["files"].items())
+      if (!record.is_object() || !record.value("bytes", json()).is_number_unsigned() || !record.value("xxh128", json()).is_string() ||
+          !record.value("changed_ns", json()).is_number_integer())
+        return "stage " + name + " has no valid record of " + file;
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string stage_name(Stage stage) {
+  switch (stage) {
+    case Stage::prepare: return "prepare";
+    case Stage::reconstruct: return "reconstruct";
+    case Stage::generate: return "generate";
+    case Stage::score: return "score";
+    case Stage::select: return "select";
+    case Stage::optimize: return "optimize";
+    case Stage::evaluate: return "evaluate";
+    case Stage::adapter_export: return "export";
+    case Stage::report: return "report";
+  }
+  throw base::InvariantError("unknown stage");
+}
+
+std::vector<fs::path> Layout::owned_by(Stage stage) const {
+  switch (stage) {
+    case Stage::prepare: return {prepared()};
+    case Stage::reconstruct: return {reconstruct()};
+    case Stage::generate:
+    case Stage::score: return {};
+    case Stage::select: return {pairs()};
+    case Stage::optimize: return {optimize()};
+    case Stage::evaluate: return {evaluation()};
+    case Stage::adapter_export: return {adapter()};
+    case Stage::report: return {report()};
+  }
+  throw base::InvariantError("unknown stage");
+}
+
+std::string Fingerprint::hash() const { return hash_of({{"options", options}, {"inputs", inputs}}); }
+
+std::vector<Difference> differences(const json& before, const json& after) {
+  std::vector<Difference> out;
+  compare("", before, after, out);
+  return out;
+}
+
+std::string describe(const std::vector<Difference>& differences) {
+  std::string text;
+  for (const auto& difference : differences)
+    text += (text.empty() ? "  " : "\n  ") + (difference.key.empty() ? "" : difference.key + ": ") + difference.before + " -> " + difference.after;
+  return text;
+}
+
+RunDirectory RunDirectory::open(const fs::path& root, const OpenOptions& options) {
+  std::error_code code;
+  const Layout layout{root};
+  if (fs::exists(root, code) && !fs::is_directory(root, code)) throw UserError(root.string(), ": is a file; the run directory must be a folder");
+  if (fs::is_directory(root, code) && !fs::exists(layout.manifest(), code)) {
+    // Anything but our own early traces (lock, leftovers, an earlier manifest set aside) means that the folder serves something else.
+    for (const auto& entry : fs::directory_iterator(root, code)) {
+      const std::string name = entry.path().filename().string();
+      if (!name.starts_with("run.lock") && !name.starts_with('.') && !name.starts_with("manifest.json."))
+        throw UserError(root.string(), ": holds files (", name, ") but no manifest.json, so it is no run directory. Name a new or empty folder.");
+    }
+  }
+  fs::create_directories(root, code);
+  if (code) throw base::SystemError(root.string(), ": cannot be created: ", code.message());
+
+  RunDirectory run;
+  run.layout_ = layout;
+  run.code_version_ = options.code_version;
+  run.lock_ = RunLock::acquire(root);
+  // previous/ and adapter/ included: every folder that atomic writes go to.
+  for (const auto& folder : {layout.root, layout.reconstruct(), layout.candidates(), layout.previews(), layout.scores(), layout.optimize(), layout.adapter()}) remove_leftovers(folder);
+  run.load();
+
+  if (run.manifest_.contains("identity")) {
+    const auto changed = differences(run.manifest_["identity"], options.identity);
+    if (!changed.empty() && !options.accept_other_identity)
+      throw UserError(root.string(), ": this run was made with another model:\n", run_directory::describe(changed),
+                      "\nName another run directory, or allow it explicitly: every stage that depends on the model then runs again.");
+    if (!changed.empty()) base::log::warning(base::concat(root.string(), ": goes on with another model, as asked:\n", run_directory::describe(changed)));
+  }
+  if (run.manifest_.contains("configuration")) {
+    run.changed_ = differences(run.manifest_["configuration"], options.configuration);
+    if (!run.changed_.empty()) base::log::info(base::concat(root.string(), ": configuration changed since the last start:\n", run_directory::describe(run.changed_)));
+  }
+  run.manifest_["identity"] = options.identity;
+  run.manifest_["configuration"] = options.configuration;
+  run.manifest_["code_version"] = options.code_version;
+
+  if (!options.resolved_yaml.empty()) {
+    const bool exists = fs::exists(layout.config(), code);
+    if (exists && storage::read_text(layout.config()) != options.resolved_yaml) move(layout.config(), first_free(layout.previous(), "config", ".yaml"));
+    if (!fs::exists(layout.config(), code)) storage::write_text_atomically(layout.config(), options.resolved_yaml);
+  }
+  run.save();
+  return run;
+}
+
+RunDirectory RunDirectory::view(const fs::path& root) {
+  std::error_code code;
+  RunDirectory run;
+  run.layout_ = Layout{root};
+  if (!fs::exists(run.layout_.manifest(), code)) throw UserError(root.string(), ": is no run directory (it has no manifest.json)");
+  run.load();
+  return run;
+}
+
+void RunDirectory::load() {
+  manifest_ = empty_manifest();
+  std::error_code code;
+  if (!fs::exists(layout_.manifest(), code)) return;
+  const json found = json::parse(storage::read_text(layout_.manifest()), nullptr, false);
+  const std::string problem = found.is_discarded() ? "it is not JSON" : problem_of(found);
+  if (!problem.empty()) {
+    if (!lock_) throw UserError(layout_.manifest().string(), ": is damaged: ", problem);
+    set_aside(layout_.manifest(), problem + "; every stage runs again, finished candidates are kept");
+    return;
+  }
+  if (found["version"].get<std::int64_t>() > format_version)
+    throw UserError(layout_.manifest().string(), ": was written by a newer program (version ", found["version"].dump(), ", this one knows ", format_version, "). Use that program, or another run directory.");
+  manifest_ = found;
+}
+
+void RunDirectory::save() { storage::write_text_atomically(layout_.manifest(), manifest_.dump(1, ' ', false, json::error_handler_t::replace) + "\n"); }
+
+void RunDirectory::require_writable() const { base::check_invariant(lock_.has_value(), layout_.root.string(), ": a view of a run directory cannot be written to"); }
+
+const Layout& RunDirectory::layout() const { return layout_; }
+json RunDirectory::manifest() const { return manifest_; }
+const std::vector<Difference>& RunDirectory::changed_configuration() const { return changed_; }
+
+StageState RunDirectory::stage_state(Stage stage, const Fingerprint& fingerprint) {
+  const std::string name = stage_name(stage);
+  if (!manifest_["stages"].contains(name)) return {false, "has not run yet"};
+  json& record = manifest_["stages"][name];
+  if (record.value("fingerprint", "") != fingerprint.hash()) {
+    const json before{{"options", record.value("options", json::object())}, {"inputs", record.value("inputs", json::object())}};
+    const json after{{"options", fingerprint.options}, {"inputs", fingerprint.inputs}};
+    return {false, "options or inputs changed:\n" + run_directory::describe(differences(before, after))};
+  }
+  if (!record.value("done", false)) return {false, "was begun but not finished"};
+  for (auto& [file, expected] : record["files"].items()) {
+    const fs::path path = layout_.root / file;
+    const auto found = look(path);
+    if (!found) return {false, file + " is missing"};
+    std::string problem;
+    if (found->bytes != expected["bytes"].get<std::uint64_t>()) {
+      problem = base::concat("it has ", found->bytes, " bytes, ", expected["bytes"].get<std::uint64_t>(), " were written");
+    } else if (found->changed_ns != expected["changed_ns"].get<std::int64_t>()) {
+      if (base::hash_file(path) != expected["xxh128"].get<std::string>()) problem = "its bytes are not those that were written";
+      else expected["changed_ns"] = found->changed_ns;  // copied or touched
+    }
+    if (problem.empty()) continue;
+    if (lock_) set_aside(path, problem);
+    return {false, file + " was changed: " + problem};
+  }
+  return {true, ""};
+}
+
+void RunDirectory::begin_stage(Stage stage, const Fingerprint& fingerprint) {
+  require_writable();
+  const std::string name = stage_name(stage), hash = fingerprint.hash();
+  json& stages = manifest_["stages"];
+  const bool same = stages.contains(name) && stages[name].value("fingerprint", "") == hash;
+  if (!same) {
+    std::error_code code;
+    fs::path kept;
+    for (const auto& path : layout_.owned_by(stage)) {
+      if (!fs::exists(fs::symlink_status(path, code))) continue;
+      if (kept.empty()) kept = first_free(layout_.previous(), name, "");
+      move(path, kept / path.filename());
+    }
+    if (!kept.empty()) base::log::info(base::concat("stage ", name, ": results of other options or inputs are kept in ", kept.string()));
+  }
+  stages[name] = {{"fingerprint", hash}, {"options", fingerprint.options}, {"inputs", fingerprint.inputs}, {"done", false}, {"code_version", code_version_}};
+  save();
+}
+
+void RunDirectory::mark_stage_done(Stage stage, const Fingerprint& fingerprint, const std::vector<fs::path>& files, const std::string& result) {
+  require_writable();
+  json records = json::object();
+  for (const auto& path : files) {
+    const fs::path relative = path.is_absolute() || path.lexically_normal().native().starts_with(layout_.root.lexically_normal().native())
+                                  ? path.lexically_normal().lexically_relative(layout_.root.lexically_normal())
+                                  : path;
+    base::check_invariant(!relative.empty() && !relative.native().starts_with(".."), path.string(), ": lies outside the run directory ", layout_.root.string());
+    const auto found = look(layout_.root / relative);
+    base::check_invariant(found.has_value(), "stage ", stage_name(stage), " names a result that is not there: ", relative.string());
+    records[relative.generic_string()] = {{"bytes", found->bytes}, {"changed_ns", found->changed_ns}, {"xxh128", base::hash_file(layout_.root / relative)}};
+  }
+  std::string outcome = result;
+  if (outcome.empty()) {
+    json hashes = json::object();
+    for (const auto& [file, record] : records.items()) hashes[file] = record["xxh128"];
+    outcome = hash_of(hashes);
+  }
+  manifest_["stages"][stage_name(stage)] = {{"fingerprint", fingerprint.hash()}, {"options", fingerprint.options}, {"inputs", fingerprint.inputs}, {"done", true},
+                                            {"files", records}, {"result", outcome}, {"code_version", code_version_}, {"finished", static_cast<std::int64_t>(std::time(nullptr))}};
+  save();
+}
+
+std::optional<std::string> RunDirectory::result_hash(Stage stage) const {
+  const json& stages = manifest_["stages"];
+  const std::string name = stage_name(stage);
+  if (!stages.contains(name) || !stages[name].value("done", false)) return std::nullopt;
+  return stages[name]["result"].get<std::string>();
+}
+
+}  // namespace magicid::run_directory

@@ -1,0 +1,85 @@
+#include "run_directory/checkpoints.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "support/temporary_folder.h"
+
+namespace magicid::run_directory {
+namespace {
+
+using tests::read_bytes;
+using tests::TemporaryFolder;
+using tests::write_bytes;
+
+storage::NamedTensors tensors(int step) { return {{"adapter.lora_A.weight", at::full({3, 2}, step)}, {"optimizer/moments", at::full({6}, step, at::kDouble)}}; }
+
+void save(const std::filesystem::path& folder, int step, const SaveOptions& options = {}) { save_checkpoint(folder, step, tensors(step), {{"position", step * 2}}, options); }
+
+void damage(const std::filesystem::path& path) {
+  std::string bytes = read_bytes(path);
+  bytes.resize(bytes.size() / 2);
+  write_bytes(path, bytes);
+}
+
+TEST(Checkpoints, TheNewestComesBackAndOldGenerationsGo) {
+  TemporaryFolder folder;
+  EXPECT_FALSE(latest_intact(folder.path()));
+  EXPECT_FALSE(latest_intact(folder / "absent"));
+  for (int step : {500, 1000, 1500, 1000000}) save(folder.path(), step);
+  EXPECT_TRUE(std::filesystem::exists(folder / "checkpoint-001500.h5"));
+  EXPECT_FALSE(std::filesystem::exists(folder / "checkpoint-001000.h5"));
+  const auto found = latest_intact(folder.path());
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->step, 1000000);
+  EXPECT_EQ(found->state["position"], 2000000);
+  ASSERT_EQ(found->tensors.size(), 2u);
+  EXPECT_TRUE(at::equal(found->tensors.at("optimizer/moments"), tensors(1000000).at("optimizer/moments")));
+}
+
+TEST(Checkpoints, DamagedOnesAreSetAsideNotDeleted) {
+  TemporaryFolder folder;
+  save(folder.path(), 1);
+  save(folder.path(), 2);
+  damage(folder / "checkpoint-000002.h5");
+  const auto found = latest_intact(folder.path());
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->step, 1);
+  EXPECT_TRUE(std::filesystem::exists(folder / "checkpoint-000002.h5.damaged-1"));
+  save(folder.path(), 2);
+  EXPECT_EQ(latest_intact(folder.path())->step, 2);
+  damage(folder / "checkpoint-000002.h5");
+  EXPECT_EQ(latest_intact(folder.path())->step, 1);
+  EXPECT_TRUE(std::filesystem::exists(folder / "checkpoint-000002.h5.damaged-2"));
+}
+
+TEST(Checkpoints, NamedKeepsStay) {
+  TemporaryFolder folder;
+  save(folder.path(), 1, {.keep_as = "best"});
+  for (int step = 2; step <= 5; ++step) save(folder.path(), step);
+  EXPECT_EQ(load_checkpoint(keep_path(folder.path(), "best")).step, 1);
+  save(folder.path(), 6, {.keep_as = "best"});
+  EXPECT_EQ(load_checkpoint(keep_path(folder.path(), "best")).step, 6);
+  // With every generation gone, the keep is what the run goes on from.
+  std::filesystem::remove(folder / "checkpoint-000005.h5");
+  std::filesystem::remove(folder / "checkpoint-000006.h5");
+  EXPECT_EQ(latest_intact(folder.path())->step, 6);
+}
+
+TEST(Checkpoints, AnAbandonedFutureIsNotMistakenForThisRun) {
+  TemporaryFolder folder;
+  for (int step : {400, 500}) save(folder.path(), step);
+  save(folder.path(), 350);
+  EXPECT_EQ(latest_intact(folder.path())->step, 350);
+  EXPECT_TRUE(std::filesystem::exists(folder / "checkpoint-000400.h5.damaged-1"));
+}
+
+TEST(Checkpoints, SameStateSameBytes) {
+  TemporaryFolder folder;
+  save(folder / "a", 7);
+  save(folder / "b", 7);
+  EXPECT_TRUE(read_bytes(folder / "a/checkpoint-000007.h5") == read_bytes(folder / "b/checkpoint-000007.h5"));
+}
+
+}  // namespace
+}  // namespace magicid::run_directory

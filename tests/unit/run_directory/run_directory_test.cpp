@@ -1,0 +1,176 @@
+#include "run_directory/run_directory.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/errors.h"
+#include "support/temporary_folder.h"
+
+namespace magicid::run_directory {
+namespace {
+
+using nlohmann::json;
+using tests::read_bytes;
+using tests::TemporaryFolder;
+using tests::write_bytes;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+namespace fs = std::filesystem;
+
+OpenOptions options(double beta = 2000, const std::string& backbone = "abc") {
+  return {"1.0", {{"backbone", backbone}}, {{"optimize", {{"beta", beta}}}, {"name", "x"}}, "optimize:\n  beta: " + std::to_string(beta) + "\n"};
+}
+
+Fingerprint fingerprint(double beta, const std::string& pairs = "p") { return {{{"beta", beta}}, {{"pairs", pairs}}}; }
+
+TEST(RunDirectory, StagesAreCurrentUntilTheirOptionsOrInputsChange) {
+  TemporaryFolder folder;
+  const fs::path root = folder / "runs/a";
+  {
+    auto run = RunDirectory::open(root, options());
+    EXPECT_EQ(run.stage_state(Stage::select, fingerprint(1)).reason, "has not run yet");
+    run.begin_stage(Stage::select, fingerprint(1));
+    EXPECT_EQ(run.stage_state(Stage::select, fingerprint(1)).reason, "was begun but not finished");
+    EXPECT_FALSE(run.result_hash(Stage::select));
+    write_bytes(run.layout().pairs(), "pairs");
+    run.mark_stage_done(Stage::select, fingerprint(1), {run.layout().pairs()});
+    EXPECT_TRUE(run.stage_is_current(Stage::select, fingerprint(1)));
+    run.begin_stage(Stage::optimize, fingerprint(2000));
+    fs::create_directories(run.layout().optimize());
+    write_bytes(run.layout().optimize() / "checkpoint-000001.h5", "old");
+    run.mark_stage_done(Stage::optimize, fingerprint(2000), {"optimize/checkpoint-000001.h5"}, "result");
+    EXPECT_EQ(run.result_hash(Stage::optimize), "result");
+  }
+  auto run = RunDirectory::open(root, options(50));
+  ASSERT_EQ(run.changed_configuration().size(), 1u);
+  EXPECT_EQ(run.changed_configuration()[0].key, "optimize.beta");
+  EXPECT_TRUE(run.stage_is_current(Stage::select, fingerprint(1)));
+  EXPECT_TRUE(run.stage_is_current(Stage::optimize, fingerprint(2000)));
+  const auto state = run.stage_state(Stage::optimize, fingerprint(50, "q"));
+  EXPECT_FALSE(state.current);
+  EXPECT_THAT(state.reason, AllOf(HasSubstr("options.beta: 2000.0 -> 50.0"), HasSubstr("inputs.pairs: \"p\" -> \"q\"")));
+  run.begin_stage(Stage::optimize, fingerprint(50, "q"));
+  EXPECT_FALSE(fs::exists(run.layout().optimize()));
+  EXPECT_EQ(read_bytes(root / "previous/optimize-1/optimize/checkpoint-000001.h5"), "old");
+  EXPECT_TRUE(fs::exists(root / "previous/config-1.yaml"));
+  EXPECT_THAT(read_bytes(run.layout().config()), HasSubstr("50"));
+  // Begun and killed: the same fingerprint resumes, another one does not take over its files.
+  fs::create_directories(run.layout().optimize());
+  write_bytes(run.layout().optimize() / "checkpoint-000002.h5", "half");
+  run.begin_stage(Stage::optimize, fingerprint(50, "q"));
+  EXPECT_TRUE(fs::exists(run.layout().optimize() / "checkpoint-000002.h5"));
+  run.begin_stage(Stage::optimize, fingerprint(60, "q"));
+  EXPECT_EQ(read_bytes(root / "previous/optimize-2/optimize/checkpoint-000002.h5"), "half");
+}
+
+TEST(RunDirectory, ChangedAndMissingFilesAreNoticed) {
+  TemporaryFolder folder;
+  auto run = RunDirectory::open(folder / "a", options());
+  const auto finish = [&] {
+    run.begin_stage(Stage::select, fingerprint(1));
+    write_bytes(run.layout().pairs(), "pairs");
+    run.mark_stage_done(Stage::select, fingerprint(1), {"pairs.h5"});
+  };
+  finish();
+  const auto first = run.result_hash(Stage::select);
+  fs::last_write_time(run.layout().pairs(), fs::last_write_time(run.layout().pairs()) - std::chrono::hours(1));
+  EXPECT_TRUE(run.stage_is_current(Stage::select, fingerprint(1)));  // copied: same bytes
+  write_bytes(run.layout().pairs(), "pears");
+  fs::last_write_time(run.layout().pairs(), fs::last_write_time(run.layout().pairs()) - std::chrono::hours(2));
+  EXPECT_THAT(run.stage_state(Stage::select, fingerprint(1)).reason, HasSubstr("its bytes are not those"));
+  EXPECT_EQ(read_bytes(run.layout().root / "pairs.h5.damaged-1"), "pears");
+  EXPECT_THAT(run.stage_state(Stage::select, fingerprint(1)).reason, HasSubstr("pairs.h5 is missing"));
+  finish();
+  EXPECT_EQ(run.result_hash(Stage::select), first);
+  write_bytes(run.layout().pairs(), "pairs and more");
+  EXPECT_THAT(run.stage_state(Stage::select, fingerprint(1)).reason, HasSubstr("14 bytes, 5 were written"));
+  EXPECT_THROW(run.mark_stage_done(Stage::select, fingerprint(1), {"../outside"}), base::InvariantError);
+  EXPECT_THROW(run.mark_stage_done(Stage::select, fingerprint(1), {"absent"}), base::InvariantError);
+}
+
+TEST(RunDirectory, OutputsOfUnknownOriginAreNotTrusted) {
+  TemporaryFolder folder;
+  auto run = RunDirectory::open(folder / "a", options());
+  write_bytes(run.layout().pairs(), "whose?");
+  run.begin_stage(Stage::select, fingerprint(1));
+  EXPECT_FALSE(fs::exists(run.layout().pairs()));
+  EXPECT_EQ(read_bytes(run.layout().previous() / "select-1/pairs.h5"), "whose?");
+}
+
+TEST(RunDirectory, AnotherModelIsRefusedUnlessAllowed) {
+  TemporaryFolder folder;
+  { RunDirectory::open(folder / "a", options()); }
+  try {
+    RunDirectory::open(folder / "a", options(2000, "xyz"));
+    FAIL();
+  } catch (const base::UserError& error) {
+    EXPECT_THAT(error.what(), AllOf(HasSubstr("another model"), HasSubstr("backbone: \"abc\" -> \"xyz\"")));
+  }
+  auto other = options(2000, "xyz");
+  other.accept_other_identity = true;
+  { RunDirectory::open(folder / "a", other); }
+  EXPECT_THROW(RunDirectory::open(folder / "a", options()), base::UserError);
+}
+
+TEST(RunDirectory, FoldersThatAreNoRun) {
+  TemporaryFolder folder;
+  fs::create_directories(folder / "photos");
+  write_bytes(folder / "photos/me.jpg", "x");
+  EXPECT_THROW(RunDirectory::open(folder / "photos", options()), base::UserError);
+  EXPECT_THROW(RunDirectory::open(folder / "photos/me.jpg", options()), base::UserError);
+  EXPECT_THROW(RunDirectory::view(folder / "photos"), base::UserError);
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder / "photos"), {}), 1);
+  fs::create_directories(folder / "empty");
+  auto run = RunDirectory::open(folder / "empty", options());
+  EXPECT_THROW(RunDirectory::open(folder / "empty", options()), base::UserError);  // locked
+  auto view = RunDirectory::view(folder / "empty");
+  EXPECT_EQ(view.manifest()["code_version"], "1.0");
+  EXPECT_THROW(view.begin_stage(Stage::select, fingerprint(1)), base::InvariantError);
+}
+
+TEST(RunDirectory, DamagedManifestsAreSetAside) {
+  TemporaryFolder folder;
+  int expected = 0;
+  for (const char* bytes : {"{\"format\": \"magic", "[]", "{}", "{\"format\":\"magicid.run\",\"version\":1,\"stages\":{\"select\":{\"done\":\"yes\"}}}",
+                            "{\"format\":\"magicid.run\",\"version\":1,\"stages\":{\"select\":{\"done\":true}}}", "{\"format\":\"magicid.run\",\"version\":1,\"stages\":{\"select\":{\"files\":{\"a\":5}}}}"}) {
+    { RunDirectory::open(folder / "a", options()); }
+    write_bytes(folder / "a/manifest.json", bytes);
+    EXPECT_THROW(RunDirectory::view(folder / "a"), base::UserError);
+    auto run = RunDirectory::open(folder / "a", options());
+    ++expected;
+    EXPECT_EQ(read_bytes(folder / ("a/manifest.json.damaged-" + std::to_string(expected))), bytes);
+    EXPECT_FALSE(run.stage_is_current(Stage::select, fingerprint(1)));
+  }
+  write_bytes(folder / "a/manifest.json", "{\"format\":\"magicid.run\",\"version\":99,\"stages\":{}}");
+  try {
+    RunDirectory::open(folder / "a", options());
+    FAIL();
+  } catch (const base::UserError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("newer program"));
+  }
+}
+
+TEST(RunDirectory, LeftoversOfKilledWritersGo) {
+  TemporaryFolder folder;
+  { RunDirectory::open(folder / "a", options()); }
+  fs::create_directories(folder / "a/candidates");
+  write_bytes(folder / "a/candidates/.segment-0.h5.host.1.0.tmp", "torn");
+  write_bytes(folder / "a/candidates/.keep", "mine");
+  auto run = RunDirectory::open(folder / "a", options());
+  EXPECT_FALSE(fs::exists(folder / "a/candidates/.segment-0.h5.host.1.0.tmp"));
+  EXPECT_TRUE(fs::exists(folder / "a/candidates/.keep"));
+}
+
+TEST(Differences, NameEveryLeaf) {
+  const auto found = differences({{"a", 1}, {"b", {{"c", 2}, {"d", {1, 2}}}}, {"gone", true}}, {{"a", 1}, {"b", {{"c", 2.0}, {"d", {1, 3}}}}, {"new", "x"}});
+  EXPECT_EQ(describe(found), "  b.c: 2 -> 2.0\n  b.d: [1,2] -> [1,3]\n  gone: true -> (absent)\n  new: (absent) -> \"x\"");
+  EXPECT_TRUE(differences({{"a", 1}}, {{"a", 1}}).empty());
+}
+
+TEST(Fingerprint, DependsOnContentsNotOnOrder) {
+  EXPECT_EQ((Fingerprint{{{"a", 1}, {"b", 2}}, {}}.hash()), (Fingerprint{{{"b", 2}, {"a", 1}}, {}}.hash()));
+  EXPECT_NE((Fingerprint{{{"a", 1}}, {{"b", 2}}}.hash()), (Fingerprint{{{"a", 1}, {"b", 2}}, json::object()}.hash()));
+}
+
+}  // namespace
+}  // namespace magicid::run_directory

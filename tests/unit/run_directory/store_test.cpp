@@ -1,0 +1,147 @@
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "run_directory/candidate_store.h"
+#include "support/temporary_folder.h"
+
+namespace magicid::run_directory {
+namespace {
+
+using nlohmann::json;
+using tests::read_bytes;
+using tests::TemporaryFolder;
+using tests::write_bytes;
+
+Candidate candidate(int seed, at::ScalarType type = at::kFloat) {
+  return {{{"prompt", "a person"}, {"seed", seed}}, {{"seconds", 1.5}}, at::full({2, 3, 4}, seed).to(type)};
+}
+
+int damaged_files(const std::filesystem::path& folder) {
+  int count = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) count += entry.path().filename().string().find(".damaged-") != std::string::npos;
+  return count;
+}
+
+void flip_byte(const std::filesystem::path& path, std::size_t from_end) {
+  std::string bytes = read_bytes(path);
+  bytes[bytes.size() - from_end] ^= 1;
+  write_bytes(path, bytes);
+}
+
+TEST(CandidateStore, PutFindList) {
+  TemporaryFolder folder;
+  CandidateStore store(folder / "candidates");
+  EXPECT_TRUE(store.list().empty());
+  const std::string key = store.put(candidate(7, at::kBFloat16));
+  EXPECT_EQ(key, CandidateStore::key_of({{"seed", 7}, {"prompt", "a person"}}));
+  EXPECT_TRUE(store.contains(key));
+  EXPECT_FALSE(store.contains(std::string(32, '0')));
+  EXPECT_FALSE(store.contains("../escape"));
+  CandidateStore other(folder / "candidates");
+  const auto found = other.find(key);
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->latents.scalar_type(), at::kBFloat16);
+  EXPECT_TRUE(at::equal(found->latents, candidate(7, at::kBFloat16).latents));
+  EXPECT_EQ(found->metadata["seconds"], 1.5);
+  // What another process wrote meanwhile is found without looking at the folder again.
+  const std::string later = store.put(candidate(8));
+  EXPECT_TRUE(other.contains(later));
+}
+
+TEST(CandidateStore, MergesIntoFewFilesAndReadsBoth) {
+  TemporaryFolder folder;
+  CandidateStore store(folder.path());
+  std::vector<std::string> keys;
+  for (int seed = 0; seed < 10; ++seed) keys.push_back(store.put(candidate(seed)));
+  const std::string a_segment = read_bytes(folder / ("segment-" + keys[3] + ".h5"));
+  EXPECT_EQ(store.merge().size(), 1u);
+  EXPECT_EQ(store.list().size(), 10u);
+  for (int seed = 0; seed < 10; ++seed) EXPECT_TRUE(at::equal(store.find(keys[seed])->latents, candidate(seed).latents));
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 1);
+  EXPECT_EQ(store.merge().size(), 1u);  // nothing to do
+  // A crash between the merged file and the deletion of its sources leaves both.
+  write_bytes(folder / ("segment-" + keys[3] + ".h5"), a_segment);
+  CandidateStore again(folder.path());
+  EXPECT_EQ(again.list().size(), 10u);
+  again.put(candidate(99));
+  EXPECT_EQ(again.merge().size(), 1u);
+  EXPECT_EQ(again.list().size(), 11u);
+  for (const auto& key : keys) EXPECT_TRUE(CandidateStore(folder.path()).find(key));
+}
+
+TEST(CandidateStore, MergeRespectsTheSizeOfFiles) {
+  TemporaryFolder folder;
+  CandidateStore store(folder.path());
+  for (int seed = 0; seed < 6; ++seed) store.put({{{"seed", seed}}, {}, at::full({25'000}, seed)});  // 100 kB each
+  const auto files = store.merge(250'000);
+  EXPECT_GE(files.size(), 3u);
+  EXPECT_LE(files.size(), 6u);
+  EXPECT_EQ(store.list().size(), 6u);
+  for (const auto& key : store.list()) EXPECT_TRUE(store.find(key));
+}
+
+TEST(CandidateStore, DamagedSegmentIsSetAsideAndAbsent) {
+  TemporaryFolder folder;
+  CandidateStore store(folder.path());
+  const std::string key = store.put(candidate(1)), other = store.put(candidate(2));
+  flip_byte(folder / ("segment-" + key + ".h5"), 20);
+  write_bytes(folder / "segment-00000000000000000000000000000000.h5", "foreign");
+  CandidateStore again(folder.path());
+  EXPECT_FALSE(again.find(std::string(32, '0')));
+  EXPECT_FALSE(again.contains(key));
+  EXPECT_TRUE(again.contains(other));
+  EXPECT_EQ(damaged_files(folder.path()), 2);
+  EXPECT_EQ(again.list(), std::vector<std::string>{other});
+  EXPECT_EQ(again.put(candidate(1)), key);
+  EXPECT_TRUE(again.contains(key));
+  // A whole file under a wrong name is not what its name promises.
+  std::filesystem::copy_file(folder / ("segment-" + key + ".h5"), folder / "segment-11111111111111111111111111111111.h5");
+  EXPECT_FALSE(CandidateStore(folder.path()).contains(std::string(32, '1')));
+  EXPECT_EQ(damaged_files(folder.path()), 3);
+}
+
+TEST(CandidateStore, DamagedMergedFileGivesItsIntactEntriesBack) {
+  TemporaryFolder folder;
+  CandidateStore store(folder.path());
+  std::vector<std::string> keys;
+  for (int seed = 0; seed < 5; ++seed) keys.push_back(store.put({{{"seed", seed}}, {}, at::full({5000}, seed)}));
+  const auto merged = store.merge();
+  ASSERT_EQ(merged.size(), 1u);
+  std::string bytes = read_bytes(merged[0]);
+  const float mark[3] = {3, 3, 3};  // inside the data of seed 3
+  const auto at = bytes.find(std::string(reinterpret_cast<const char*>(mark), sizeof mark));
+  ASSERT_NE(at, std::string::npos);
+  bytes[at + 40] ^= 1;
+  write_bytes(merged[0], bytes);
+  CandidateStore again(folder.path());
+  for (int seed = 0; seed < 5; ++seed) EXPECT_EQ(again.contains(keys[seed]), seed != 3) << seed;
+  EXPECT_EQ(damaged_files(folder.path()), 1);
+  EXPECT_EQ(CandidateStore(folder.path()).list().size(), 4u);
+}
+
+TEST(ScoreStore, NumbersAreExactNotFiniteOnesIncluded) {
+  TemporaryFolder folder;
+  ScoreStore store(folder.path());
+  Score score{"abc", {{"arcface", "hash"}}, {{"faces", 2}}, {{"identity", 0.1}, {"dynamic", std::nan("")}, {"semantic", -std::numeric_limits<double>::infinity()}}, at::ones({2, 4})};
+  score.face_embeddings[1] = std::nanf("");
+  const std::string key = store.put(score);
+  EXPECT_EQ(key, ScoreStore::key_of("abc", {{"arcface", "hash"}}));
+  store.merge();
+  const auto found = ScoreStore(folder.path()).find("abc", {{"arcface", "hash"}});
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->values.at("identity"), 0.1);
+  EXPECT_TRUE(std::isnan(found->values.at("dynamic")));
+  EXPECT_EQ(found->values.at("semantic"), -std::numeric_limits<double>::infinity());
+  EXPECT_TRUE(at::allclose(found->face_embeddings, score.face_embeddings, 0, 0, true));
+  EXPECT_EQ(found->metadata["faces"], 2);
+  EXPECT_FALSE(store.find("abc", {{"arcface", "other"}}));
+  store.put({"none", {}, {}, {}, {}});
+  EXPECT_FALSE(store.find("none", {})->face_embeddings.defined());
+}
+
+}  // namespace
+}  // namespace magicid::run_directory
