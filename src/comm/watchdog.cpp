@@ -130,19 +130,20 @@ class Watchdog {
                             ". Another rank was lost, hangs or took another path (its own log says more); if ranks may really arrive that far apart, raise the "
                             "collective timeout (MAGICID_COLLECTIVE_TIMEOUT, in seconds)");
     }
-    if (!reason.empty() && entry->polled) entry->polled->on_failure(reason);
     lock.lock();
-    busy_with_ = 0;
-    if (result.state == PollState::finished) entries_.erase(id);
+    // Decided before on_failure releases who is blocked: the entry may be gone the moment after, and the report must come all the same.
     const bool report_now = !reason.empty() && entries_.contains(id);
-    if (report_now) entry->reported = true;
+    entry->reported = report_now;
+    if (result.state == PollState::finished) entries_.erase(id);
     const ExpiryHandler handler = handler_;
-    idle_.notify_all();
     if (report_now) {
       lock.unlock();
+      if (entry->polled) entry->polled->on_failure(reason);
       handler(base::concat(describe_operation(entry->operation), ": ", reason));
       lock.lock();
     }
+    busy_with_ = 0;
+    idle_.notify_all();
   }
 
   std::mutex mutex_;

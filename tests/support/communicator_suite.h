@@ -40,12 +40,12 @@ inline void all_reduce_sums_in_rank_order(Communicator& group) {
 
 inline void all_reduce_finds_extremes(Communicator& group) {
   for (const auto dtype : {at::kFloat, at::kBFloat16, at::kLong}) {
-    at::Tensor largest = at::tensor({group.rank(), -group.rank(), 7}, dtype), smallest = largest.clone();
+    at::Tensor largest = at::tensor({group.rank(), -group.rank(), 7}, at::kLong).to(dtype), smallest = largest.clone();
     group.all_reduce(largest, Reduce::maximum);
     group.all_reduce(smallest, Reduce::minimum);
     const int last = group.size() - 1;
-    EXPECT_TRUE(at::equal(largest, at::tensor({last, 0, 7}, dtype)));
-    EXPECT_TRUE(at::equal(smallest, at::tensor({0, -last, 7}, dtype)));
+    EXPECT_TRUE(at::equal(largest, at::tensor({last, 0, 7}, at::kLong).to(dtype)));
+    EXPECT_TRUE(at::equal(smallest, at::tensor({0, -last, 7}, at::kLong).to(dtype)));
   }
 }
 
