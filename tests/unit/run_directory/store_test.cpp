@@ -108,7 +108,7 @@ TEST(CandidateStore, DamagedMergedFileGivesItsIntactEntriesBack) {
   TemporaryFolder folder;
   CandidateStore store(folder.path());
   std::vector<std::string> keys;
-  for (int seed = 0; seed < 5; ++seed) keys.push_back(store.put({{{"seed", seed}}, {}, at::full({5000}, seed)}));
+  for (int seed = 0; seed < 5; ++seed) keys.push_back(store.put({{{"seed", seed}}, {}, at::full({5000}, seed, at::kFloat)}));
   const auto merged = store.merge();
   ASSERT_EQ(merged.size(), 1u);
   std::string bytes = read_bytes(merged[0]);
