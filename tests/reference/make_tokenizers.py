@@ -54,6 +54,7 @@ TEXTS = [
     "\u05e9\u05dc\u05d5\u05dd \u0645\u0631\u062d\u0628\u0627 \u0928\u092e\u0938\u094d\u0924\u0947 \u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35",
     "x\u0301\u0323\u0302 e\u0323\u0301 \u0344 \u1100\u1161\u11a8 q\u0307\u0323",
     "control\u0001\u001f\u007f\u0085 next\u2028line\u180e mongolian \ufeffbom \ufffd \ue000",
+    "lll eeeee ooooo \u0441\u0441\u0441 \u0441\u0441\u0441\u0441\u0441 -----",  # equal merges side by side: the leftmost goes first
     "The quick brown fox jumps over the lazy dog, again and again, until the camera stops.\n\n\n   End",
 ]
 HELD_BACK = [
