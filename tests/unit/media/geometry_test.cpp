@@ -70,10 +70,16 @@ TEST(Geometry, CoverWindowKeepsTheFace) {
             const Window w = cover_window(image, size, face, 0);
             EXPECT_NEAR(static_cast<double>(w.width) * static_cast<double>(size.height), static_cast<double>(w.height) * static_cast<double>(size.width),
                         static_cast<double>(size.height + size.width));
-            EXPECT_LE(w.x, face.x + 1), EXPECT_GE(w.x + w.width, face.x + face.width - 1);
-            EXPECT_LE(w.y, face.y + 1), EXPECT_GE(w.y + w.height, face.y + face.height - 1);
-            if (w.width <= image.width) EXPECT_TRUE(w.x >= 0 && w.x + w.width <= image.width);
-            if (w.height <= image.height) EXPECT_TRUE(w.y >= 0 && w.y + w.height <= image.height);
+            EXPECT_LE(w.x, face.x + 1);
+            EXPECT_GE(w.x + w.width, face.x + face.width - 1);
+            EXPECT_LE(w.y, face.y + 1);
+            EXPECT_GE(w.y + w.height, face.y + face.height - 1);
+            if (w.width <= image.width) {
+              EXPECT_TRUE(w.x >= 0 && w.x + w.width <= image.width);
+            }
+            if (w.height <= image.height) {
+              EXPECT_TRUE(w.y >= 0 && w.y + w.height <= image.height);
+            }
           }
   const at::Tensor image = at::rand({3, 50, 40});
   const at::Tensor video_frame = cover_crop(image, {32, 64}, Box{5, 6, 30, 30});
@@ -89,9 +95,12 @@ TEST(Geometry, BucketsStayInsideAreaAndPhoto) {
   for (const Size photo : {Size{16, 16}, Size{17, 4000}, Size{4000, 31}, Size{1001, 777}, Size{5000, 5000}, Size{100, 33}})
     for (const std::int64_t area : {256, 4096, 48 * 48, 921600}) {
       const Size bucket = bucket_size(photo, area, 16, "photo");
-      EXPECT_EQ(bucket.height % 16, 0), EXPECT_EQ(bucket.width % 16, 0);
-      EXPECT_GE(bucket.height, 16), EXPECT_GE(bucket.width, 16);
-      EXPECT_LE(bucket.height, photo.height), EXPECT_LE(bucket.width, photo.width);
+      EXPECT_EQ(bucket.height % 16, 0);
+      EXPECT_EQ(bucket.width % 16, 0);
+      EXPECT_GE(bucket.height, 16);
+      EXPECT_GE(bucket.width, 16);
+      EXPECT_LE(bucket.height, photo.height);
+      EXPECT_LE(bucket.width, photo.width);
       EXPECT_LE(bucket.height * bucket.width, area);
     }
   try {

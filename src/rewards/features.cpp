@@ -1,0 +1,39 @@
+#include "rewards/features.h"
+
+#include "base/errors.h"
+
+namespace magicid::rewards {
+
+VideoFeatures measure_video(const at::Tensor& frames, double fps, const Models& models, media::FaceDetector& detector, const Options& options, bool every_frame) {
+  base::check_invariant(frames.dim() == 4 && frames.size(1) == 3 && frames.size(0) >= 1, "measure_video needs frames [F,3,H,W]");
+  VideoFeatures features;
+  features.frames = frames.size(0);
+  features.height = frames.size(2);
+  features.width = frames.size(3);
+  features.fps = fps;
+  if (models.face) features.faces = embed_faces(frames, options.face_frames, detector, models.face, options.batch);
+  if (models.flow) features.dynamics = measure_dynamics(frames, fps, options.flow_rate, models.flow, options.batch);
+  if (models.image) features.images = image_features(frames, every_frame ? 0 : options.semantic_frames, models.image, options.batch);
+  return features;
+}
+
+Rewards raw_rewards(const VideoFeatures& features, const at::Tensor& references, const at::Tensor& text, const Options& options) {
+  base::check_invariant(features.faces.found.defined() && features.images.defined(), "raw_rewards needs face and image features");
+  return {identity_reward(features.faces, references, options.reference_aggregation), features.dynamics.score, semantic_reward(features.images, text)};
+}
+
+Metrics evaluate_video(const VideoFeatures& features, const at::Tensor& references, const at::Tensor& text, const at::Tensor& image_references, const Options& options) {
+  base::check_invariant(features.faces.found.defined() && features.images.defined() && features.images.size(0) == features.frames,
+                        "evaluate_video needs face features and image features of every frame");
+  Metrics metrics;
+  metrics.face_similarity = face_similarity(features.faces, references, options.reference_aggregation);
+  metrics.frames_with_face = features.faces.found.sum().item<std::int64_t>();
+  metrics.dynamic_degree = features.dynamics.score;
+  metrics.dynamic = features.dynamics.dynamic;
+  metrics.temporal_consistency = temporal_consistency(features.images);
+  metrics.clip_text = clip_text_score(features.images, text);
+  metrics.clip_image = clip_image_score(features.images, image_references);
+  return metrics;
+}
+
+}  // namespace magicid::rewards

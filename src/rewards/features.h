@@ -1,0 +1,37 @@
+// Everything that is measured on a video once; rewards and metrics are cheap functions of it, so a video shared by identities is looked at once.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "rewards/dynamics.h"
+#include "rewards/identity.h"
+#include "rewards/normalisation.h"
+#include "rewards/options.h"
+#include "rewards/semantics.h"
+
+namespace magicid::rewards {
+
+struct VideoFeatures {
+  FaceEmbeddings faces;
+  Dynamics dynamics;
+  at::Tensor images;  // [S,D] as image_features; undefined without an image network
+  std::int64_t frames = 0, height = 0, width = 0;
+  double fps = 0;
+};
+
+// frames [F,3,H,W] RGB in 0..1. Networks missing from `models` leave their part empty. `every_frame`: image features of all frames, as temporal_consistency needs.
+VideoFeatures measure_video(const at::Tensor& frames, double fps, const Models& models, media::FaceDetector& detector, const Options& options, bool every_frame = false);
+
+// The three raw rewards. references [R,D] face embeddings, text [D] CLIP text feature of the prompt.
+Rewards raw_rewards(const VideoFeatures& features, const at::Tensor& references, const at::Tensor& text, const Options& options);
+
+// What `evaluate` reports for one video.
+struct Metrics {
+  double face_similarity = 0, dynamic_degree = 0, temporal_consistency = 0, clip_text = 0, clip_image = 0;
+  bool dynamic = false;
+  std::int64_t frames_with_face = 0;
+};
+// `features` of every frame; image_references [R,D] CLIP features of the reference photos.
+Metrics evaluate_video(const VideoFeatures& features, const at::Tensor& references, const at::Tensor& text, const at::Tensor& image_references, const Options& options);
+
+}  // namespace magicid::rewards

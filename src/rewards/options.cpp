@@ -1,0 +1,16 @@
+#include "rewards/options.h"
+
+namespace magicid::rewards {
+
+void describe(config::Fields& fields, Options& options) {
+  fields.nested("face_detector", options.face_detector, "how faces are found in references and frames");
+  fields.integer("face_frames", options.face_frames, {.help = "frames of a video, evenly spaced, in which the face is compared; 0: all", .minimum = 0});
+  fields.choice("reference_aggregation", options.reference_aggregation, {"mean", "max", "centroid"},
+                {.help = "a frame's similarity with several references: mean or largest cosine, or cosine with their mean direction"});
+  fields.number("flow_rate", options.flow_rate, {.help = "frames per second between which motion is measured (every round(fps / flow_rate)-th frame)", .above = 0});
+  fields.integer("flow_updates", options.flow_updates, {.help = "RAFT's refinement steps; fewer are faster and less exact on plain backgrounds", .minimum = 1});
+  fields.integer("semantic_frames", options.semantic_frames, {.help = "frames of a video, evenly spaced, compared with the prompt for the semantic reward; 0: all", .minimum = 0});
+  fields.integer("batch", options.batch, {.help = "frames or frame pairs given to a reward network at once", .minimum = 1, .fingerprint = false});
+}
+
+}  // namespace magicid::rewards

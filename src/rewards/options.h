@@ -1,0 +1,24 @@
+// What can be set about rewards and metrics.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "config/fields.h"
+#include "media/faces.h"
+
+namespace magicid::rewards {
+
+struct Options {
+  media::DetectorOptions face_detector;
+  std::int64_t face_frames = 16;
+  std::string reference_aggregation = "mean";
+  double flow_rate = 8;
+  std::int64_t flow_updates = 20;
+  std::int64_t semantic_frames = 16;
+  std::int64_t batch = 8;
+};
+
+void describe(config::Fields& fields, Options& options);
+
+}  // namespace magicid::rewards

@@ -1,0 +1,27 @@
+// R_sem by CLIP, and the metrics that come from the same image features.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+#include "rewards/models.h"
+
+namespace magicid::rewards {
+
+// Rows [N,D] scaled to length 1; a zero row stays zero, a row that is not finite stays so.
+at::Tensor normalise_rows(const at::Tensor& rows);
+
+// frames [F,3,H,W] in 0..1 -> features [S,D] float on the CPU, rows of length 1, of `count` evenly spaced frames (0: all).
+at::Tensor image_features(const at::Tensor& frames, std::int64_t count, const ImageNetwork& network, std::int64_t batch = 8);
+
+// Mean over the frames of cos(text, image); features [S,D], text [D] of CLIP's projection. -1..1. R_sem.
+double semantic_reward(const at::Tensor& features, const at::Tensor& text);
+// CLIP-T: the same times 100.
+double clip_text_score(const at::Tensor& features, const at::Tensor& text);
+// CLIP-I: mean cosine of every frame with every reference photo's feature [R,D], times 100.
+double clip_image_score(const at::Tensor& features, const at::Tensor& references);
+// T. Cons.: mean cosine of consecutive frames' features; needs those of all frames. 1 for one frame.
+double temporal_consistency(const at::Tensor& features);
+
+}  // namespace magicid::rewards

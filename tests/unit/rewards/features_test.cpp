@@ -1,0 +1,57 @@
+// From frames to rewards and metrics in one go.
+#include "rewards/features.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "base/errors.h"
+
+namespace magicid::rewards {
+namespace {
+
+Models color_models() {
+  return {.face = [](const at::Tensor& faces) { return faces.mean({2, 3}); },
+          .image = [](const at::Tensor& frames) { return frames.mean({2, 3}); },
+          .flow = [](const at::Tensor& first, const at::Tensor& second) { return (second - first).narrow(1, 0, 2) * 10; }};
+}
+
+TEST(Features, RewardsOfAVideo) {
+  const auto detector = media::make_face_detector({.kind = "none"});
+  at::Tensor frames = at::zeros({9, 3, 16, 16});
+  for (int f = 0; f < 9; ++f) frames[f][0].fill_(0.1 * (f + 1));  // red, brighter and brighter
+  const Options options;
+  const VideoFeatures features = measure_video(frames, 8, color_models(), *detector, options, /*every_frame=*/true);
+  const at::Tensor red = at::tensor({1.0, 0.0, 0.0}), diagonal = at::tensor({1.0, 1.0, 0.0});
+  const Rewards rewards = raw_rewards(features, red.unsqueeze(0), diagonal, options);
+  EXPECT_NEAR(rewards.identity, 1, 1e-6);
+  EXPECT_NEAR(rewards.dynamics, 1, 1e-5);
+  EXPECT_NEAR(rewards.semantic, std::sqrt(0.5), 1e-6);
+  const Metrics metrics = evaluate_video(features, red.unsqueeze(0), diagonal, red.unsqueeze(0), options);
+  EXPECT_NEAR(metrics.face_similarity, 1, 1e-6);
+  EXPECT_NEAR(metrics.dynamic_degree, 1, 1e-5);
+  EXPECT_NEAR(metrics.temporal_consistency, 1, 1e-6);
+  EXPECT_NEAR(metrics.clip_text, 100 * std::sqrt(0.5), 1e-4);
+  EXPECT_NEAR(metrics.clip_image, 100, 1e-4);
+  EXPECT_EQ(metrics.frames_with_face, 9);
+  EXPECT_TRUE(metrics.dynamic);  // 1 px is above 6 * 16 / 256
+}
+
+TEST(Features, MissingNetworksLeaveTheirPartEmpty) {
+  const auto detector = media::make_face_detector({.kind = "none"});
+  Models models = color_models();
+  models.image = nullptr;
+  const VideoFeatures features = measure_video(at::rand({4, 3, 8, 8}), 8, models, *detector, {});
+  EXPECT_FALSE(features.images.defined());
+  EXPECT_EQ(features.dynamics.pair_scores.size(), 3u);
+  EXPECT_THROW(raw_rewards(features, at::ones({1, 3}), at::ones({3}), {}), base::InvariantError);
+}
+
+TEST(Features, SampledFeaturesAreNotTakenForConsecutiveOnes) {
+  const auto detector = media::make_face_detector({.kind = "none"});
+  const VideoFeatures features = measure_video(at::rand({20, 3, 8, 8}), 8, color_models(), *detector, {});
+  EXPECT_EQ(features.images.size(0), 16);
+  EXPECT_THROW(evaluate_video(features, at::ones({1, 3}), at::ones({3}), at::ones({1, 3}), {}), base::InvariantError);
+}
+
+}  // namespace
+}  // namespace magicid::rewards
