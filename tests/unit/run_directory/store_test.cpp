@@ -102,6 +102,15 @@ TEST(CandidateStore, DamagedSegmentIsSetAsideAndAbsent) {
   std::filesystem::copy_file(folder / ("segment-" + key + ".h5"), folder / "segment-11111111111111111111111111111111.h5");
   EXPECT_FALSE(CandidateStore(folder.path()).contains(std::string(32, '1')));
   EXPECT_EQ(damaged_files(folder.path()), 3);
+  // Intact to the byte, but the description is of something else.
+  const std::string wrong(32, '2');
+  storage::write_hdf5(folder / ("segment-" + wrong + ".h5"), {"magicid.candidates", 1}, [&](storage::Hdf5Writer& out) {
+    out.text("entries/" + wrong + "/description", "{\"seed\":5}");
+    out.text("entries/" + wrong + "/metadata", "{}");
+    out.tensor("entries/" + wrong + "/tensors/latents", at::ones({2}));
+  });
+  EXPECT_FALSE(CandidateStore(folder.path()).find(wrong));
+  EXPECT_EQ(damaged_files(folder.path()), 4);
 }
 
 TEST(CandidateStore, DamagedMergedFileGivesItsIntactEntriesBack) {
