@@ -8,6 +8,7 @@ std::string code_version() { return MAGICID_VERSION; }
 
 void add_commands(CLI::App& app, Work& work) {
   app.set_version_flag("--version", "magicid " + code_version());
+  add_run(app, work);
   add_sample(app, work);
   add_probe(app, work);
   add_tokenize(app, work);

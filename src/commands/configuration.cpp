@@ -69,6 +69,13 @@ void describe(config::Fields& fields, GenerateOptions& o) {
   fields.require("adapter_strengths", !o.adapter_strengths.empty(), "at least one strength is needed");
 }
 
+void describe(config::Fields& fields, RewardOptions& o) {
+  fields.path("arcface", o.arcface, {.help = "folder of the face embedder; empty: model.folder/rewards/arcface", .fingerprint = false});
+  fields.path("raft", o.raft, {.help = "folder of the optical-flow network; empty: model.folder/rewards/raft", .fingerprint = false});
+  fields.path("clip", o.clip, {.help = "folder of CLIP; empty: model.folder/rewards/clip", .fingerprint = false});
+  rewards::describe(fields, o.scoring);
+}
+
 void describe(config::Fields& fields, OptimizeOptions& o) {
   fields.integer("pairs_seen", o.pairs_seen, {.help = "pairs shown in all; steps = pairs_seen / global_batch, rounded up", .minimum = 1});
   training::describe(fields, o.training);

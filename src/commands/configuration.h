@@ -59,6 +59,12 @@ struct GenerateOptions {
   std::vector<double> adapter_strengths = {1.0};
 };
 
+// The reward networks' folders; empty: model.folder/rewards/<name>, where `init-model` puts them.
+struct RewardOptions {
+  std::string arcface, raft, clip;
+  rewards::Options scoring;
+};
+
 struct OptimizeOptions {
   training::Options training;
   std::int64_t pairs_seen = 5000;
@@ -91,7 +97,7 @@ struct Configuration {
   MeshOptions mesh;
   ReconstructOptions reconstruct;
   GenerateOptions generate;
-  rewards::Options rewards;
+  RewardOptions rewards;
   preference::Options select;
   OptimizeOptions optimize;
   EvaluateOptions evaluate;
@@ -108,6 +114,7 @@ void describe(config::Fields& fields, MeshOptions& options);
 void describe(config::Fields& fields, ReconstructOptions& options);
 void describe(config::Fields& fields, SamplingOptions& options);
 void describe(config::Fields& fields, GenerateOptions& options);
+void describe(config::Fields& fields, RewardOptions& options);
 void describe(config::Fields& fields, OptimizeOptions& options);
 void describe(config::Fields& fields, EvaluateOptions& options);
 void describe(config::Fields& fields, ExportOptions& options);

@@ -8,7 +8,7 @@
 
 namespace magicid::objectives {
 
-// One noisy sample: x_sigma = (1 - sigma) x0 + sigma noise.
+// One noisy sample, on any device (moved to the transformer's): x_sigma = (1 - sigma) x0 + sigma noise.
 struct NoisySample {
   at::Tensor latents;  // x0 [1,C,T,H,W], scaled by the autoencoder's scaling_factor
   at::Tensor noise;    // of the same shape, any device

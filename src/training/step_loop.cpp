@@ -8,12 +8,11 @@
 
 #include <chrono>
 #include <cmath>
-#include <span>
 
 #include "base/errors.h"
-#include "base/hash.h"
 #include "base/log.h"
 #include "base/progress.h"
+#include "parallel/replicas.h"
 #include "training/adamw.h"
 #include "training/signals.h"
 
@@ -27,7 +26,7 @@ Checkpoint snapshot(std::int64_t step, const at::Tensor& parameters, const AdamW
 }
 
 // Rank 0 reads, the others receive: ranks never disagree on which file was the newest intact one. Returns the step, 0 without a checkpoint.
-std::int64_t resume(const StepHooks& hooks, at::Tensor& parameters, AdamW& optimizer, Communicator& world) {
+std::int64_t resume(const StepHooks& hooks, at::Tensor& parameters, AdamW& optimizer, Communicator& world, Communicator& data) {
   std::optional<Checkpoint> checkpoint;
   comm::agree(world, "reading the last checkpoint", [&] {
     if (world.rank() != 0 || !hooks.load) return;
@@ -40,7 +39,7 @@ std::int64_t resume(const StepHooks& hooks, at::Tensor& parameters, AdamW& optim
   world.broadcast(step, 0);
   const auto done = step.item<std::int64_t>();
   if (done == 0) {
-    world.broadcast(parameters, 0);
+    parallel::broadcast_adapter(data, parameters);
     return 0;
   }
   at::Tensor first = at::zeros_like(parameters), second = at::zeros_like(parameters);
@@ -49,24 +48,14 @@ std::int64_t resume(const StepHooks& hooks, at::Tensor& parameters, AdamW& optim
     first.copy_(checkpoint->first_moment);
     second.copy_(checkpoint->second_moment);
   }
-  for (at::Tensor* tensor : {&parameters, &first, &second}) world.broadcast(*tensor, 0);
+  for (at::Tensor* tensor : {&parameters, &first, &second}) parallel::broadcast_adapter(data, *tensor);
   optimizer.restore(first, second, done);
   return done;
 }
 
-void check_same_parameters(const at::Tensor& parameters, std::int64_t step, Communicator& world) {
-  const at::Tensor host = parameters.detach().cpu().contiguous();
-  const std::span bytes(static_cast<const std::byte*>(host.const_data_ptr()), host.nbytes());
-  const auto hashes = world.all_gather_strings(base::hash_hex(bytes));
-  for (std::size_t rank = 1; rank < hashes.size(); ++rank)
-    if (hashes[rank] != hashes[0])
-      throw base::InvariantError("after step ", step, " the adapter on rank ", rank, " differs from rank 0's (", hashes[rank], ", ", hashes[0],
-                                 "). A rank computes wrongly (memory, device), or ranks run different builds.");
-}
-
 }  // namespace
 
-StepLoopResult run_steps(const std::string& label, const Options& options, Objective& objective, Communicator& world, const StepHooks& hooks) {
+StepLoopResult run_steps(const std::string& label, const Options& options, Objective& objective, Communicator& world, Communicator& data, const StepHooks& hooks) {
   if (options.global_batch < world.size())
     throw base::UserError(label, ": global_batch is ", options.global_batch, " but ", world.size(), " replicas take part; set global_batch to at least ", world.size(),
                           " or use fewer ranks");
@@ -75,7 +64,7 @@ StepLoopResult run_steps(const std::string& label, const Options& options, Objec
   at::Tensor parameters = objective.parameters().detach();
   AdamW optimizer(parameters, options);
   const c10::AutoGradMode no_grad(false);
-  const std::int64_t first_step = resume(hooks, parameters, optimizer, world);
+  const std::int64_t first_step = resume(hooks, parameters, optimizer, world, data);
   const auto names = objective.metric_names();
 
   StepLoopResult result{.first_step = first_step, .steps = first_step};
@@ -98,8 +87,7 @@ StepLoopResult run_steps(const std::string& label, const Options& options, Objec
     world.all_reduce(sums);
     const at::Tensor total = sums.to(at::kCPU);
     const double* value = total.const_data_ptr<double>();
-    world.all_reduce(gradient);
-    gradient.div_(static_cast<double>(options.global_batch));
+    parallel::reduce_gradient(data, gradient, options.global_batch);
     const double norm = clip_by_global_norm(gradient, options.clip_norm);
     const double loss = value[0] / static_cast<double>(options.global_batch);
     if (!std::isfinite(loss) || !std::isfinite(norm))
@@ -120,7 +108,8 @@ StepLoopResult run_steps(const std::string& label, const Options& options, Objec
       if (save && hooks.save) hooks.save(snapshot(step + 1, parameters, optimizer));
     });
     if (leader) progress.advance(1, base::concat(names[0], ' ', loss));
-    if (options.hash_check_every > 0 && ((step + 1) % options.hash_check_every == 0 || step + 1 == options.steps)) check_same_parameters(parameters, step + 1, world);
+    if (options.hash_check_every > 0 && ((step + 1) % options.hash_check_every == 0 || step + 1 == options.steps)) 
+      parallel::check_same_on_all_ranks(world, base::concat("the adapter after ", label, " step ", step + 1), parallel::hash_of(parameters));
     if (stop)
       throw base::RequeueRequest(label, ": stopped on request after step ", step + 1, " of ", options.steps, "; a checkpoint was saved. Start the same command again to go on.");
   }

@@ -1,0 +1,106 @@
+#include "commands/adapters.h"
+
+#include "base/errors.h"
+#include "base/hash.h"
+#include "commands/command_line.h"
+#include "parallel/replicas.h"
+#include "run_directory/checkpoints.h"
+#include "run_directory/event_file.h"
+#include "run_directory/metrics_log.h"
+
+namespace magicid::commands {
+namespace {
+
+namespace fs = std::filesystem;
+namespace hv = models::hunyuan_video;
+
+const std::string adapter_prefix = "adapter/";
+
+hv::Adapter adapter_of(const hv::TransformerConfig& config, const run_directory::Checkpoint& checkpoint, const models::nn::Placement& placement) {
+  storage::NamedTensors values;
+  for (const auto& [name, tensor] : checkpoint.tensors)
+    if (name.starts_with(adapter_prefix)) values[name.substr(adapter_prefix.size())] = tensor;
+  return hv::Adapter::from_named_tensors(config, values, checkpoint.path.string(), placement);
+}
+
+}  // namespace
+
+hv::AdapterOptions adapter_options(const Configuration& configuration) {
+  const auto& a = configuration.adapter;
+  return {.targets = a.targets, .lora_rank = a.lora_rank, .alpha = a.alpha > 0 ? a.alpha : static_cast<double>(a.lora_rank), .seed = static_cast<std::uint64_t>(configuration.seed)};
+}
+
+hv::Adapter load_trained(RunContext& context, run_directory::Stage stage) {
+  context.result_of(stage);
+  const fs::path folder = stage == run_directory::Stage::reconstruct ? context.layout().reconstruct() : context.layout().optimize();
+  const auto& training = stage == run_directory::Stage::reconstruct ? context.config().reconstruct.training : context.config().optimize.training;
+  std::optional<hv::Adapter> adapter;
+  comm::agree(context.world(), "reading the adapter of " + run_directory::stage_name(stage), [&] {
+    const auto checkpoint = run_directory::load_checkpoint(run_directory::checkpoint_path(folder, training.steps));
+    adapter = adapter_of(context.pipeline().transformer_config(), checkpoint, {.device = context.placement().device, .dtype = at::kFloat});
+  });
+  return std::move(*adapter);
+}
+
+struct TrainingFiles::State {
+  fs::path folder;
+  std::string stage;
+  const hv::Adapter* adapter;
+  const hv::TransformerConfig* config;
+  nlohmann::json about;
+  std::optional<run_directory::MetricsLog> metrics;
+  std::optional<run_directory::EventFile> events;
+  fs::path last_checkpoint;
+
+  void open_logs(std::int64_t step) {
+    metrics.emplace(folder / "metrics.jsonl", step == 0 ? -1 : step);
+    events.emplace(folder, step);
+  }
+
+  std::optional<training::Checkpoint> load() {
+    auto found = run_directory::latest_intact(folder);
+    if (!found) {
+      open_logs(0);
+      return std::nullopt;
+    }
+    const auto values = adapter_of(*config, *found, {});
+    open_logs(found->step);
+    last_checkpoint = found->path;
+    return training::Checkpoint{found->step, values.flat_parameters().clone(), found->tensors.at("optimizer/first_moment"), found->tensors.at("optimizer/second_moment")};
+  }
+
+  void save(const training::Checkpoint& checkpoint) {
+    storage::NamedTensors tensors;
+    for (const auto& [name, tensor] : adapter->named_tensors()) tensors[adapter_prefix + name] = tensor;
+    tensors["optimizer/first_moment"] = checkpoint.first_moment;
+    tensors["optimizer/second_moment"] = checkpoint.second_moment;
+    last_checkpoint = run_directory::save_checkpoint(folder, checkpoint.step, tensors, about);
+  }
+
+  void record(const training::StepRecord& record) {
+    metrics->append(record.step, record.metrics);
+    std::map<std::string, double> tagged;
+    for (const auto& [name, value] : record.metrics) tagged[stage + "/" + name] = value;
+    events->scalars(record.step, tagged);
+  }
+};
+
+TrainingFiles::TrainingFiles(RunContext& context, fs::path folder, std::string stage, const hv::Adapter& adapter) : state_(std::make_shared<State>()) {
+  state_->folder = std::move(folder);
+  state_->stage = std::move(stage);
+  state_->adapter = &adapter;
+  state_->config = &context.pipeline().transformer_config();
+  state_->about = {{"stage", state_->stage}, {"code_version", code_version()}, {"ranks", context.world().size()}, {"configuration", context.options_of({"seed", "adapter", state_->stage})}};
+}
+
+TrainingFiles::~TrainingFiles() = default;
+
+training::StepHooks TrainingFiles::hooks() {
+  return {.load = [s = state_] { return s->load(); }, .save = [s = state_](const training::Checkpoint& c) { s->save(c); }, .record = [s = state_](const training::StepRecord& r) { s->record(r); }};
+}
+
+RunContext::StageResult TrainingFiles::result() const {
+  return {.files = {state_->last_checkpoint, state_->folder / "metrics.jsonl"}, .result = parallel::hash_of(state_->adapter->flat_parameters())};
+}
+
+}  // namespace magicid::commands

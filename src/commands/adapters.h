@@ -1,0 +1,34 @@
+// Adapters and training checkpoints in a run directory.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "commands/run_context.h"
+#include "models/hunyuan_video/adapter.h"
+#include "training/step_loop.h"
+
+namespace magicid::commands {
+
+models::hunyuan_video::AdapterOptions adapter_options(const Configuration& configuration);
+
+// The adapter after a finished training stage (reconstruct or optimize), read from its last checkpoint by every rank, as parameters in fp32 on the
+// placement's device. Throws UserError naming the stage to run first.
+models::hunyuan_video::Adapter load_trained(RunContext& context, run_directory::Stage stage);
+
+// Files of a training stage below `folder`: checkpoints, metrics.jsonl, TensorBoard events. Used on rank 0.
+class TrainingFiles {
+ public:
+  // `adapter` gives the names of the parameters; both must outlive the hooks.
+  TrainingFiles(RunContext& context, std::filesystem::path folder, std::string stage, const models::hunyuan_video::Adapter& adapter);
+  ~TrainingFiles();
+  training::StepHooks hooks();
+  // What the manifest lists.
+  RunContext::StageResult result() const;
+
+ private:
+  struct State;
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace magicid::commands

@@ -1,0 +1,101 @@
+// `magicid generate`: candidate videos, drawn by the ranks from one queue; finished ones are found by key.
+
+#include <chrono>
+#include <set>
+
+#include "base/errors.h"
+#include "base/hash.h"
+#include "base/progress.h"
+#include "commands/adapters.h"
+#include "commands/candidates.h"
+#include "commands/stages.h"
+#include "commands/work.h"
+#include "comm/rank_errors.h"
+#include "generation/sample.h"
+#include "run_directory/candidate_store.h"
+
+namespace magicid::commands {
+namespace {
+
+using nlohmann::json;
+using run_directory::Stage;
+namespace hv = models::hunyuan_video;
+
+// A video is taken to be about as large as its noise: only the adapter differs between V_s and V_t.
+class Generator {
+ public:
+  Generator(RunContext& context, const Prepared& prepared, const hv::Adapter& trained)
+      : context_(context), prepared_(prepared), trained_(trained), transformer_(context.pipeline().load_transformer(context.placement())),
+        scheduler_(context.pipeline().scheduler().with_shift(context.config().generate.sampling.shift)),
+        shape_(generation::latent_shape({context.config().video.height, context.config().video.width, context.config().video.frames}, transformer_.config(),
+                                        context.pipeline().autoencoder_config())) {}
+
+  at::Tensor operator()(const PlannedCandidate& candidate) {
+    if (candidate.source == preference::Source::still) return prepared_.references[static_cast<std::size_t>(candidate.sample)].still;
+    const auto& s = context_.config().generate.sampling;
+    std::optional<generation::PromptEmbeddings> negative;
+    if (s.true_cfg > 1 && !s.negative_prompt.empty()) negative = prepared_.prompt(s.negative_prompt);
+    const hv::Adapter* adapter = candidate.source == preference::Source::tuned ? &at_strength(candidate.strength) : nullptr;
+    return generation::sample_latents(transformer_, adapter, scheduler_, candidate_noise(candidate, shape_), prepared_.prompt(candidate.text), negative,
+                                      {.steps = static_cast<int>(s.steps), .guidance = s.guidance, .true_cfg = s.true_cfg}, stop_when_asked);
+  }
+
+ private:
+  const hv::Adapter& at_strength(double strength) {
+    const auto known = adapters_.find(strength);
+    if (known != adapters_.end()) return known->second;
+    return adapters_.emplace(strength, trained_.frozen_copy(context_.placement(), strength)).first->second;
+  }
+
+  RunContext& context_;
+  const Prepared& prepared_;
+  const hv::Adapter& trained_;
+  hv::Transformer transformer_;
+  diffusion::FlowMatchEulerScheduler scheduler_;
+  std::vector<std::int64_t> shape_;
+  std::map<double, hv::Adapter> adapters_;
+};
+
+void make_missing(RunContext& context, const Prepared& prepared, const std::vector<PlannedCandidate>& candidates) {
+  run_directory::CandidateStore store(context.layout().candidates());
+  const auto missing = find_missing(context, candidates.size(), [&](std::size_t i) { return store.contains(candidates[i].key); });
+  if (missing.empty()) return;
+  const hv::Adapter trained = load_trained(context, Stage::reconstruct);
+  std::optional<Generator> generator;
+  work_through(context, "generate", missing, candidates.size(), [&](std::size_t i) {
+    if (!generator) generator.emplace(context, prepared, trained);
+    const auto start = std::chrono::steady_clock::now();
+    const at::Tensor latents = (*generator)(candidates[i]).cpu();
+    store.put({.description = candidates[i].description,
+               .metadata = {{"source", preference::to_string(candidates[i].source)},
+                            {"prompt_index", candidates[i].prompt},
+                            {"seconds", std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()},
+                            {"rank", context.world().rank()},
+                            {"node", comm::node_name()}},
+               .latents = latents});
+  });
+}
+
+}  // namespace
+
+void generate(RunContext& context) {
+  const std::string prepared_result = context.result_of(Stage::prepare), trained = context.result_of(Stage::reconstruct);
+  Prepared prepared;
+  comm::agree(context.world(), "reading prepared.h5", [&] { prepared = Prepared::load(context.layout().prepared()); });
+  const CandidatePlan plan = candidate_plan(context, prepared);
+  std::vector<std::string> keys;
+  for (const auto& candidate : plan.candidates) keys.push_back(candidate.key);
+  const std::string result = base::hash_json(json(keys));
+  context.stage(Stage::generate, context.options_of({"seed", "model", "video", "generate"}), {{"prepare", prepared_result}, {"reconstruct", trained}, {"candidates", result}}, [&] {
+    make_missing(context, prepared, plan.candidates);
+    RunContext::StageResult done{.result = result};
+    comm::agree(context.world(), "merging the candidates", [&] {
+      if (!context.leader()) return;
+      run_directory::CandidateStore store(context.layout().candidates());
+      done.files = store.merge();
+    });
+    return done;
+  });
+}
+
+}  // namespace magicid::commands

@@ -1,0 +1,77 @@
+// `magicid optimize`: hybrid preference optimization of the adapter on the selected pairs.
+
+#include <map>
+
+#include "base/errors.h"
+#include "base/log.h"
+#include "commands/adapters.h"
+#include "commands/candidates.h"
+#include "commands/pairs_file.h"
+#include "commands/stages.h"
+#include "objectives/hpo.h"
+#include "run_directory/candidate_store.h"
+#include "training/step_loop.h"
+
+namespace magicid::commands {
+namespace {
+
+using run_directory::Stage;
+namespace hv = models::hunyuan_video;
+
+std::vector<objectives::HpoPair> load_pairs(RunContext& context, const Prepared& prepared, const std::vector<std::string>& templates) {
+  const Configuration& c = context.config();
+  const PairsFile file = PairsFile::load(context.layout().pairs());
+  run_directory::CandidateStore store(context.layout().candidates());
+  std::map<std::string, at::Tensor> latents;  // a video stands in several pairs
+  const auto read = [&](const std::string& key) {
+    const auto known = latents.find(key);
+    if (known != latents.end()) return known->second;
+    const auto candidate = store.find(key);
+    if (!candidate) throw base::UserError(context.layout().candidates().string(), ": candidate ", key, " of a pair is missing or damaged; run `magicid generate` again");
+    return latents.emplace(key, candidate->latents).first->second;
+  };
+  std::vector<objectives::HpoPair> pairs;
+  for (const auto& pair : file.selection.pairs) {
+    const std::string text = pair.prompt < 0 ? render_prompt(c.reconstruct.prompt, c.subject, true) : render_prompt(templates.at(static_cast<std::size_t>(pair.prompt)), c.subject, true);
+    pairs.push_back({.winner = read(pair.winner), .loser = read(pair.loser), .condition = prepared.prompt(text), .kind = pair.kind});
+  }
+  return pairs;
+}
+
+// The gradient factor lies in (0, beta/2): when nearly all of it is gone the pairs teach nothing any more.
+training::StepHooks with_saturation_warning(training::StepHooks hooks) {
+  auto record = hooks.record;
+  auto smoothed = std::make_shared<double>(0);
+  auto warned = std::make_shared<bool>(false);
+  hooks.record = [record, smoothed, warned](const training::StepRecord& r) {
+    *smoothed += 0.1 * (r.metrics.at("saturation") - *smoothed);
+    if (!*warned && *smoothed > 0.9) {
+      *warned = true;
+      base::log::warning(base::concat("optimize: from step ", r.step, " on the gradient factor is below a tenth of its start: the pairs are won. A smaller optimize.beta or fewer steps may do better."));
+    }
+    record(r);
+  };
+  return hooks;
+}
+
+}  // namespace
+
+void optimize(RunContext& context) {
+  const nlohmann::json inputs{{"prepare", context.result_of(Stage::prepare)}, {"reconstruct", context.result_of(Stage::reconstruct)}, {"select", context.result_of(Stage::select)}};
+  context.stage(Stage::optimize, context.options_of({"seed", "model", "adapter", "optimize"}), inputs, [&] {
+    const Configuration& c = context.config();
+    std::vector<objectives::HpoPair> pairs;
+    comm::agree(context.world(), "reading the pairs", [&] {
+      pairs = load_pairs(context, Prepared::load(context.layout().prepared()), read_prompt_templates(c.prompts));
+    });
+    const auto transformer = context.pipeline().load_transformer(context.placement());
+    hv::Adapter policy = load_trained(context, Stage::reconstruct);
+    const hv::Adapter reference = policy.frozen_copy({context.placement().device, at::kFloat});
+    objectives::Hpo objective(transformer, policy, c.optimize.hpo.reference == "base" ? nullptr : &reference, std::move(pairs), c.optimize.hpo, context.seed(), c.optimize.shift);
+    TrainingFiles files(context, context.layout().optimize(), "optimize", policy);
+    training::run_steps("optimize", c.optimize.training, objective, context.world(), context.data(), with_saturation_warning(files.hooks()));
+    return files.result();
+  });
+}
+
+}  // namespace magicid::commands

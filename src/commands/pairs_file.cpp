@@ -1,0 +1,49 @@
+#include "commands/pairs_file.h"
+
+#include "base/errors.h"
+#include "storage/hdf5.h"
+
+namespace magicid::commands {
+namespace {
+
+using nlohmann::json;
+const storage::Schema schema{"magicid.pairs", 1};
+
+}  // namespace
+
+void PairsFile::save(const std::filesystem::path& path) const {
+  json pairs = json::array();
+  for (const auto& p : selection.pairs)
+    pairs.push_back({{"kind", preference::to_string(p.kind)}, {"winner", p.winner}, {"loser", p.loser}, {"prompt", p.prompt}, {"identity_gap", p.identity_gap},
+                     {"dynamics_gap", p.dynamics_gap}, {"semantics_gap", p.semantics_gap}, {"winner_front", p.winner_front}, {"loser_front", p.loser_front}});
+  storage::write_hdf5(path, schema, [&](storage::Hdf5Writer& out) {
+    out.attribute("/", "pairs", static_cast<std::int64_t>(selection.pairs.size()));
+    out.text("pairs", pairs.dump());
+    out.text("candidates", candidates.dump());
+    out.text("ranges", ranges.dump());
+    out.text("notes", json(selection.notes).dump());
+  });
+}
+
+PairsFile PairsFile::load(const std::filesystem::path& path) {
+  const auto in = storage::Hdf5File::open(path, schema);
+  PairsFile file;
+  for (const auto& p : json::parse(in.text("pairs")))
+    file.selection.pairs.push_back({.kind = p.at("kind") == "identity" ? preference::PairKind::identity : preference::PairKind::dynamic,
+                                    .winner = p.at("winner"),
+                                    .loser = p.at("loser"),
+                                    .prompt = p.at("prompt"),
+                                    .identity_gap = p.at("identity_gap"),
+                                    .dynamics_gap = p.at("dynamics_gap"),
+                                    .semantics_gap = p.at("semantics_gap"),
+                                    .winner_front = p.at("winner_front"),
+                                    .loser_front = p.at("loser_front")});
+  file.candidates = json::parse(in.text("candidates"));
+  for (const auto& c : file.candidates)
+    if (c.at("front").get<int>() >= 0) file.selection.fronts.emplace_back(c.at("key").get<std::string>(), c.at("front").get<int>());
+  file.ranges = json::parse(in.text("ranges"));
+  file.selection.notes = json::parse(in.text("notes")).get<std::vector<std::string>>();
+  return file;
+}
+
+}  // namespace magicid::commands

@@ -1,0 +1,83 @@
+#include "commands/prepared.h"
+
+#include <ATen/ops/empty.h>
+
+#include <cstring>
+
+#include "base/errors.h"
+#include "storage/hdf5.h"
+
+namespace magicid::commands {
+namespace {
+
+const storage::Schema schema{"magicid.prepared", 1};
+
+at::Tensor bytes_tensor(const std::string& bytes) {
+  at::Tensor tensor = at::empty({static_cast<std::int64_t>(bytes.size())}, at::kByte);
+  std::memcpy(tensor.mutable_data_ptr(), bytes.data(), bytes.size());
+  return tensor;
+}
+
+std::string bytes_of(const at::Tensor& tensor) { return std::string(static_cast<const char*>(tensor.const_data_ptr()), static_cast<std::size_t>(tensor.numel())); }
+
+}  // namespace
+
+const models::text::PromptEmbeddings& Prepared::prompt(const std::string& text) const {
+  const auto it = prompts.find(text);
+  base::check_invariant(it != prompts.end(), "the prompt \"", text, "\" was not prepared");
+  return it->second;
+}
+
+void Prepared::save(const std::filesystem::path& path) const {
+  storage::write_hdf5(path, schema, [&](storage::Hdf5Writer& out) {
+    out.attribute("/", "references", static_cast<std::int64_t>(references.size()));
+    out.attribute("/", "prompts", static_cast<std::int64_t>(prompts.size()));
+    for (std::size_t i = 0; i < references.size(); ++i) {
+      const auto& r = references[i];
+      const std::string group = "references/" + std::to_string(i) + "/";
+      out.text(group + "file", r.file);
+      out.text(group + "caption", r.caption);
+      out.text(group + "image_hash", r.image_hash);
+      out.tensor(group + "latents", r.latents);
+      out.tensor(group + "still", r.still);
+      out.tensor(group + "thumbnail", bytes_tensor(r.thumbnail));
+    }
+    std::size_t i = 0;
+    for (const auto& [text, embedded] : prompts) {
+      const std::string group = "prompts/" + std::to_string(i++) + "/";
+      out.text(group + "text", text);
+      out.tensor(group + "prompt_embeds", embedded.prompt_embeds);
+      out.tensor(group + "prompt_attention_mask", embedded.prompt_attention_mask);
+      out.tensor(group + "pooled_prompt_embeds", embedded.pooled_prompt_embeds);
+    }
+    out.tensor("face_embeddings", face_embeddings);
+    out.tensor("image_embeddings", image_embeddings);
+  });
+}
+
+Prepared Prepared::load(const std::filesystem::path& path) {
+  const auto in = storage::Hdf5File::open(path, schema);
+  Prepared prepared;
+  for (std::int64_t i = 0; i < in.integer_attribute("/", "references"); ++i) {
+    const std::string group = "references/" + std::to_string(i) + "/";
+    prepared.references.push_back({.file = in.text(group + "file"),
+                                   .caption = in.text(group + "caption"),
+                                   .latents = in.tensor(group + "latents"),
+                                   .still = in.tensor(group + "still"),
+                                   .thumbnail = bytes_of(in.tensor(group + "thumbnail")),
+                                   .image_hash = in.text(group + "image_hash")});
+  }
+  for (std::int64_t i = 0; i < in.integer_attribute("/", "prompts"); ++i) {
+    const std::string group = "prompts/" + std::to_string(i) + "/";
+    models::text::PromptEmbeddings embedded;
+    embedded.prompt_embeds = in.tensor(group + "prompt_embeds");
+    embedded.prompt_attention_mask = in.tensor(group + "prompt_attention_mask");
+    embedded.pooled_prompt_embeds = in.tensor(group + "pooled_prompt_embeds");
+    prepared.prompts.emplace(in.text(group + "text"), std::move(embedded));
+  }
+  prepared.face_embeddings = in.tensor("face_embeddings");
+  prepared.image_embeddings = in.tensor("image_embeddings");
+  return prepared;
+}
+
+}  // namespace magicid::commands

@@ -1,0 +1,57 @@
+#include "commands/reward_networks.h"
+
+#include <ATen/ops/tensor.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+
+#include "base/errors.h"
+#include "models/vision/clip_vision.h"
+#include "models/vision/face_embedder.h"
+#include "models/vision/raft.h"
+#include "rewards/semantics.h"
+
+namespace magicid::commands {
+
+namespace fs = std::filesystem;
+
+RewardFolders reward_folders(const Configuration& configuration) {
+  const auto find = [&](const std::string& given, const char* name) {
+    const fs::path folder = given.empty() ? fs::path(configuration.model.folder) / "rewards" / name : fs::path(given);
+    if (!fs::is_directory(folder))
+      throw base::UserError("rewards.", name, ": ", folder.string(), " is no folder; a folder with config.json and model.safetensors was expected (docs/files.md says what is in them)");
+    return folder;
+  };
+  return {find(configuration.rewards.arcface, "arcface"), find(configuration.rewards.raft, "raft"), find(configuration.rewards.clip, "clip")};
+}
+
+RewardNetworks RewardNetworks::load(const Configuration& configuration, const models::nn::Placement& placement, const Which& which) {
+  const RewardFolders folders = reward_folders(configuration);
+  RewardNetworks networks;
+  // The reward networks are small: always fp32, so that scores do not depend on the generator's dtype.
+  networks.placement_ = {placement.device, at::kFloat};
+  if (which.face) networks.models_.face = rewards::face_network(std::make_shared<models::vision::FaceEmbedder>(models::vision::FaceEmbedder::load(folders.arcface, networks.placement_)));
+  if (which.flow)
+    networks.models_.flow =
+        rewards::flow_network(std::make_shared<models::vision::Raft>(models::vision::Raft::load(folders.raft, placement.device)), configuration.rewards.scoring.flow_updates);
+  if (which.clip) {
+    networks.models_.image = rewards::image_network(std::make_shared<models::vision::ClipVision>(models::vision::ClipVision::load(folders.clip, networks.placement_)));
+    networks.text_ = std::make_shared<models::text::ClipTextEncoder>(models::text::ClipTextEncoder::load(folders.clip, networks.placement_));
+    networks.tokenizer_ = std::make_shared<models::text::Tokenizer>(models::text::Tokenizer::load(folders.clip));
+    if (!networks.text_->has_projection()) throw base::UserError(folders.clip.string(), ": has no text_projection; a whole CLIPModel was expected");
+  }
+  networks.detector_ = media::make_face_detector(configuration.rewards.scoring.face_detector);
+  return networks;
+}
+
+at::Tensor RewardNetworks::text_feature(const std::string& prompt) {
+  const auto known = features_.find(prompt);
+  if (known != features_.end()) return known->second;
+  const c10::AutoGradMode no_grad(false);
+  const auto limit = text_->config().max_position_embeddings;
+  const at::Tensor ids = at::tensor(tokenizer_->encode_padded(prompt, limit).ids).unsqueeze(0).to(placement_.device);
+  const at::Tensor feature = rewards::normalise_rows((*text_)(ids).text_embeds.to(at::kFloat).cpu())[0];
+  return features_.emplace(prompt, feature).first->second;
+}
+
+}  // namespace magicid::commands

@@ -1,0 +1,48 @@
+// The reward networks of a run, loaded from their folders.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "commands/configuration.h"
+#include "media/faces.h"
+#include "models/nn/weights.h"
+#include "models/text/clip_text.h"
+#include "models/text/tokenizer.h"
+#include "rewards/models.h"
+
+namespace magicid::commands {
+
+struct RewardFolders {
+  std::filesystem::path arcface, raft, clip;
+};
+// Throws UserError naming the configuration's key when a folder is not there.
+RewardFolders reward_folders(const Configuration& configuration);
+
+class RewardNetworks {
+ public:
+  // `which`: networks whose folders are read; the text encoder of CLIP comes with `clip`.
+  struct Which {
+    bool face = true, flow = true, clip = true;
+  };
+  static RewardNetworks load(const Configuration& configuration, const models::nn::Placement& placement, const Which& which);
+
+  const rewards::Models& models() const { return models_; }
+  media::FaceDetector& detector() { return *detector_; }
+  // CLIP's text feature [D] of a prompt, of length 1, on the CPU; cut at CLIP's limit of tokens. Remembered.
+  at::Tensor text_feature(const std::string& prompt);
+
+ private:
+  rewards::Models models_;
+  std::unique_ptr<media::FaceDetector> detector_;
+  std::shared_ptr<const models::text::ClipTextEncoder> text_;
+  std::shared_ptr<const models::text::Tokenizer> tokenizer_;
+  models::nn::Placement placement_;
+  std::map<std::string, at::Tensor> features_;
+};
+
+}  // namespace magicid::commands

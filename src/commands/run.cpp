@@ -1,0 +1,44 @@
+// `magicid run` and its stages one by one: prepare, reconstruct, generate, score, select, optimize, evaluate, export, report.
+
+#include <CLI/CLI.hpp>
+#include <memory>
+
+#include "base/log.h"
+#include "commands/command_line.h"
+#include "commands/stages.h"
+
+namespace magicid::commands {
+namespace {
+
+void add_stage_command(CLI::App& app, Work& work, const char* name, const char* help, std::vector<void (*)(RunContext&)> stages) {
+  auto* command = app.add_subcommand(name, help);
+  auto a = std::make_shared<RunArguments>();
+  command->add_option("configuration", a->configuration, "YAML file (docs/configuration.md)")->required();
+  command->add_option("--set", a->overrides, "KEY=VALUE that wins over the file, e.g. --set optimize.hpo.beta=50; may be repeated")->allow_extra_args(false);
+  command->add_flag("--accept-other-model", a->accept_other_model, "go on in a run directory that was made with another model");
+  command->callback([a, stages, &work] {
+    work = [a, stages] {
+      const auto context = RunContext::open(*a);
+      for (const auto stage : stages) stage(*context);
+      return 0;
+    };
+  });
+}
+
+}  // namespace
+
+void add_run(CLI::App& app, Work& work) {
+  add_stage_command(app, work, "run", "The whole method: photos to adapter and report. Start it again to go on where it stopped",
+                    {prepare, reconstruct, generate, score, select, optimize, evaluate, export_adapter, write_report});
+  add_stage_command(app, work, "prepare", "Photos to latents and embeddings, prompts to text embeddings", {prepare});
+  add_stage_command(app, work, "reconstruct", "Stage 1: the adapter learns the photos", {reconstruct});
+  add_stage_command(app, work, "generate", "Candidate videos: stills, the initial model's and the fine-tuned model's", {generate});
+  add_stage_command(app, work, "score", "Identity, dynamics and semantics of every candidate", {score});
+  add_stage_command(app, work, "select", "Preference pairs by Pareto fronts", {select});
+  add_stage_command(app, work, "optimize", "Stage 2: hybrid preference optimization", {optimize});
+  add_stage_command(app, work, "evaluate", "Face similarity, dynamic degree, consistency and CLIP scores of base, stage 1 and HPO", {evaluate});
+  add_stage_command(app, work, "export", "The adapter as files for diffusers, musubi-tuner and ComfyUI", {export_adapter});
+  add_stage_command(app, work, "report", "report.html: pairs, fronts, curves and figures to look at", {write_report});
+}
+
+}  // namespace magicid::commands

@@ -1,0 +1,109 @@
+#include "commands/run_context.h"
+
+#include <algorithm>
+
+#include "base/errors.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "commands/command_line.h"
+#include "commands/devices.h"
+#include "comm/launch.h"
+#include "config/reader.h"
+#include "config/writer.h"
+
+namespace magicid::commands {
+namespace {
+
+using nlohmann::json;
+using run_directory::Stage;
+namespace fs = std::filesystem;
+
+config::Describe describe_root(Configuration& configuration) {
+  return [&configuration](config::Fields& fields) { describe(fields, configuration); };
+}
+
+}  // namespace
+
+std::unique_ptr<RunContext> RunContext::open(const RunArguments& arguments) {
+  std::unique_ptr<RunContext> context(new RunContext);
+  // Every rank reads the same file; what is wrong with it is found before anything is started.
+  config::read(arguments.configuration, describe_root(context->configuration_), arguments.overrides);
+  Configuration& c = context->configuration_;
+  c.optimize.training.steps = optimizer_steps(c.optimize);
+  context->layout_ = {c.output};
+  context->placement_ = resolve({c.model.device, c.model.dtype});
+  const bool device = context->placement_.device.is_cuda();
+  const bool many = comm::launched_processes().count > 1;
+  context->world_ = comm::make_world(many ? comm::Backend::mpi : comm::Backend::local);
+  if (device && many) context->data_ = comm::make_world(comm::Backend::nccl);
+
+  comm::Communicator& world = *context->world_;
+  base::log::configure(base::log::Level::info, world.rank(), world.size());
+  comm::agree(world, "opening the model", [&] { context->pipeline_ = generation::PipelineFolder::open(c.model.folder); });
+  comm::agree(world, "opening the run directory", [&] {
+    if (!context->leader()) return;
+    run_directory::OpenOptions options;
+    options.code_version = code_version();
+    options.identity = {{"pipeline", "HunyuanVideoPipeline"}, {"model", context->pipeline_->fingerprint()}};
+    options.configuration = config::to_json(describe_root(c), config::Selection::all);
+    options.resolved_yaml = config::resolved_yaml(describe_root(c));
+    options.accept_other_identity = arguments.accept_other_model;
+    context->run_ = run_directory::RunDirectory::open(c.output, options);
+  });
+  return context;
+}
+
+json RunContext::options_of(const std::vector<std::string>& sections) const {
+  Configuration copy = configuration_;
+  const json all = config::to_json(describe_root(copy), config::Selection::fingerprint);
+  json chosen = json::object();
+  for (const auto& section : sections)
+    if (all.contains(section)) chosen[section] = all[section];
+  return chosen;
+}
+
+std::string RunContext::folder_fingerprint(const fs::path& folder) {
+  if (!fs::is_directory(folder)) throw base::UserError(folder.string(), ": no such folder; a network's folder with config.json and model.safetensors was expected");
+  std::vector<std::pair<std::string, std::string>> entries;
+  for (const auto& entry : fs::directory_iterator(folder))
+    if (entry.is_regular_file()) entries.emplace_back(entry.path().filename().string(), base::hash_file(entry.path()));
+  std::sort(entries.begin(), entries.end());
+  return base::hash_json(json(entries));
+}
+
+bool RunContext::stage(Stage stage, const json& options, const json& inputs, const std::function<StageResult()>& work) {
+  const run_directory::Fingerprint fingerprint{options, inputs};
+  const std::string name = run_directory::stage_name(stage);
+  bool current = false;
+  comm::agree(*world_, "looking at stage " + name, [&] {
+    if (!leader()) return;
+    const auto state = run_->stage_state(stage, fingerprint);
+    current = state.current;
+    if (current) {
+      base::log::info(name + ": finished earlier, nothing to do");
+    } else {
+      base::log::info(name + ": " + state.reason);
+      run_->begin_stage(stage, fingerprint);
+    }
+  });
+  if (world_->broadcast_string(current ? "current" : "", 0) == "current") return false;
+  const StageResult result = work();
+  comm::agree(*world_, "recording stage " + name, [&] {
+    if (leader()) run_->mark_stage_done(stage, fingerprint, result.files, result.result);
+  });
+  return true;
+}
+
+std::string RunContext::result_of(Stage stage) {
+  std::string result;
+  comm::agree(*world_, "reading results", [&] {
+    if (!leader()) return;
+    const auto hash = run_->result_hash(stage);
+    const std::string name = run_directory::stage_name(stage);
+    if (!hash) throw base::UserError(layout_.root.string(), ": stage ", name, " has not finished yet; run `magicid ", name, "` or `magicid run` first");
+    result = *hash;
+  });
+  return world_->broadcast_string(result, 0);
+}
+
+}  // namespace magicid::commands

@@ -1,0 +1,70 @@
+// What every stage works with: the configuration, the ranks, the run directory, the pipeline folder; and the frame around a stage.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "commands/configuration.h"
+#include "comm/communicator.h"
+#include "generation/pipeline.h"
+#include "models/nn/weights.h"
+#include "run_directory/run_directory.h"
+
+namespace magicid::commands {
+
+struct RunArguments {
+  std::string configuration;          // YAML file
+  std::vector<std::string> overrides;  // --set key=value
+  bool accept_other_model = false;
+};
+
+class RunContext {
+ public:
+  // Reads the configuration, joins the ranks, opens the run directory. Collective over all processes of the job.
+  static std::unique_ptr<RunContext> open(const RunArguments& arguments);
+
+  const Configuration& config() const { return configuration_; }
+  const run_directory::Layout& layout() const { return layout_; }
+  const generation::PipelineFolder& pipeline() const { return *pipeline_; }
+  const models::nn::Placement& placement() const { return placement_; }
+  std::uint64_t seed() const { return static_cast<std::uint64_t>(configuration_.seed); }
+
+  // All ranks, for host tensors and agreement; and the same ranks for tensors on the placement's device (the same object on the CPU).
+  comm::Communicator& world() { return *world_; }
+  comm::Communicator& data() { return data_ ? *data_ : *world_; }
+  bool leader() const { return world_->rank() == 0; }
+
+  // Options that change results, of these sections of the configuration ("reconstruct", "adapter"); scalars of the root by name ("seed").
+  nlohmann::json options_of(const std::vector<std::string>& sections) const;
+  // What identifies a network's folder: names, sizes and contents of its JSON files, names and sizes of its weights and a hash of them.
+  static std::string folder_fingerprint(const std::filesystem::path& folder);
+
+  // The outcome of a stage's work, on rank 0.
+  struct StageResult {
+    std::vector<std::filesystem::path> files;  // for the manifest
+    std::string result;                        // see RunDirectory::mark_stage_done
+  };
+  // Runs `work` on every rank unless the stage is current, and records it. `options` are the sections that it depends on, `inputs` the rest; both are read on
+  // rank 0 only. Returns whether it ran. Collective over world(); `work` is collective too and returns its result on rank 0 (ignored elsewhere).
+  bool stage(run_directory::Stage stage, const nlohmann::json& options, const nlohmann::json& inputs, const std::function<StageResult()>& work);
+
+  // The result of a finished stage, the same on every rank. Throws UserError naming the command to run first. Collective.
+  std::string result_of(run_directory::Stage stage);
+
+ private:
+  RunContext() = default;
+
+  Configuration configuration_;
+  run_directory::Layout layout_;
+  std::unique_ptr<comm::Communicator> world_, data_;
+  std::optional<run_directory::RunDirectory> run_;  // on rank 0
+  std::optional<generation::PipelineFolder> pipeline_;
+  models::nn::Placement placement_;
+};
+
+}  // namespace magicid::commands

@@ -1,0 +1,136 @@
+// `magicid score`: identity, dynamics and semantics of every candidate, by the rank that draws it.
+
+#include <chrono>
+
+#include "base/errors.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "commands/reward_networks.h"
+#include "commands/scores.h"
+#include "commands/stages.h"
+#include "commands/work.h"
+#include "generation/sample.h"
+#include "media/video.h"
+#include "parallel/replicas.h"
+#include "rewards/features.h"
+#include "run_directory/candidate_store.h"
+
+namespace magicid::commands {
+namespace {
+
+using nlohmann::json;
+using run_directory::Stage;
+
+// Loaded by a rank with its first piece of work.
+struct Scorer {
+  Scorer(RunContext& context)
+      : networks(RewardNetworks::load(context.config(), context.placement(), {})), autoencoder(context.pipeline().load_autoencoder(context.placement())),
+        candidates(context.layout().candidates()) {}
+
+  RewardNetworks networks;
+  models::hunyuan_video::Autoencoder autoencoder;
+  run_directory::CandidateStore candidates;
+};
+
+void score_one(RunContext& context, const Prepared& prepared, Scorer& scorer, run_directory::ScoreStore& scores, const json& description, const PlannedCandidate& planned) {
+  const auto start = std::chrono::steady_clock::now();
+  const auto candidate = scorer.candidates.find(planned.key);
+  if (!candidate) throw base::UserError(context.layout().candidates().string(), ": candidate ", planned.key, " is missing or damaged; run `magicid generate` again");
+  const auto& c = context.config();
+  const at::Tensor frames = generation::decode_frames(scorer.autoencoder, candidate->latents);
+  // Decoding is the larger part of the work, so the preview is made here and not by `generate`.
+  media::write_mp4(context.layout().previews() / preview_name(planned), frames, {.fps = static_cast<double>(c.video.fps)});
+  const auto features = rewards::measure_video(frames, static_cast<double>(c.video.fps), scorer.networks.models(), scorer.networks.detector(), c.rewards.scoring);
+  const auto raw = rewards::raw_rewards(features, prepared.face_embeddings, scorer.networks.text_feature(planned.text), c.rewards.scoring);
+  scores.put({.candidate = planned.key,
+              .scorer = scorer_for(description, planned),
+              .metadata = {{"source", preference::to_string(planned.source)},
+                           {"prompt", planned.text},
+                           {"seconds", std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()},
+                           {"rank", context.world().rank()}},
+              .values = {{"identity", raw.identity}, {"dynamics", raw.dynamics}, {"semantics", raw.semantic}, {"dynamic", features.dynamics.dynamic ? 1.0 : 0.0}},
+              .face_embeddings = features.faces.embeddings.numel() > 0 ? features.faces.embeddings : at::Tensor()});
+}
+
+}  // namespace
+
+json scorer_description(RunContext& context, const Prepared& prepared) {
+  json description;
+  comm::agree(context.world(), "hashing the reward networks", [&] {
+    if (!context.leader()) return;
+    const RewardFolders folders = reward_folders(context.config());
+    description = {{"arcface", RunContext::folder_fingerprint(folders.arcface)},
+                   {"raft", RunContext::folder_fingerprint(folders.raft)},
+                   {"clip", RunContext::folder_fingerprint(folders.clip)},
+                   {"references", parallel::hash_of(prepared.face_embeddings)},
+                   {"options", context.options_of({"rewards"})["rewards"]},
+                   {"fps", context.config().video.fps}};
+  });
+  return json::parse(context.world().broadcast_string(description.dump(), 0));
+}
+
+json scorer_for(const json& scorer, const PlannedCandidate& candidate) {
+  json own = scorer;
+  own["prompt"] = candidate.text;
+  return own;
+}
+
+void score(RunContext& context) {
+  const std::string generated = context.result_of(Stage::generate);
+  Prepared prepared;
+  comm::agree(context.world(), "reading prepared.h5", [&] { prepared = Prepared::load(context.layout().prepared()); });
+  const CandidatePlan plan = candidate_plan(context, prepared);
+  const json description = scorer_description(context, prepared);
+  context.stage(Stage::score, context.options_of({"rewards"}), {{"generate", generated}, {"scorer", description}}, [&] {
+    run_directory::ScoreStore scores(context.layout().scores());
+    const auto missing = find_missing(context, plan.candidates.size(), [&](std::size_t i) {
+      return scores.contains(run_directory::ScoreStore::key_of(plan.candidates[i].key, scorer_for(description, plan.candidates[i])));
+    });
+    std::optional<Scorer> scorer;
+    work_through(context, "score", missing, plan.candidates.size(), [&](std::size_t i) {
+      if (!scorer) scorer.emplace(context);
+      score_one(context, prepared, *scorer, scores, description, plan.candidates[i]);
+    });
+    RunContext::StageResult done;
+    comm::agree(context.world(), "merging the scores", [&] {
+      if (!context.leader()) return;
+      run_directory::ScoreStore store(context.layout().scores());
+      done.files = store.merge();
+    });
+    // What selection sees: the numbers, not the files that they lie in.
+    const ScoredPool pool = gather_scores(context, prepared, plan);
+    json numbers = json::array();
+    for (const auto& c : pool.candidates) numbers.push_back({c.key, c.raw.identity, c.raw.dynamics, c.raw.semantic});
+    done.result = base::hash_json(numbers);
+    return done;
+  });
+}
+
+ScoredPool gather_scores(RunContext& context, const Prepared& prepared, const CandidatePlan& plan) {
+  comm::Communicator& world = context.world();
+  const json description = scorer_description(context, prepared);
+  json mine = json::array();
+  comm::agree(world, "reading the scores", [&] {
+    run_directory::ScoreStore store(context.layout().scores());
+    for (std::size_t i = static_cast<std::size_t>(world.rank()); i < plan.candidates.size(); i += static_cast<std::size_t>(world.size())) {
+      const auto& candidate = plan.candidates[i];
+      const auto found = store.find(candidate.key, scorer_for(description, candidate));
+      if (!found) throw base::UserError(context.layout().scores().string(), ": candidate ", candidate.key, " has no intact score; run `magicid score` again");
+      // JSON has no NaN: a reward that is not finite travels as null.
+      mine.push_back({i, found->values.at("identity"), found->values.at("dynamics"), found->values.at("semantics")});
+    }
+  });
+  ScoredPool scored;
+  scored.candidates.resize(plan.candidates.size());
+  std::vector<rewards::Rewards> raw(plan.candidates.size());
+  for (const auto& share : world.all_gather_strings(mine.dump()))
+    for (const auto& row : json::parse(share)) {
+      const auto number = [&](int k) { return row[static_cast<std::size_t>(k)].is_null() ? std::numeric_limits<double>::quiet_NaN() : row[static_cast<std::size_t>(k)].get<double>(); };
+      raw[row[0].get<std::size_t>()] = {number(1), number(2), number(3)};
+    }
+  scored.pool = rewards::normalise_jointly(raw);
+  for (std::size_t i = 0; i < raw.size(); ++i) scored.candidates[i] = {plan.candidates[i].key, raw[i], scored.pool.rewards[i], scored.pool.rejections[i]};
+  return scored;
+}
+
+}  // namespace magicid::commands

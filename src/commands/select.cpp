@@ -1,0 +1,85 @@
+// `magicid select`: preference pairs from the scores of all ranks.
+
+#include <map>
+
+#include "base/errors.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "commands/pairs_file.h"
+#include "commands/scores.h"
+#include "commands/stages.h"
+#include "parallel/replicas.h"
+
+namespace magicid::commands {
+namespace {
+
+using nlohmann::json;
+using run_directory::Stage;
+
+PairsFile select_from(const Configuration& c, const CandidatePlan& plan, const ScoredPool& scored) {
+  std::vector<preference::Candidate> usable;
+  for (std::size_t i = 0; i < plan.candidates.size(); ++i)
+    if (scored.candidates[i].rejection.empty()) {
+      const auto& n = scored.candidates[i].normalised;
+      usable.push_back({.key = plan.candidates[i].key, .source = plan.candidates[i].source, .prompt = plan.candidates[i].prompt, .identity = n.identity, .dynamics = n.dynamics,
+                        .semantics = n.semantic});
+    }
+  PairsFile file;
+  file.selection = preference::select_pairs(std::move(usable), c.select);
+  std::map<std::string, int> fronts(file.selection.fronts.begin(), file.selection.fronts.end());
+  file.candidates = json::array();
+  for (std::size_t i = 0; i < plan.candidates.size(); ++i) {
+    const auto& p = plan.candidates[i];
+    const auto& s = scored.candidates[i];
+    const auto numbers = [](const rewards::Rewards& r) { return json{{"identity", r.identity}, {"dynamics", r.dynamics}, {"semantics", r.semantic}}; };
+    file.candidates.push_back({{"key", p.key},
+                               {"source", preference::to_string(p.source)},
+                               {"prompt", p.prompt},
+                               {"text", p.text},
+                               {"strength", p.strength},
+                               {"preview", preview_name(p)},
+                               {"raw", numbers(s.raw)},
+                               {"normalised", numbers(s.normalised)},
+                               {"rejection", s.rejection},
+                               {"front", fronts.contains(p.key) ? fronts[p.key] : -1}});
+  }
+  for (const auto& note : scored.pool.notes) file.selection.notes.push_back(note);
+  std::size_t rejected = 0;
+  for (const auto& s : scored.candidates) rejected += !s.rejection.empty();
+  if (rejected > 0) file.selection.notes.push_back(base::concat(rejected, " of ", scored.candidates.size(), " candidates were rejected; the report says why"));
+  const auto range = [](const rewards::Range& r) { return json{{"minimum", r.minimum}, {"maximum", r.maximum}}; };
+  file.ranges = {{"identity", range(scored.pool.identity)}, {"dynamics", range(scored.pool.dynamics)}, {"semantics", range(scored.pool.semantic)}};
+  return file;
+}
+
+}  // namespace
+
+void select(RunContext& context) {
+  const std::string scores = context.result_of(Stage::score);
+  Prepared prepared;
+  comm::agree(context.world(), "reading prepared.h5", [&] { prepared = Prepared::load(context.layout().prepared()); });
+  const CandidatePlan plan = candidate_plan(context, prepared);
+  context.stage(Stage::select, context.options_of({"select"}), {{"score", scores}}, [&] {
+    const ScoredPool scored = gather_scores(context, prepared, plan);
+    PairsFile file;
+    std::string hash;
+    comm::agree(context.world(), "selecting pairs", [&] {
+      file = select_from(context.config(), plan, scored);
+      json pairs = json::array();
+      for (const auto& p : file.selection.pairs) pairs.push_back({preference::to_string(p.kind), p.winner, p.loser, p.prompt});
+      hash = base::hash_json(pairs);
+    });
+    parallel::check_same_on_all_ranks(context.world(), "the selected pairs", hash);
+    comm::agree(context.world(), "writing pairs.h5", [&] {
+      if (!context.leader()) return;
+      file.save(context.layout().pairs());
+      std::size_t identity = 0;
+      for (const auto& p : file.selection.pairs) identity += p.kind == preference::PairKind::identity;
+      base::log::info(base::concat("select: ", identity, " identity pairs and ", file.selection.pairs.size() - identity, " dynamic pairs from ", plan.candidates.size(), " candidates"));
+      for (const auto& note : file.selection.notes) base::log::warning("select: " + note);
+    });
+    return RunContext::StageResult{.files = {context.layout().pairs()}, .result = hash};
+  });
+}
+
+}  // namespace magicid::commands

@@ -1,0 +1,27 @@
+// The stages of the pipeline, one function each. All are collective over the context's world, safe to start again, and do nothing when their
+// results are current.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "commands/run_context.h"
+#include "models/text/prompt_encoder.h"
+
+namespace magicid::commands {
+
+void prepare(RunContext& context);
+void reconstruct(RunContext& context);
+void generate(RunContext& context);
+void score(RunContext& context);
+void select(RunContext& context);
+void optimize(RunContext& context);
+void evaluate(RunContext& context);
+void export_adapter(RunContext& context);
+void write_report(RunContext& context);
+
+// Embeddings of rendered prompts, on the CPU, with a warning for each that is cut. Loads and frees the text encoders. Not collective.
+std::map<std::string, models::text::PromptEmbeddings> encode_prompts(const RunContext& context, const std::vector<std::string>& texts);
+
+}  // namespace magicid::commands
