@@ -11,6 +11,7 @@
 
 #include "base/names.h"
 #include "storage/atomic_file.h"
+#include "storage/hdf5_driver.h"
 
 namespace magicid::storage {
 namespace {
@@ -160,10 +161,12 @@ Handle access_list() {
 
 struct Hdf5Writer::State {
   std::filesystem::path path;  // the final name, for messages
-  Handle file;
+  WriteLog log;
+  Handle file;  // closed before the log goes
 
   [[noreturn]] void fail(const std::string& what) const {
-    const Failure failure = last_failure();
+    Failure failure = last_failure();
+    if (log.error_number) failure = {base::errno_text(log.error_number), log.error_number};
     throw SystemError(path.string(), ": writing ", what, " failed: ", failure.text, failure.error_number == ENOSPC || failure.error_number == EFBIG ? ". Free some space, then start again." : "");
   }
 
@@ -199,14 +202,14 @@ struct Hdf5Writer::State {
     Handle set(H5Dcreate2(file, name.c_str(), type, space, H5P_DEFAULT, creation, H5P_DEFAULT), H5Dclose);
     if (set < 0) fail(what);
     if (elements > 0 && H5Dwrite(set, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0) fail(what);
-    if (set.reset() < 0) fail(what);
+    if (set.reset() < 0 || log.error_number) fail(what);
   }
 
   void attribute(const std::string& object, const std::string& name, const Handle& type, const void* data) {
     const std::string what = "attribute '" + name + "' of '" + object + "'";
     Handle space(H5Screate(H5S_SCALAR), H5Sclose);
     Handle attribute(H5Acreate_by_name(file, object.c_str(), name.c_str(), type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
-    if (attribute < 0 || H5Awrite(attribute, type, data) < 0 || attribute.reset() < 0) fail(what);
+    if (attribute < 0 || H5Awrite(attribute, type, data) < 0 || attribute.reset() < 0 || log.error_number) fail(what);
   }
 };
 
@@ -261,14 +264,16 @@ void write_hdf5(const std::filesystem::path& path, const Schema& schema, const s
     state.path = path;
     Handle creation(H5Pcreate(H5P_FILE_CREATE), H5Pclose);
     H5Pset_obj_track_times(creation, false);
-    state.file = Handle(H5Fcreate(temporary.c_str(), H5F_ACC_EXCL, creation, access_list()), H5Fclose);
+    Handle access = access_list();
+    if (set_write_driver(access, state.log) < 0) state.fail("the file");
+    state.file = Handle(H5Fcreate(temporary.c_str(), H5F_ACC_TRUNC, creation, access), H5Fclose);
     if (state.file < 0) state.fail("the file");
     Hdf5Writer writer(state);
     writer.attribute("/", "schema", schema.name);
     writer.attribute("/", "schema_version", schema.version);
     fill(writer);
     // Most of a small file reaches the disk only here.
-    if (H5Fflush(state.file, H5F_SCOPE_GLOBAL) < 0 || state.file.reset() < 0) state.fail("the file");
+    if (H5Fflush(state.file, H5F_SCOPE_GLOBAL) < 0 || state.file.reset() < 0 || state.log.error_number) state.fail("the file");
   });
 }
 

@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 
 #include <csignal>
+#include <cstdlib>
 #include <limits>
 #include <thread>
 
@@ -24,7 +25,7 @@ using ::testing::HasSubstr;
 const Schema schema{"magicid.test", 3};
 
 bool same_bits(const at::Tensor& a, const at::Tensor& b) {
-  return a.scalar_type() == b.scalar_type() && a.sizes() == b.sizes() && std::memcmp(a.contiguous().const_data_ptr(), b.contiguous().const_data_ptr(), a.nbytes()) == 0;
+  return a.scalar_type() == b.scalar_type() && a.sizes() == b.sizes() && (a.numel() == 0 || std::memcmp(a.contiguous().const_data_ptr(), b.contiguous().const_data_ptr(), a.nbytes()) == 0);
 }
 
 template <class Error, class Action>
@@ -203,6 +204,25 @@ TEST(Hdf5, FileSizeLimitIsASystemErrorAndTheLibraryGoesOn) {
   EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
   EXPECT_EQ(failed, 7);
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 2);  // no temporary file is left
+}
+
+// HDF5's own exit handler must not touch a file that could not be written: it would end the program with a signal instead.
+TEST(Hdf5DeathTest, AFailedWriteDoesNotSpoilTheExitCode) {
+  TemporaryFolder folder;
+  const auto fail_then_exit = [&](rlim_t limit) {
+    std::signal(SIGXFSZ, SIG_IGN);
+    const struct rlimit now { limit, RLIM_INFINITY };
+    ::setrlimit(RLIMIT_FSIZE, &now);
+    try {
+      write_hdf5(folder / "a.h5", schema, [&](Hdf5Writer& out) {
+        for (int i = 0; i < 20; ++i) out.tensor("g" + std::to_string(i) + "/x", at::zeros({50'000}));
+      });
+    } catch (const base::SystemError&) {
+      std::exit(3);
+    }
+    std::exit(0);
+  };
+  for (const rlim_t limit : {500u, 5000u, 1'000'000u, 4'000'000u}) EXPECT_EXIT(fail_then_exit(limit), ::testing::ExitedWithCode(3), "") << limit;
 }
 
 TEST(Hdf5, FullDisk) {
