@@ -1,0 +1,225 @@
+#include "models/hunyuan_video/adapter.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/scalar_tensor.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+#include <sstream>
+
+#include "base/errors.h"
+#include "base/random.h"
+#include "models/hunyuan_video/transformer_layout.h"
+
+namespace magicid::models::hunyuan_video {
+namespace {
+
+using base::UserError;
+
+// `*` stands for any text, dots included.
+bool matches(const std::string& pattern, const std::string& text, std::size_t p = 0, std::size_t t = 0) {
+  if (p == pattern.size()) return t == text.size();
+  if (pattern[p] == '*') {
+    for (std::size_t next = t; next <= text.size(); ++next)
+      if (matches(pattern, text, p + 1, next)) return true;
+    return false;
+  }
+  return t < text.size() && pattern[p] == text[t] && matches(pattern, text, p + 1, t + 1);
+}
+
+std::string join(const std::vector<std::string>& words) {
+  std::string text;
+  for (const auto& word : words) text += (text.empty() ? "" : ", ") + word;
+  return text;
+}
+
+// One block of each kind is enough to know the names.
+std::vector<std::string> target_names(bool modulations) {
+  TransformerConfig config;
+  config.num_layers = config.num_single_layers = 1;
+  std::vector<std::string> names;
+  for (const auto& linear : block_linears(config))
+    if (modulations || !linear.modulation) names.push_back(linear.target);
+  return names;
+}
+
+void throw_all(const std::string& origin, const std::vector<std::string>& problems) {
+  if (problems.empty()) return;
+  std::ostringstream text;
+  text << origin << ": " << problems.size() << (problems.size() == 1 ? " problem" : " problems") << " with the adapter's tensors:";
+  for (const auto& problem : problems) text << "\n  " << problem;
+  throw UserError(text.str());
+}
+
+bool has_shape(const at::Tensor& t, std::int64_t rows, std::int64_t columns) {
+  return t.defined() && t.dim() == 2 && (rows < 0 ? t.size(0) > 0 : t.size(0) == rows) && (columns < 0 ? t.size(1) > 0 : t.size(1) == columns);
+}
+
+std::string shape_text(const at::Tensor& t) {
+  std::ostringstream out;
+  if (t.defined()) out << t.sizes();
+  else out << "none";
+  return out.str();
+}
+
+}  // namespace
+
+std::vector<std::string> Adapter::valid_targets() { return target_names(true); }
+std::vector<std::string> Adapter::default_targets() { return target_names(false); }
+
+Adapter Adapter::allocate(std::vector<AdapterModule> modules, const at::TensorOptions& options) {
+  const c10::AutoGradMode no_grad(false);
+  Adapter adapter;
+  std::int64_t size = 0;
+  for (const auto& m : modules) size += m.rank * (m.in + m.out);
+  adapter.parameters_ = at::zeros({size}, options);
+  std::int64_t offset = 0;
+  const auto view = [&](std::int64_t rows, std::int64_t columns) {
+    const at::Tensor part = adapter.parameters_.narrow(0, offset, rows * columns).view({rows, columns}).detach();
+    offset += rows * columns;
+    return part;
+  };
+  for (const auto& m : modules) {
+    nn::LoraLayer& layer = adapter.layers_[m.name];
+    layer.a = view(m.rank, m.in);
+    layer.b = view(m.out, m.rank);
+    layer.scale = m.scale();
+  }
+  adapter.modules_ = std::move(modules);
+  return adapter;
+}
+
+Adapter Adapter::create(const TransformerConfig& config, const AdapterOptions& options, c10::Device device) {
+  if (options.lora_rank < 1) throw UserError("adapter: lora_rank is ", options.lora_rank, "; expected at least 1");
+  if (!std::isfinite(options.alpha) || options.alpha <= 0) throw UserError("adapter: alpha is ", options.alpha, "; expected a positive number");
+  const auto targets = options.targets.empty() ? default_targets() : options.targets;
+  const auto linears = block_linears(config);
+  std::set<std::size_t> chosen;
+  std::vector<std::string> unknown;
+  for (const auto& target : targets) {
+    const std::size_t before = chosen.size();
+    bool found = false;
+    for (std::size_t i = 0; i < linears.size(); ++i)
+      if (matches(target, linears[i].target) || matches(target, linears[i].name)) chosen.insert(i), found = true;
+    // A model without double blocks (or single ones) has none of their modules: a name that other models know is no mistake.
+    const auto known = valid_targets();
+    if (!found && chosen.size() == before && std::find(known.begin(), known.end(), target) == known.end()) unknown.push_back("'" + target + "'");
+  }
+  if (!unknown.empty() || chosen.empty())
+    throw UserError("adapter: no module of the transformer matches ", unknown.empty() ? join(targets) : join(unknown), "; valid targets are ",
+                    join(valid_targets()), ", full names such as 'double_blocks.0.img_attn_qkv' (", config.num_layers, " double and ",
+                    config.num_single_layers, " single blocks), and both with '*' for any text");
+  std::vector<AdapterModule> modules;
+  for (const std::size_t i : chosen) modules.push_back({linears[i].name, linears[i].in, linears[i].out, options.lora_rank, options.alpha});
+
+  Adapter adapter = allocate(std::move(modules), at::TensorOptions(at::kFloat).device(device));
+  const base::CounterRandom random(options.seed, "adapter-a");
+  std::size_t module = 0;
+  for (const std::size_t i : chosen) {
+    const auto& m = adapter.modules_[module++];
+    const double bound = 1.0 / std::sqrt(static_cast<double>(m.in));
+    const at::Tensor values = at::empty({m.rank, m.in}, at::kFloat);
+    float* out = values.mutable_data_ptr<float>();
+    for (std::int64_t j = 0; j < values.numel(); ++j)
+      out[j] = static_cast<float>(bound * (2 * random.uniform(i, static_cast<std::uint64_t>(j)) - 1));
+    adapter.layers_.at(m.name).a.copy_(values);
+  }
+  return adapter;
+}
+
+Adapter Adapter::from_values(const TransformerConfig& config, const std::map<std::string, AdapterValues>& values, const std::string& origin,
+                             const nn::Placement& placement) {
+  std::vector<AdapterModule> modules;
+  std::vector<std::string> problems;
+  std::set<std::string> known;
+  for (const auto& linear : block_linears(config)) {
+    known.insert(linear.name);
+    const auto found = values.find(linear.name);
+    if (found == values.end()) continue;
+    const auto& v = found->second;
+    const std::int64_t rank = has_shape(v.a, -1, linear.in) ? v.a.size(0) : -1;
+    if (rank < 0) problems.push_back(linear.name + ": A is " + shape_text(v.a) + "; expected [rank, " + std::to_string(linear.in) + "]");
+    if (!has_shape(v.b, linear.out, rank))
+      problems.push_back(linear.name + ": B is " + shape_text(v.b) + "; expected [" + std::to_string(linear.out) + ", " +
+                         (rank < 0 ? "rank" : std::to_string(rank)) + "]");
+    if (!std::isfinite(v.alpha)) problems.push_back(linear.name + ": alpha is not finite");
+    modules.push_back({linear.name, linear.in, linear.out, rank, v.alpha});
+  }
+  for (const auto& [name, v] : values)
+    if (!known.contains(name)) problems.push_back(name + ": the transformer has no such module");
+  throw_all(origin, problems);
+  if (modules.empty()) throw UserError(origin, ": holds no adapter of this transformer's blocks");
+  Adapter adapter = allocate(std::move(modules), at::TensorOptions(placement.dtype).device(placement.device));
+  for (auto& [name, layer] : adapter.layers_) {
+    layer.a.copy_(values.at(name).a);
+    layer.b.copy_(values.at(name).b);
+  }
+  return adapter;
+}
+
+storage::NamedTensors Adapter::named_tensors() const {
+  storage::NamedTensors tensors;
+  for (const auto& m : modules_) {
+    const auto& layer = layers_.at(m.name);
+    tensors[m.name + ".lora_A.weight"] = layer.a.detach().to(c10::kCPU, layer.a.scalar_type(), false, /*copy=*/true);
+    tensors[m.name + ".lora_B.weight"] = layer.b.detach().to(c10::kCPU, layer.b.scalar_type(), false, /*copy=*/true);
+    tensors[m.name + ".alpha"] = at::scalar_tensor(m.alpha, at::kDouble);
+  }
+  return tensors;
+}
+
+Adapter Adapter::from_named_tensors(const TransformerConfig& config, const storage::NamedTensors& tensors, const std::string& origin,
+                                    const nn::Placement& placement) {
+  std::map<std::string, AdapterValues> values;
+  std::vector<std::string> problems;
+  for (const auto& [name, tensor] : tensors) {
+    const auto module = [&](const char* suffix) { return name.substr(0, name.size() - std::string(suffix).size()); };
+    if (name.ends_with(".lora_A.weight")) values[module(".lora_A.weight")].a = tensor;
+    else if (name.ends_with(".lora_B.weight")) values[module(".lora_B.weight")].b = tensor;
+    else if (name.ends_with(".alpha") && tensor.numel() == 1) values[module(".alpha")].alpha = tensor.item<double>();
+    else problems.push_back(name + ": not MODULE.lora_A.weight, MODULE.lora_B.weight or a number MODULE.alpha");
+  }
+  for (const auto& [name, v] : values)
+    if (!tensors.contains(name + ".alpha")) problems.push_back(name + ".alpha: missing");
+  throw_all(origin, problems);
+  return from_values(config, values, origin, placement);
+}
+
+Adapter Adapter::frozen_copy(const nn::Placement& placement) const {
+  Adapter copy = allocate(modules_, at::TensorOptions(placement.dtype).device(placement.device));
+  copy.parameters_.copy_(parameters_);
+  return copy;
+}
+
+const nn::LoraLayer* Adapter::find(const std::string& name) const {
+  const auto found = layers_.find(name);
+  return found == layers_.end() ? nullptr : &found->second;
+}
+
+std::vector<at::Tensor> Adapter::leaves() const {
+  std::vector<at::Tensor> leaves;
+  for (const auto& m : modules_) {
+    leaves.push_back(layers_.at(m.name).a);
+    leaves.push_back(layers_.at(m.name).b);
+  }
+  return leaves;
+}
+
+void Adapter::set_requires_grad(bool requires_grad) {
+  if (requires_grad && !gradients_.defined()) {
+    gradients_ = at::zeros_like(parameters_);
+    std::int64_t offset = 0;
+    // Autograd adds to a gradient that is already there in place, so that every gradient lands in the one buffer.
+    for (at::Tensor& leaf : leaves()) {
+      leaf.mutable_grad() = gradients_.narrow(0, offset, leaf.numel()).view(leaf.sizes()).detach();
+      offset += leaf.numel();
+    }
+  }
+  for (at::Tensor& leaf : leaves()) leaf.set_requires_grad(requires_grad);
+}
+
+}  // namespace magicid::models::hunyuan_video
