@@ -49,10 +49,12 @@ if(MAGICID_CCACHE)
   set(CMAKE_CUDA_COMPILER_LAUNCHER ${MAGICID_CCACHE})
 endif()
 enable_language(CUDA)
-# After enable_language, whose own compiler test can do with neither.
+set(CMAKE_CUDA_RUNTIME_LIBRARY None)   # after enable_language, whose own test needs one; the shared runtime that LibTorch uses is linked below
 set(CMAKE_CUDA_STANDARD 20)
-set(CMAKE_CUDA_STANDARD_REQUIRED ON)
-set(CMAKE_CUDA_RUNTIME_LIBRARY None)   # the shared runtime that LibTorch uses is linked below; a second, static one must not come in
+if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)   # CMake knows nvcc's C++20 from 3.26 on
+  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+  set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
+endif()
 
 get_filename_component(_toolkit ${CMAKE_CUDA_COMPILER} REALPATH)
 get_filename_component(_toolkit ${_toolkit} DIRECTORY)
