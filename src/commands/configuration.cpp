@@ -39,11 +39,6 @@ void describe(config::Fields& fields, AdapterSettings& o) {
   fields.texts("targets", o.targets, {.help = "modules of the blocks that are adapted, by Tencent's names; empty: every Linear but the modulations"});
 }
 
-void describe(config::Fields& fields, MeshOptions& o) {
-  fields.integer("pair", o.pair, {.help = "1: winner and loser of a pair on the same ranks", .minimum = 1, .maximum = 1, .fingerprint = false});
-  fields.integer("sequence", o.sequence, {.help = "ranks that share one video's tokens", .minimum = 1, .maximum = 1, .fingerprint = false});
-}
-
 void describe(config::Fields& fields, ReconstructOptions& o) {
   fields.integer("steps", o.training.steps, {.help = "optimizer steps", .minimum = 1});
   training::describe(fields, o.training);
@@ -73,6 +68,8 @@ void describe(config::Fields& fields, RewardOptions& o) {
   fields.path("arcface", o.arcface, {.help = "folder of the face embedder; empty: model.folder/rewards/arcface", .fingerprint = false});
   fields.path("raft", o.raft, {.help = "folder of the optical-flow network; empty: model.folder/rewards/raft", .fingerprint = false});
   fields.path("clip", o.clip, {.help = "folder of CLIP; empty: model.folder/rewards/clip", .fingerprint = false});
+  fields.choice("frames_without_face", o.frames_without_face, {"zero", "whole_frame"},
+                {.help = "zero: they count as 0 in R_id; whole_frame: the frame itself is embedded, for models too small to draw faces"});
   rewards::describe(fields, o.scoring);
 }
 
@@ -111,6 +108,8 @@ void describe(config::Fields& fields, Configuration& c) {
   fields.nested("video", c.video, "size of the candidates and of the evaluation videos");
   fields.nested("adapter", c.adapter, "the LoRA");
   fields.nested("mesh", c.mesh, "how ranks are laid out: replicas x pair x sequence");
+  fields.require("mesh.pair", c.mesh.pair == 1, "only pair: 1 is supported: winner and loser of a pair are computed by the same rank");
+  fields.require("mesh.sequence", c.mesh.sequence == 1, "only sequence: 1 is supported: every rank computes whole videos");
   fields.nested("reconstruct", c.reconstruct, "stage 1: the adapter learns the photos");
   fields.nested("generate", c.generate, "candidate videos");
   fields.nested("rewards", c.rewards, "reward networks and how candidates are scored");

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "comm/options.h"
 #include "config/fields.h"
 #include "objectives/hpo.h"
 #include "preference/options.h"
@@ -62,6 +63,7 @@ struct GenerateOptions {
 // The reward networks' folders; empty: model.folder/rewards/<name>, where `init-model` puts them.
 struct RewardOptions {
   std::string arcface, raft, clip;
+  std::string frames_without_face = "zero";  // zero | whole_frame
   rewards::Options scoring;
 };
 
@@ -82,10 +84,6 @@ struct ExportOptions {
   std::vector<std::string> formats = {"diffusers", "kohya", "comfyui"};
 };
 
-struct MeshOptions {
-  std::int64_t pair = 1, sequence = 1;
-};
-
 struct Configuration {
   std::string output;  // the run directory
   std::int64_t seed = 42;
@@ -94,7 +92,7 @@ struct Configuration {
   SubjectOptions subject;
   VideoOptions video;
   AdapterSettings adapter;
-  MeshOptions mesh;
+  comm::Options mesh;
   ReconstructOptions reconstruct;
   GenerateOptions generate;
   RewardOptions rewards;
@@ -110,7 +108,6 @@ void describe(config::Fields& fields, ModelOptions& options);
 void describe(config::Fields& fields, SubjectOptions& options);
 void describe(config::Fields& fields, VideoOptions& options);
 void describe(config::Fields& fields, AdapterSettings& options);
-void describe(config::Fields& fields, MeshOptions& options);
 void describe(config::Fields& fields, ReconstructOptions& options);
 void describe(config::Fields& fields, SamplingOptions& options);
 void describe(config::Fields& fields, GenerateOptions& options);

@@ -71,7 +71,7 @@ json measure(RunContext& context, Evaluator& e, const EvaluationItem& item, cons
   const at::Tensor frames = generation::decode_frames(e.autoencoder, latents);
   const double fps = static_cast<double>(c.video.fps);
   media::write_mp4(context.layout().previews() / preview_name(item), frames, {.fps = fps});
-  const auto features = rewards::measure_video(frames, fps, e.networks.models(), e.networks.detector(), c.rewards.scoring, /*every_frame=*/true);
+  const auto features = rewards::measure_video(frames, fps, e.networks.models(), e.networks.frame_detector(), c.rewards.scoring, /*every_frame=*/true);
   const auto m = rewards::evaluate_video(features, prepared.face_embeddings, e.networks.text_feature(item.text), prepared.image_embeddings, c.rewards.scoring);
   return {{"face_similarity", m.face_similarity},       {"dynamic_degree", m.dynamic_degree}, {"dynamic", m.dynamic ? 1.0 : 0.0},
           {"temporal_consistency", m.temporal_consistency}, {"clip_t", m.clip_text},          {"clip_i", m.clip_image},

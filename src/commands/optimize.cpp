@@ -69,7 +69,7 @@ void optimize(RunContext& context) {
     const hv::Adapter reference = policy.frozen_copy({context.placement().device, at::kFloat});
     objectives::Hpo objective(transformer, policy, c.optimize.hpo.reference == "base" ? nullptr : &reference, std::move(pairs), c.optimize.hpo, context.seed(), c.optimize.shift);
     TrainingFiles files(context, context.layout().optimize(), "optimize", policy);
-    training::run_steps("optimize", c.optimize.training, objective, context.world(), context.data(), with_saturation_warning(files.hooks()));
+    training::run_steps("optimize", c.optimize.training, objective, context.world(), with_saturation_warning(files.hooks()));
     return files.result();
   });
 }

@@ -20,7 +20,7 @@ void reconstruct(RunContext& context) {
     for (const auto& reference : prepared.references) items.push_back({reference.latents, prepared.prompt(reference.caption)});
     objectives::Reconstruction objective(transformer, adapter, std::move(items), context.seed(), c.reconstruct.shift);
     TrainingFiles files(context, context.layout().reconstruct(), "reconstruct", adapter);
-    training::run_steps("reconstruct", c.reconstruct.training, objective, context.world(), context.data(), files.hooks());
+    training::run_steps("reconstruct", c.reconstruct.training, objective, context.world(), files.hooks());
     return files.result();
   });
 }

@@ -15,6 +15,25 @@ namespace magicid::commands {
 
 namespace fs = std::filesystem;
 
+namespace {
+
+class WholeFrameWithoutFace : public media::FaceDetector {
+ public:
+  explicit WholeFrameWithoutFace(media::FaceDetector& detector) : detector_(detector) {}
+  std::vector<media::FaceDetection> detect(const at::Tensor& image) override {
+    auto faces = detector_.detect(image);
+    if (faces.empty())
+      faces.push_back({.box = {0, 0, static_cast<double>(image.size(2)), static_cast<double>(image.size(1))}, .score = 0, .whole_image = true});
+    return faces;
+  }
+  std::string name() const override { return detector_.name() + ", whole frame without a face"; }
+
+ private:
+  media::FaceDetector& detector_;
+};
+
+}  // namespace
+
 RewardFolders reward_folders(const Configuration& configuration) {
   const auto find = [&](const std::string& given, const char* name) {
     const fs::path folder = given.empty() ? fs::path(configuration.model.folder) / "rewards" / name : fs::path(given);
@@ -41,6 +60,7 @@ RewardNetworks RewardNetworks::load(const Configuration& configuration, const mo
     if (!networks.text_->has_projection()) throw base::UserError(folders.clip.string(), ": has no text_projection; a whole CLIPModel was expected");
   }
   networks.detector_ = media::make_face_detector(configuration.rewards.scoring.face_detector);
+  if (configuration.rewards.frames_without_face == "whole_frame") networks.frame_detector_ = std::make_unique<WholeFrameWithoutFace>(*networks.detector_);
   return networks;
 }
 

@@ -32,13 +32,15 @@ class RewardNetworks {
   static RewardNetworks load(const Configuration& configuration, const models::nn::Placement& placement, const Which& which);
 
   const rewards::Models& models() const { return models_; }
+  // For photos; and for frames of videos, where rewards.frames_without_face may put the whole frame in a missing face's place.
   media::FaceDetector& detector() { return *detector_; }
+  media::FaceDetector& frame_detector() { return frame_detector_ ? *frame_detector_ : *detector_; }
   // CLIP's text feature [D] of a prompt, of length 1, on the CPU; cut at CLIP's limit of tokens. Remembered.
   at::Tensor text_feature(const std::string& prompt);
 
  private:
   rewards::Models models_;
-  std::unique_ptr<media::FaceDetector> detector_;
+  std::unique_ptr<media::FaceDetector> detector_, frame_detector_;
   std::shared_ptr<const models::text::ClipTextEncoder> text_;
   std::shared_ptr<const models::text::Tokenizer> tokenizer_;
   models::nn::Placement placement_;

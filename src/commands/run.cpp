@@ -14,7 +14,7 @@ void add_stage_command(CLI::App& app, Work& work, const char* name, const char* 
   auto* command = app.add_subcommand(name, help);
   auto a = std::make_shared<RunArguments>();
   command->add_option("configuration", a->configuration, "YAML file (docs/configuration.md)")->required();
-  command->add_option("--set", a->overrides, "KEY=VALUE that wins over the file, e.g. --set optimize.hpo.beta=50; may be repeated")->allow_extra_args(false);
+  command->add_option("--set", a->overrides, "KEY=VALUE that wins over the file, e.g. --set optimize.beta=50; may be repeated")->allow_extra_args(false);
   command->add_flag("--accept-other-model", a->accept_other_model, "go on in a run directory that was made with another model");
   command->callback([a, stages, &work] {
     work = [a, stages] {

@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "commands/command_line.h"
 #include "commands/devices.h"
-#include "comm/launch.h"
+#include "comm/options.h"
 #include "config/reader.h"
 #include "config/writer.h"
 
@@ -32,10 +32,8 @@ std::unique_ptr<RunContext> RunContext::open(const RunArguments& arguments) {
   c.optimize.training.steps = optimizer_steps(c.optimize);
   context->layout_ = {c.output};
   context->placement_ = resolve({c.model.device, c.model.dtype});
-  const bool device = context->placement_.device.is_cuda();
-  const bool many = comm::launched_processes().count > 1;
-  context->world_ = comm::make_world(many ? comm::Backend::mpi : comm::Backend::local);
-  if (device && many) context->data_ = comm::make_world(comm::Backend::nccl);
+  context->world_ = comm::make_world(c.mesh);
+  comm::make_mesh(c.mesh, context->world_->size());
 
   comm::Communicator& world = *context->world_;
   base::log::configure(base::log::Level::info, world.rank(), world.size());

@@ -34,9 +34,8 @@ class RunContext {
   const models::nn::Placement& placement() const { return placement_; }
   std::uint64_t seed() const { return static_cast<std::uint64_t>(configuration_.seed); }
 
-  // All ranks, for host tensors and agreement; and the same ranks for tensors on the placement's device (the same object on the CPU).
+  // All ranks; host tensors and, on GPUs, device tensors.
   comm::Communicator& world() { return *world_; }
-  comm::Communicator& data() { return data_ ? *data_ : *world_; }
   bool leader() const { return world_->rank() == 0; }
 
   // Options that change results, of these sections of the configuration ("reconstruct", "adapter"); scalars of the root by name ("seed").
@@ -61,7 +60,7 @@ class RunContext {
 
   Configuration configuration_;
   run_directory::Layout layout_;
-  std::unique_ptr<comm::Communicator> world_, data_;
+  std::unique_ptr<comm::Communicator> world_;
   std::optional<run_directory::RunDirectory> run_;  // on rank 0
   std::optional<generation::PipelineFolder> pipeline_;
   models::nn::Placement placement_;

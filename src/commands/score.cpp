@@ -40,7 +40,7 @@ void score_one(RunContext& context, const Prepared& prepared, Scorer& scorer, ru
   const at::Tensor frames = generation::decode_frames(scorer.autoencoder, candidate->latents);
   // Decoding is the larger part of the work, so the preview is made here and not by `generate`.
   media::write_mp4(context.layout().previews() / preview_name(planned), frames, {.fps = static_cast<double>(c.video.fps)});
-  const auto features = rewards::measure_video(frames, static_cast<double>(c.video.fps), scorer.networks.models(), scorer.networks.detector(), c.rewards.scoring);
+  const auto features = rewards::measure_video(frames, static_cast<double>(c.video.fps), scorer.networks.models(), scorer.networks.frame_detector(), c.rewards.scoring);
   const auto raw = rewards::raw_rewards(features, prepared.face_embeddings, scorer.networks.text_feature(planned.text), c.rewards.scoring);
   scores.put({.candidate = planned.key,
               .scorer = scorer_for(description, planned),

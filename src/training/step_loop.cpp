@@ -26,7 +26,7 @@ Checkpoint snapshot(std::int64_t step, const at::Tensor& parameters, const AdamW
 }
 
 // Rank 0 reads, the others receive: ranks never disagree on which file was the newest intact one. Returns the step, 0 without a checkpoint.
-std::int64_t resume(const StepHooks& hooks, at::Tensor& parameters, AdamW& optimizer, Communicator& world, Communicator& data) {
+std::int64_t resume(const StepHooks& hooks, at::Tensor& parameters, AdamW& optimizer, Communicator& world) {
   std::optional<Checkpoint> checkpoint;
   comm::agree(world, "reading the last checkpoint", [&] {
     if (world.rank() != 0 || !hooks.load) return;
@@ -39,7 +39,7 @@ std::int64_t resume(const StepHooks& hooks, at::Tensor& parameters, AdamW& optim
   world.broadcast(step, 0);
   const auto done = step.item<std::int64_t>();
   if (done == 0) {
-    parallel::broadcast_adapter(data, parameters);
+    parallel::broadcast_adapter(world, parameters);
     return 0;
   }
   at::Tensor first = at::zeros_like(parameters), second = at::zeros_like(parameters);
@@ -48,14 +48,14 @@ std::int64_t resume(const StepHooks& hooks, at::Tensor& parameters, AdamW& optim
     first.copy_(checkpoint->first_moment);
     second.copy_(checkpoint->second_moment);
   }
-  for (at::Tensor* tensor : {&parameters, &first, &second}) parallel::broadcast_adapter(data, *tensor);
+  for (at::Tensor* tensor : {&parameters, &first, &second}) parallel::broadcast_adapter(world, *tensor);
   optimizer.restore(first, second, done);
   return done;
 }
 
 }  // namespace
 
-StepLoopResult run_steps(const std::string& label, const Options& options, Objective& objective, Communicator& world, Communicator& data, const StepHooks& hooks) {
+StepLoopResult run_steps(const std::string& label, const Options& options, Objective& objective, Communicator& world, const StepHooks& hooks) {
   if (options.global_batch < world.size())
     throw base::UserError(label, ": global_batch is ", options.global_batch, " but ", world.size(), " replicas take part; set global_batch to at least ", world.size(),
                           " or use fewer ranks");
@@ -64,7 +64,7 @@ StepLoopResult run_steps(const std::string& label, const Options& options, Objec
   at::Tensor parameters = objective.parameters().detach();
   AdamW optimizer(parameters, options);
   const c10::AutoGradMode no_grad(false);
-  const std::int64_t first_step = resume(hooks, parameters, optimizer, world, data);
+  const std::int64_t first_step = resume(hooks, parameters, optimizer, world);
   const auto names = objective.metric_names();
 
   StepLoopResult result{.first_step = first_step, .steps = first_step};
@@ -87,7 +87,7 @@ StepLoopResult run_steps(const std::string& label, const Options& options, Objec
     world.all_reduce(sums);
     const at::Tensor total = sums.to(at::kCPU);
     const double* value = total.const_data_ptr<double>();
-    parallel::reduce_gradient(data, gradient, options.global_batch);
+    parallel::reduce_gradient(world, gradient, options.global_batch);
     const double norm = clip_by_global_norm(gradient, options.clip_norm);
     const double loss = value[0] / static_cast<double>(options.global_batch);
     if (!std::isfinite(loss) || !std::isfinite(norm))

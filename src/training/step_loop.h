@@ -43,12 +43,10 @@ struct StepLoopResult {
   StepRecord last;
 };
 
-// Runs until `options.steps` updates are made. Collective over `world` (host tensors: agreement, figures) and `data` (tensors on the parameters'
-// device; the same communicator on the CPU), whose ranks are the same replicas; the global batch must be at least
+// Runs until `options.steps` updates are made. Collective over `world`, all of whose ranks are replicas; the global batch must be at least
 // as large as the world (UserError). On SIGTERM or SIGUSR1 to any rank all ranks finish the step, a checkpoint is saved and RequeueRequest is
 // thrown. A loss or gradient that is not finite is a UserError with the step, before parameters change; the last checkpoint stays.
 // Same layout: the same parameters to the bit, resumed or not. Another number of replicas: equal to rounding (sums in another order).
-StepLoopResult run_steps(const std::string& label, const Options& options, Objective& objective, comm::Communicator& world, comm::Communicator& data,
-                         const StepHooks& hooks);
+StepLoopResult run_steps(const std::string& label, const Options& options, Objective& objective, comm::Communicator& world, const StepHooks& hooks);
 
 }  // namespace magicid::training
