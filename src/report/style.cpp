@@ -26,7 +26,7 @@ h1{font-size:clamp(1.7rem,3.4vw,2.5rem);line-height:1.15;letter-spacing:-.02em;m
 h2{font-size:1.55rem;line-height:1.2;letter-spacing:-.012em;margin:0 0 .5rem;font-weight:660}
 h3{font-size:1.12rem;line-height:1.3;margin:2.1rem 0 .35rem;font-weight:640}
 h4{font-size:.95rem;line-height:1.35;margin:0;font-weight:640}
-section{padding:clamp(28px,3.4vw,46px) 0 8px}
+section{padding:clamp(28px,3.4vw,46px) 0}
 section+section{border-top:1px solid var(--line)}
 p{margin:.35rem 0}
 a{color:var(--blue);text-underline-offset:.15em}
@@ -76,7 +76,8 @@ h4.prompt{font-weight:560;font-size:1rem;margin-top:0}
 .sides{display:grid;grid-template-columns:1fr 1fr;gap:12px}
 .side figcaption{font-size:.85rem;line-height:1.4;margin-bottom:.4rem}
 .side figcaption a{font-weight:600}
-.side .quiet{display:inline-block}
+.side .quiet{display:block}
+.pair{display:flex;flex-direction:column}.pair .rewards{margin-top:auto}.pair .sides{margin-bottom:12px}
 .tag{display:inline-block;font-size:.74rem;font-weight:640;line-height:1.5;border-radius:6px;padding:0 .45rem;border:1px solid currentColor;margin-right:.15rem}
 .tag.win{color:var(--blue)}.tag.lose{color:var(--orange);border-style:dashed}.tag.best{color:var(--green);margin-left:.45rem}
 video{display:block;width:100%;height:auto;max-height:78vh;object-fit:contain;border-radius:10px;background:#0b0c0f}
@@ -88,7 +89,7 @@ noscript .novideo{min-height:0;border:0;padding:.3rem}
 constexpr char figures[] = R"css(
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 th{text-align:left;font-weight:560}
-.rewards{width:100%;margin-top:12px;font-size:.86rem}
+.rewards{width:100%;font-size:.86rem}
 .rewards th{width:5.4rem;padding:.3rem 0;vertical-align:middle}
 .rewards td{padding:.3rem 0;vertical-align:middle}
 .rewards tr+tr>*{border-top:1px solid var(--grid)}
