@@ -1,6 +1,7 @@
 // The verbs of the command line. Each file of commands/ adds its own.
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <string>
 
@@ -22,6 +23,9 @@ void add_tokenize(CLI::App& app, Work& work);
 void add_run(CLI::App& app, Work& work);      // `run` and its stages
 void add_sample(CLI::App& app, Work& work);
 void add_init_model(CLI::App& app, Work& work);
+
+// Whether `init-model` made the pipeline folder: its pictures mean nothing, and reports say so.
+bool has_random_weights(const std::filesystem::path& folder);
 
 // The version of the program, written into files that it makes.
 std::string code_version();

@@ -93,6 +93,7 @@ void write_pipeline(const fs::path& out, Sizes s, std::uint64_t seed) {
   s.clip.vocab_size = text::write_clip_tokenizer(out / "tokenizer_2", text::common_prompt_words());
   s.clip.eos_token_id = s.clip.vocab_size - 1;
   text::write_text_model(out / "text_encoder_2", s.clip.to_json(false), text::initialize_clip_text(s.clip, false, seed));
+  storage::write_text_atomically(out / "magicid.json", json{{"weights", "random"}, {"seed", seed}, {"made_by", "magicid " + code_version() + " init-model"}}.dump(2) + "\n");
   // Last: a folder with an index is a whole one.
   storage::write_text_atomically(out / "model_index.json", json{{"_class_name", "HunyuanVideoPipeline"},
                                                                 {"_diffusers_version", "0.35.0"},
@@ -135,6 +136,13 @@ int init_model(const fs::path& out, const std::string& size, std::uint64_t seed)
 }
 
 }  // namespace
+
+bool has_random_weights(const std::filesystem::path& folder) {
+  const fs::path about = folder / "magicid.json";
+  if (!fs::exists(about)) return false;
+  const json parsed = json::parse(storage::read_text(about), nullptr, /*allow_exceptions=*/false);
+  return parsed.is_object() && parsed.value("weights", "") == "random";
+}
 
 void add_init_model(CLI::App& app, Work& work) {
   struct Arguments {

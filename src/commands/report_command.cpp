@@ -1,0 +1,159 @@
+// `magicid report`: gathers what the stages left and writes report.html.
+
+#include <ATen/core/Tensor.h>
+
+#include <chrono>
+#include <ctime>
+#include <fstream>
+
+#include "base/hash.h"
+#include "base/log.h"
+#include "commands/command_line.h"
+#include "commands/pairs_file.h"
+#include "commands/prepared.h"
+#include "commands/stages.h"
+#include "config/writer.h"
+#include "report/report.h"
+#include "run_directory/metrics_log.h"
+#include "storage/atomic_file.h"
+
+namespace magicid::commands {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using run_directory::Stage;
+
+report::Rewards rewards_of(const json& numbers) {
+  const auto number = [&](const char* name) { return numbers.at(name).is_null() ? report::unknown : numbers.at(name).get<double>(); };
+  return {number("identity"), number("dynamics"), number("semantics")};
+}
+
+void add_candidates(report::ReportData& data, const PairsFile& file, const RunContext& context, const std::vector<std::string>& templates) {
+  const auto& c = context.config();
+  for (const auto& candidate : file.candidates)
+    data.candidates.push_back({.key = candidate.at("key"),
+                               .source = preference::source_from_string(candidate.at("source")),
+                               .prompt = candidate.at("text"),
+                               .raw = rewards_of(candidate.at("raw")),
+                               .normalised = rewards_of(candidate.at("normalised")),
+                               .front = candidate.at("front"),
+                               .preview = {.path = context.layout().previews() / candidate.at("preview").get<std::string>()},
+                               .rejected = candidate.at("rejection")});
+  for (const auto& p : file.selection.pairs) {
+    const std::string text = p.prompt < 0 ? c.reconstruct.prompt : templates.at(static_cast<std::size_t>(p.prompt));
+    data.pairs.push_back({.kind = p.kind,
+                          .winner = p.winner,
+                          .loser = p.loser,
+                          .condition = render_prompt(text, c.subject, true),
+                          .gap = {p.identity_gap, p.dynamics_gap, p.semantics_gap},
+                          .winner_front = p.winner_front,
+                          .loser_front = p.loser_front});
+  }
+  data.selection_notes = file.selection.notes;
+}
+
+void add_training(report::ReportData& data, const std::string& name, const fs::path& folder) {
+  report::TrainingStage stage{.name = name};
+  for (const auto& line : run_directory::read_metrics(folder / "metrics.jsonl")) {
+    report::MetricRecord record{.step = line.at("step")};
+    for (const auto& [key, value] : line.items())
+      if (key != "step" && (value.is_number() || value.is_null())) record.values[key] = value.is_null() ? report::unknown : value.get<double>();
+    stage.records.push_back(std::move(record));
+  }
+  data.training.push_back(std::move(stage));
+}
+
+void add_evaluation(report::ReportData& data, const RunContext& context) {
+  const json evaluation = json::parse(storage::read_text(context.layout().evaluation()));
+  auto& e = data.evaluation;
+  e.interval = evaluation.at("interval");
+  e.metrics = {{"face_similarity", "Face similarity", "Cosine of face embeddings with the photos, mean over frames with a face.", true},
+               {"dynamic_degree", "Dynamic degree", "Mean of the largest 5% of optical flow, in pixels a sampled frame; artefacts count as motion.", true},
+               {"dynamic", "Dynamic (VBench)", "Share of videos that VBench's rule calls dynamic.", true},
+               {"temporal_consistency", "Temporal consistency", "Cosine of consecutive frames' CLIP features.", true},
+               {"clip_t", "CLIP-T", "Cosine of frames and prompt in CLIP, times 100.", true},
+               {"clip_i", "CLIP-I", "Cosine of frames and photos in CLIP, times 100.", true}};
+  const std::map<std::string, std::string> labels{{"base", "Base model"}, {"stage1", "After reconstruction"}, {"hpo", "After HPO"}};
+  for (const auto& arm : evaluation.at("arms")) {
+    report::EvaluationArm row{.name = arm.at("arm"), .label = labels.at(arm.at("arm"))};
+    for (const auto& metric : e.metrics) {
+      const auto& m = arm.at("metrics").at(metric.name);
+      row.estimates.push_back({m.at("mean"), m.at("low"), m.at("high")});
+    }
+    e.arms.push_back(std::move(row));
+  }
+  const auto& prompts = evaluation.at("prompts");
+  for (const auto& video : evaluation.at("videos")) {
+    report::EvaluationSample sample{.arm = video.at("arm"),
+                                    .prompt = prompts.at(video.at("prompt").get<std::size_t>()),
+                                    .video = {.path = context.layout().previews() / video.at("preview").get<std::string>()}};
+    for (const auto& metric : e.metrics) sample.values.push_back(video.at("metrics").at(metric.name));
+    e.samples.push_back(std::move(sample));
+  }
+}
+
+void add_adapters(report::ReportData& data, const RunContext& context) {
+  const std::map<std::string, std::pair<std::string, std::string>> about{
+      {"diffusers",
+       {"For diffusers.",
+        "import torch\nfrom diffusers import HunyuanVideoPipeline\n\npipe = HunyuanVideoPipeline.from_pretrained(MODEL_FOLDER, torch_dtype=torch.bfloat16)\n"
+        "pipe.load_lora_weights(\"adapter\", weight_name=\"diffusers.safetensors\")\n"}},
+      {"kohya", {"For musubi-tuner and tools with kohya's names.", "python hv_generate_video.py --lora_weight adapter/kohya.safetensors --lora_multiplier 1.0 ..."}},
+      {"comfyui", {"For ComfyUI.", "Copy it to ComfyUI/models/loras and load it with the node \"LoraLoaderModelOnly\"."}}};
+  for (const auto& format : context.config().export_.formats) {
+    const fs::path file = context.layout().adapter() / (format + ".safetensors");
+    std::error_code code;
+    const auto bytes = fs::file_size(file, code);
+    data.adapters.push_back({.name = "adapter/" + format + ".safetensors", .format = format, .bytes = code ? 0 : static_cast<std::int64_t>(bytes), .description = about.at(format).first,
+                             .snippet = about.at(format).second});
+  }
+}
+
+std::string local_time() {
+  const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
+  std::tm parts{};
+  localtime_r(&now, &parts);
+  char text[64];
+  std::strftime(text, sizeof text, "%Y-%m-%d %H:%M %Z", &parts);
+  return text;
+}
+
+report::ReportData gather(const RunContext& context) {
+  const auto& c = context.config();
+  report::ReportData data;
+  data.run_name = context.layout().root.filename().string();
+  data.created = local_time();
+  data.code_version = "magicid " + code_version();
+  if (has_random_weights(c.model.folder))
+    data.notice = "The model's weights are random (magicid init-model). This report shows what a run leaves, not what the method does to pictures.";
+  data.subject = {c.subject.trigger, c.subject.class_name};
+  for (const auto& reference : Prepared::load(context.layout().prepared()).references) data.references.push_back({reference.file, {.bytes = reference.thumbnail}});
+  add_candidates(data, PairsFile::load(context.layout().pairs()), context, read_prompt_templates(c.prompts));
+  add_training(data, "reconstruct", context.layout().reconstruct());
+  add_training(data, "optimize", context.layout().optimize());
+  add_evaluation(data, context);
+  add_adapters(data, context);
+  data.next_steps = {"Sample with the adapter: magicid sample --model MODEL_FOLDER --adapter adapter/diffusers.safetensors --prompt \"a " + c.subject.trigger + " " + c.subject.class_name +
+                         " ...\" --output video.mp4",
+                     "Change a setting and start `magicid run` again: only the stages that it touches are made anew."};
+  data.settings_yaml = storage::read_text(context.layout().config());
+  return data;
+}
+
+}  // namespace
+
+void write_report(RunContext& context) {
+  const nlohmann::json inputs{{"prepare", context.result_of(Stage::prepare)}, {"select", context.result_of(Stage::select)},   {"optimize", context.result_of(Stage::optimize)},
+                              {"evaluate", context.result_of(Stage::evaluate)}, {"export", context.result_of(Stage::adapter_export)}};
+  context.stage(Stage::report, context.options_of({"subject", "export"}), inputs, [&] {
+    comm::agree(context.world(), "writing the report", [&] {
+      if (!context.leader()) return;
+      report::write_report(context.layout().report(), gather(context));
+      base::log::info("report: wrote " + context.layout().report().string());
+    });
+    return RunContext::StageResult{.files = {context.layout().report()}};
+  });
+}
+
+}  // namespace magicid::commands
