@@ -10,6 +10,7 @@
 #include <cmath>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "base/errors.h"
@@ -126,6 +127,28 @@ TEST(Transformer, GradModeAndRepetitionDoNotChangeABit) {
       EXPECT_TRUE(at::equal(without, transformer.forward(in, &reference)));
       EXPECT_FALSE(at::equal(without, transformer.forward(in))) << "the adapter has no effect";
     }
+}
+
+// The same where matrices are large enough for the libraries' blocked and threaded kernels, which choose by sizes and strides.
+TEST(Transformer, GradModeDoesNotChangeABitOfALargerNetwork) {
+  TransformerConfig config = config_of("plain");
+  config.num_attention_heads = 3;
+  config.attention_head_dim = 64;
+  config.rope_axes_dim = {16, 24, 24};
+  config.num_layers = config.num_single_layers = 1;
+  TransformerInputs in = inputs_of("plain");
+  in.hidden_states = formula_input("hidden_states", {1, 4, 3, 34, 30});  // 765 tokens
+  in.encoder_hidden_states = formula_input("encoder_hidden_states", {1, 64, 20});
+  in.encoder_attention_mask = (at::arange(64) < 37).view({1, 64});
+  for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+    const Transformer transformer = formula_transformer(config, dtype);
+    Adapter policy = acting_adapter(config);
+    policy.set_requires_grad(true);
+    const at::Tensor with = transformer.forward(in, &policy).detach();
+    const c10::AutoGradMode no_grad(false);
+    for (const auto& placed : {nn::Placement{}, nn::Placement{at::kCPU, dtype}})
+      EXPECT_TRUE(at::equal(with, transformer.forward(in, std::make_unique<Adapter>(policy.frozen_copy(placed)).get()))) << dtype;
+  }
 }
 
 TEST(Transformer, LeavesItsInputsAlone) {
