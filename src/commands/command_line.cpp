@@ -13,6 +13,7 @@ void add_commands(CLI::App& app, Work& work) {
   add_probe(app, work);
   add_tokenize(app, work);
   add_init_model(app, work);
+  add_reference(app, work);
 }
 
 }  // namespace magicid::commands
