@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "preference/fronts.h"
 #include "report/plot.h"
 #include "report/sections.h"
 
@@ -16,12 +17,21 @@ Mark mark_of(Source source) { return source == Source::still ? Mark::square : so
 
 bool placed(const ScoredCandidate& candidate) { return std::isfinite(candidate.normalised.identity) && std::isfinite(candidate.normalised.dynamics); }
 
-ScatterLine front_line(const ReportData& data, int front, std::string label, bool dashed) {
-  ScatterLine line{.label = std::move(label), .dashed = dashed};
+// A front's edge in the plane of the drawing: with semantics as a third reward, a line through all of its members would run to and fro.
+// `upper`: towards high rewards; else towards low ones.
+ScatterLine front_edge(const ReportData& data, int front, std::string label, bool upper) {
+  std::vector<std::vector<double>> places;
   for (const ScoredCandidate& candidate : data.candidates) {
-    if (candidate.front == front && placed(candidate)) line.points.emplace_back(candidate.normalised.dynamics, candidate.normalised.identity);
+    if (candidate.front != front || !placed(candidate)) continue;
+    const double sign = upper ? 1 : -1;
+    places.push_back({sign * candidate.normalised.dynamics, sign * candidate.normalised.identity});
   }
-  std::sort(line.points.begin(), line.points.end(), [](const auto& a, const auto& b) { return a.first != b.first ? a.first < b.first : a.second > b.second; });
+  ScatterLine line{.label = std::move(label), .dashed = !upper};
+  const std::vector<int> layers = preference::non_dominated_fronts(places);
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    if (layers[i] == 0) line.points.emplace_back(std::abs(places[i][0]), std::abs(places[i][1]));
+  }
+  std::sort(line.points.begin(), line.points.end());
   return line;
 }
 
@@ -49,10 +59,11 @@ Html legend(const ReportData& data, int last_front) {
     out << "<li>" << legend_mark(Mark::circle, 2, true) << "<span>hollow: took no part in the selection</span></li>";
   }
   if (last_front >= 0) {
-    out << "<li><svg class=\"key\" viewBox=\"0 0 24 10\" width=\"24\" height=\"10\" aria-hidden=\"true\"><path class=\"front\" d=\"M1 5H23\" /></svg><span>front 1, the best</span></li>";
+    out << "<li>" << legend_mark(Mark::circle, 2, false, true) << "<span>outlined: on front 1, the best</span></li>"
+        << "<li><svg class=\"key\" viewBox=\"0 0 24 10\" width=\"24\" height=\"10\" aria-hidden=\"true\"><path class=\"front\" d=\"M1 5H23\" /></svg><span>edge of front 1</span></li>";
   }
   if (last_front > 0) {
-    out << "<li><svg class=\"key\" viewBox=\"0 0 24 10\" width=\"24\" height=\"10\" aria-hidden=\"true\"><path class=\"front dashed\" d=\"M1 5H23\" /></svg><span>front " << last_front + 1 << ", the last</span></li>";
+    out << "<li><svg class=\"key\" viewBox=\"0 0 24 10\" width=\"24\" height=\"10\" aria-hidden=\"true\"><path class=\"front dashed\" d=\"M1 5H23\" /></svg><span>edge of front " << last_front + 1 << ", the last</span></li>";
   }
   return out << "</ul>";
 }
@@ -101,10 +112,10 @@ Html candidates_section(Page& page) {
     last_front = std::max(last_front, candidate.front);
     if (!placed(candidate)) continue;
     scatter.points.push_back({.x = candidate.normalised.dynamics, .y = candidate.normalised.identity, .mark = mark_of(candidate.source), .group = group_of(candidate.source),
-                              .hollow = !candidate.rejected.empty(), .tip = tip_of(page, i), .target = "c" + std::to_string(i)});
+                              .hollow = !candidate.rejected.empty(), .outlined = candidate.front == 0, .tip = tip_of(page, i), .target = "c" + std::to_string(i)});
   }
-  if (last_front > 0) scatter.lines.push_back(front_line(data, last_front, "front " + std::to_string(last_front + 1) + ", the last", true));
-  if (last_front >= 0) scatter.lines.push_back(front_line(data, 0, "front 1, the best", false));
+  if (last_front > 0) scatter.lines.push_back(front_edge(data, last_front, "front " + std::to_string(last_front + 1) + ", the last", false));
+  if (last_front >= 0) scatter.lines.push_back(front_edge(data, 0, "front 1, the best", true));
   scatter.description = "Scatter of " + count_of(scatter.points.size(), "candidate", "candidates") + ": identity over dynamics, both normalised to 1 to 10. The list below holds the same figures.";
 
   out << "<p class=\"lead\">Each sign is one video. Further up it looks more like the person, further right it moves more; choose one to see it.</p>";
@@ -112,8 +123,8 @@ Html candidates_section(Page& page) {
     out << empty_state("No candidate has normalised rewards, so there is nothing to draw.");
   } else {
     out << "<div class=\"card beside\"><div>" << draw(scatter) << "</div><div>" << legend(data, last_front)
-        << "<p class=\"note\">Fronts come from non-dominated sorting of the videos: no video on front 1 is matched by another in every reward. Semantics counts too, so a front may bend back in this view. Stills do not move: "
-           "they stand at the left edge and take no part in the sorting.</p></div></div>";
+        << "<p class=\"note\">Fronts come from non-dominated sorting of the videos: no video on front 1 is matched by another in every reward. Semantics counts too, so some of its members lie inside its edge in this view. "
+           "Stills do not move: they stand at the left edge and take no part in the sorting.</p><figure class=\"peek\" id=\"peek\" aria-hidden=\"true\"><video muted=\"\" loop=\"\" playsinline=\"\"></video><figcaption></figcaption></figure></div></div>";
   }
   const auto rejected = static_cast<std::size_t>(std::count_if(data.candidates.begin(), data.candidates.end(), [](const ScoredCandidate& candidate) { return !candidate.rejected.empty(); }));
   const std::size_t unplaced = data.candidates.size() - scatter.points.size();

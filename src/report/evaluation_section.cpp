@@ -141,7 +141,7 @@ Html evaluation_section(Page& page) {
   out << "<p class=\"lead\">The same prompts and the same noise for every arm.</p>";
   if (!evaluation.metrics.empty()) {
     out << "<div class=\"card\">" << figures_table(evaluation) << interval_charts(evaluation);
-    if (!evaluation.interval.empty()) out << "<p class=\"note\">Dots are means, lines the " << text(evaluation.interval) << ".</p>";
+    if (!evaluation.interval.empty()) out << "<p class=\"note\">Dots are means, lines the " << text(evaluation.interval) << "; from top to bottom in the order of the table.</p>";
     out << "</div>";
   }
   if (prompts.empty()) return out << empty_state("No sample videos were kept.") << section_end();

@@ -124,7 +124,7 @@ std::string format_bytes(std::int64_t bytes) {
 
 std::string format_duration(double seconds) {
   if (!std::isfinite(seconds) || seconds < 0) return std::string(dash);
-  if (seconds < 60) return format_fixed(seconds, seconds < 10 ? 1 : 0) + " s";
+  if (seconds < 59.5) return format_fixed(seconds, seconds < 10 ? 1 : 0) + " s";
   const auto minutes = static_cast<std::int64_t>(std::llround(seconds / 60));
   if (minutes < 60) return std::to_string(minutes) + " min";
   return std::to_string(minutes / 60) + " h " + std::to_string(minutes % 60) + " min";

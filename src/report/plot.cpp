@@ -69,32 +69,34 @@ Html mark(Mark kind, double x, double y, double r) {
   return out;
 }
 
+Html sign_class(bool hollow, bool outlined) { return hollow ? Html(" hollow") : outlined ? Html(" first") : Html(""); }
+
 }  // namespace
 
-Html legend_mark(Mark kind, int group, bool hollow) {
+Html legend_mark(Mark kind, int group, bool hollow, bool outlined) {
   Html out;
-  out << "<svg class=\"key\" viewBox=\"0 0 16 16\" width=\"16\" height=\"16\" aria-hidden=\"true\"><g class=\"pt g" << group << (hollow ? Html(" hollow") : Html("")) << "\">"
+  out << "<svg class=\"key\" viewBox=\"0 0 16 16\" width=\"16\" height=\"16\" aria-hidden=\"true\"><g class=\"pt g" << group << sign_class(hollow, outlined) << "\">"
       << mark(kind, 8, 8, 5) << "</g></svg>";
   return out;
 }
 
 Html draw(const Scatter& scatter) {
   // The margins leave room for the larger letters of narrow windows.
-  constexpr double width = 720, height = 560, left = 66, right = 18, top = 16, bottom = 66;
+  constexpr double width = 560, height = 460, left = 56, right = 12, top = 10, bottom = 58;
   const Ticks ticks = nice_ticks(scatter.low, scatter.high, 9);
   const double scale_x = (width - left - right) / (ticks.high - ticks.low), scale_y = (height - top - bottom) / (ticks.high - ticks.low);
   const auto at_x = [&](double v) { return left + (std::clamp(v, ticks.low, ticks.high) - ticks.low) * scale_x; };
   const auto at_y = [&](double v) { return height - bottom - (std::clamp(v, ticks.low, ticks.high) - ticks.low) * scale_y; };
   Html out;
-  out << "<svg class=\"plot scatter\" viewBox=\"0 0 720 560\" role=\"group\" aria-label=\"" << text(scatter.description) << "\">";
+  out << "<svg class=\"plot scatter\" viewBox=\"0 0 560 460\" role=\"group\" aria-label=\"" << text(scatter.description) << "\">";
   for (std::size_t i = 0; i < ticks.values.size(); ++i) {
     const Html x = coordinate(at_x(ticks.values[i])), y = coordinate(at_y(ticks.values[i]));
     out << "<path class=\"grid\" d=\"M" << x << " " << coordinate(top) << "V" << coordinate(height - bottom) << "M" << coordinate(left) << " " << y << "H" << coordinate(width - right) << "\" />"
-        << "<text class=\"tick\" x=\"" << x << "\" y=\"" << coordinate(height - bottom + 24) << "\" text-anchor=\"middle\">" << text(ticks.labels[i]) << "</text>"
-        << "<text class=\"tick\" x=\"" << coordinate(left - 10) << "\" y=\"" << y << "\" dy=\"0.35em\" text-anchor=\"end\">" << text(ticks.labels[i]) << "</text>";
+        << "<text class=\"tick\" x=\"" << x << "\" y=\"" << coordinate(height - bottom + 20) << "\" text-anchor=\"middle\">" << text(ticks.labels[i]) << "</text>"
+        << "<text class=\"tick\" x=\"" << coordinate(left - 8) << "\" y=\"" << y << "\" dy=\"0.35em\" text-anchor=\"end\">" << text(ticks.labels[i]) << "</text>";
   }
   out << "<text class=\"axis\" x=\"" << coordinate((left + width - right) / 2) << "\" y=\"" << coordinate(height - 10) << "\" text-anchor=\"middle\">" << text(scatter.x_label) << "</text>"
-      << "<text class=\"axis\" transform=\"translate(20 " << coordinate((top + height - bottom) / 2) << ") rotate(-90)\" text-anchor=\"middle\">" << text(scatter.y_label) << "</text>";
+      << "<text class=\"axis\" transform=\"translate(16 " << coordinate((top + height - bottom) / 2) << ") rotate(-90)\" text-anchor=\"middle\">" << text(scatter.y_label) << "</text>";
   for (const ScatterLine& line : scatter.lines) {
     if (line.points.size() < 2) continue;
     out << "<polyline class=\"front" << (line.dashed ? Html(" dashed") : Html("")) << "\" points=\"";
@@ -103,8 +105,8 @@ Html draw(const Scatter& scatter) {
   }
   for (const ScatterPoint& point : scatter.points) {
     // Out of the tab order: the list below holds the same candidates.
-    out << "<a href=\"#" << text(point.target) << "\" tabindex=\"-1\" class=\"pt g" << point.group << (point.hollow ? Html(" hollow") : Html("")) << "\">"
-        << mark(point.mark, at_x(point.x), at_y(point.y), 5.5) << "<title>" << text(point.tip) << "</title></a>";
+    out << "<a href=\"#" << text(point.target) << "\" tabindex=\"-1\" class=\"pt g" << point.group << sign_class(point.hollow, point.outlined) << "\">"
+        << mark(point.mark, at_x(point.x), at_y(point.y), 4.6) << "<title>" << text(point.tip) << "</title></a>";
   }
   return out << "</svg>";
 }

@@ -49,7 +49,8 @@ struct ScatterPoint {
   double x = 0, y = 0;
   Mark mark = Mark::circle;
   int group = 0;       // palette class g0, g1, g2
-  bool hollow = false;
+  bool hollow = false;    // took no part
+  bool outlined = false;  // a member of the first front
   std::string tip;     // lines of text for the tooltip
   std::string target;  // id that a click goes to
 };
@@ -78,6 +79,6 @@ struct IntervalRow {
 Html draw_intervals(const std::string& description, const std::vector<IntervalRow>& rows);
 
 // A small sign for legends.
-Html legend_mark(Mark mark, int group, bool hollow);
+Html legend_mark(Mark mark, int group, bool hollow, bool outlined = false);
 
 }  // namespace magicid::report

@@ -6,7 +6,7 @@ namespace magicid::report {
 namespace {
 
 constexpr char videos[] = R"js(
-var videos=[].slice.call(document.querySelectorAll('video'));
+var videos=[].slice.call(document.querySelectorAll('video[src],video[data-same]'));
 var sources=new Map();
 var calm=window.matchMedia&&matchMedia('(prefers-reduced-motion: reduce)').matches;
 var pause=document.getElementById('pause');
@@ -75,6 +75,7 @@ pause.addEventListener('click',function(){
 )js";
 
 constexpr char tooltips[] = R"js(
+var peek=document.getElementById('peek');
 var tip=document.getElementById('tip');
 function show(text,x,y){
   tip.textContent=text;tip.hidden=false;
@@ -88,6 +89,14 @@ document.querySelectorAll('a.pt').forEach(function(point){
   point.removeChild(title);point.setAttribute('aria-label',text);
   point.addEventListener('pointermove',function(event){show(text,event.clientX,event.clientY);});
   point.addEventListener('pointerleave',hide);
+  point.addEventListener('pointerenter',function(){
+    var card=document.getElementById(point.getAttribute('href').slice(1));
+    var video=card&&card.querySelector('video'),view=peek.querySelector('video');
+    peek.classList.add('on');
+    peek.querySelector('figcaption').textContent=text;
+    view.hidden=!video;view.muted=true;
+    if(video){view.src=urlOf(own(video));play(view);}else{view.removeAttribute('src');}
+  });
 });
 function numbers(svg,name){return svg.getAttribute(name).split(' ').map(Number);}
 function short(value){

@@ -146,29 +146,30 @@ constexpr char drawings[] = R"css(
 .key{flex:0 0 auto;overflow:visible}
 .plot{display:block;width:100%;height:auto}
 .plot text{font-family:inherit;fill:var(--quiet);font-variant-numeric:tabular-nums}
-.plot .tick{font-size:11.5px}.plot .axis{font-size:12px}.plot .leveltext{font-size:11.5px}
-.scatter .tick{font-size:14px}.scatter .axis{font-size:15px}
-.grid path,path.grid{fill:none}
-path.grid{stroke:var(--grid);stroke-width:1;display:inline}
+.plot .tick{font-size:11.5px}.plot .axis{font-size:12px}.plot .leveltext{font-size:11.5px;paint-order:stroke;stroke:var(--card);stroke-width:4px;stroke-linejoin:round}
+.plot.scatter .tick{font-size:11.5px}.plot.scatter .axis{font-size:12.5px}
+path.grid{fill:none;stroke:var(--grid);stroke-width:1;display:inline}
 .line,.raw,.front,.level,.whisker{fill:none;stroke-linejoin:round;stroke-linecap:round}
-.line{stroke-width:2.2;stroke:var(--ink-line)}.raw{stroke-width:1;stroke:var(--ink-line);opacity:.24}
+.line{stroke-width:2.2;stroke:var(--ink-line)}.raw{stroke-width:1;stroke:var(--ink-line);opacity:.2}
 .plain{--ink-line:var(--blue)}.winner{--ink-line:var(--blue)}.loser{--ink-line:var(--orange)}.second{--ink-line:var(--grey)}
 .dashed{stroke-dasharray:6 4}.raw.dashed{stroke-dasharray:none}
 .level{stroke:var(--quiet);stroke-width:1.2;stroke-dasharray:2 3}
 .front{stroke:var(--ink);stroke-width:1.6;opacity:.72}.front.dashed{opacity:.5}
 .pt>*{fill:var(--pt);fill-opacity:.82;stroke:var(--card);stroke-width:1}
 .g0{--pt:var(--green)}.g1{--pt:var(--orange)}.g2{--pt:var(--blue)}
+.pt.first>*{stroke:var(--ink);stroke-width:1.6;fill-opacity:1}
 .pt.hollow>*{fill:var(--card);fill-opacity:.01;stroke:var(--pt);stroke-width:1.8}
 a.pt:hover>*,a.pt:focus>*{stroke:var(--ink);stroke-width:2.5;fill-opacity:1}
 .arm circle{fill:var(--arm);stroke:var(--card);stroke-width:2}.whisker{stroke:var(--arm);stroke-width:3}
+.peek{display:none;max-width:420px}.peek video{margin-bottom:.4rem}.peek figcaption{font-size:.85rem;line-height:1.45;white-space:pre-line;color:var(--quiet)}
 .cursor{stroke:var(--quiet);stroke-width:1}
 .beside{display:grid;grid-template-columns:minmax(0,1fr);gap:20px}
 #tip{position:fixed;z-index:10;pointer-events:none;max-width:min(340px,calc(100vw - 24px));background:var(--ink);color:var(--ground);font-size:.82rem;line-height:1.4;padding:.5rem .7rem;border-radius:8px;white-space:pre-line;left:0;top:0}
 #tip[hidden]{display:none}
-@media (min-width:980px){.beside{grid-template-columns:minmax(0,760px) minmax(220px,1fr);gap:36px}}
+@media (min-width:980px){.peek.on{display:block}.beside{grid-template-columns:minmax(0,760px) minmax(220px,1fr);gap:36px}}
 @media (max-width:640px){
-.scatter .tick{font-size:21px}.scatter .axis{font-size:23px}.plot .tick{font-size:13px}.plot .axis{font-size:13px}.scatter .pt{stroke-width:2}
-.plot.scatter .tick{font-size:21px}.plot.scatter .axis{font-size:23px}
+.plot .tick{font-size:13px}.plot .axis{font-size:13px}.front{stroke-width:2.4}.evaluation{min-width:0;font-size:.88rem}.evaluation thead .quiet{display:none}.evaluation td{font-size:.95rem}.evaluation th,.evaluation td{padding-right:.6rem}.tag.best{margin-left:0}
+.plot.scatter .tick{font-size:17px}.plot.scatter .axis{font-size:18px}
 .card{padding:13px}
 .arms{grid-template-columns:1fr}
 .arms .side{display:grid;grid-template-columns:minmax(0,1.25fr) minmax(0,1fr);column-gap:12px;align-items:start}

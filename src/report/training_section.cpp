@@ -37,7 +37,7 @@ std::vector<KnownChart> known_charts(bool preference_stage) {
   return {
       loss,
       {.title = "Implicit reward accuracy", .explanation = "How often the trained model prefers the winner more than the reference does.", .curves = {{"implicit_reward_accuracy", "accuracy"}},
-       .low = 0, .high = 1, .level = 0.5, .level_label = "chance"},
+       .low = -0.02, .high = 1.02, .level = 0.5, .level_label = "chance"},
       {.title = "Reward margin", .explanation = "Implicit reward of the winner minus that of the loser.", .curves = {{"reward_margin", "margin"}}, .level = 0, .level_label = "no preference"},
       {.title = "Implicit rewards", .explanation = "The winner's should rise. If both fall, the model forgets winners too: lower beta or the learning rate.",
        .curves = {{"winner_reward", "winner", Ink::winner}, {"loser_reward", "loser", Ink::loser, true}}, .level = 0, .level_label = "reference"},
