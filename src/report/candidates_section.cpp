@@ -124,7 +124,7 @@ Html candidates_section(Page& page) {
   } else {
     out << "<div class=\"card beside\"><div>" << draw(scatter) << "</div><div>" << legend(data, last_front)
         << "<p class=\"note\">Fronts come from non-dominated sorting of the videos: no video on front 1 is matched by another in every reward. Semantics counts too, so some of its members lie inside its edge in this view. "
-           "Stills do not move: they stand at the left edge and take no part in the sorting.</p><figure class=\"peek\" id=\"peek\" aria-hidden=\"true\"><video muted=\"\" loop=\"\" playsinline=\"\"></video><figcaption></figcaption></figure></div></div>";
+           "Stills do not move: they stand at the left edge and take no part in the sorting.</p><figure class=\"peek\" id=\"peek\" aria-hidden=\"true\"><video muted=\"\" loop=\"\" playsinline=\"\"></video></figure></div></div>";
   }
   const auto rejected = static_cast<std::size_t>(std::count_if(data.candidates.begin(), data.candidates.end(), [](const ScoredCandidate& candidate) { return !candidate.rejected.empty(); }));
   const std::size_t unplaced = data.candidates.size() - scatter.points.size();

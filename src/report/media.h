@@ -28,7 +28,7 @@ class VideoShelf {
  public:
   explicit VideoShelf(std::int64_t budget_bytes) : budget_(budget_bytes) {}
 
-  // All of them or none, so that no side of a comparison stands alone. Absent and missing ones cost nothing.
+  // All of them or none, so that no room is spent on one side of a comparison. Absent, missing and already reserved ones cost nothing.
   bool reserve(const std::vector<const Media*>& together);
 
   // The video, or in words why it is not there. `autoplay`: also where scripts are off.

@@ -124,6 +124,10 @@ Html pairs_section(Page& page) {
   } else {
     out << "<p class=\"lead\">What the adapter was taught to prefer. Bars show the rewards normalised to 1 to 10 over all candidates, winner above loser; the number on the right is the gap.</p>";
   }
+  if (!page.data.pairs.empty() && page.shelf.left_out() > 0) {
+    out << "<p class=\"lead\">To keep this page within " << text(format_bytes(page.shelf.budget())) << " of video, " << text(count_of(page.shelf.left_out(), "video is", "videos are"))
+        << " not embedded. Their places name the files in the run directory.</p>";
+  }
   if (!page.data.selection_notes.empty()) {
     out << "<ul class=\"notes\">";
     for (const std::string& note : page.data.selection_notes) out << "<li>" << text(note) << "</li>";

@@ -93,8 +93,8 @@ document.querySelectorAll('a.pt').forEach(function(point){
     var card=document.getElementById(point.getAttribute('href').slice(1));
     var video=card&&card.querySelector('video'),view=peek.querySelector('video');
     peek.classList.add('on');
-    peek.querySelector('figcaption').textContent=text;
     view.hidden=!video;view.muted=true;
+    ['width','height'].forEach(function(name){if(video&&video.hasAttribute(name)){view.setAttribute(name,video.getAttribute(name));}else{view.removeAttribute(name);}});
     if(video){view.src=urlOf(own(video));play(view);}else{view.removeAttribute('src');}
   });
 });

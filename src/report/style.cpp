@@ -23,7 +23,7 @@ body{margin:0;background:var(--ground);color:var(--ink);font:16px/1.55 system-ui
 .inner{max-width:1440px;margin:0 auto;padding:0 clamp(16px,3vw,40px)}
 .top{padding:clamp(28px,4vw,52px) 0 24px}
 h1{font-size:clamp(1.7rem,3.4vw,2.5rem);line-height:1.15;letter-spacing:-.02em;margin:0 0 .75rem;font-weight:680}
-h2{font-size:1.55rem;line-height:1.2;letter-spacing:-.012em;margin:0 0 .5rem;font-weight:660}
+h2{font-size:1.55rem;line-height:1.2;letter-spacing:-.012em;margin:0 0 .7rem;font-weight:660}
 h3{font-size:1.12rem;line-height:1.3;margin:2.1rem 0 .35rem;font-weight:640}
 h4{font-size:.95rem;line-height:1.35;margin:0;font-weight:640}
 section{padding:clamp(28px,3.4vw,46px) 0}
@@ -129,10 +129,10 @@ summary{cursor:pointer;font-weight:600;padding:.55rem .9rem;border:1px solid var
 summary:hover{border-color:var(--quiet)}
 details[open]>summary{margin-bottom:16px}
 .adapter h3{margin:0 0 .2rem}
-.snippet{position:relative;margin-top:.7rem}
-.snippet pre{margin:0;padding:1rem;border-radius:10px;background:var(--soft);overflow-x:auto;white-space:pre;overflow-wrap:normal;line-height:1.5;max-height:60vh}
-.snippet code{overflow-wrap:normal}
-.copy{position:absolute;top:8px;right:8px}
+.snippet{margin-top:.5rem}
+.snippet pre{margin:0;padding:1rem;border-radius:10px;background:var(--soft);overflow:auto;white-space:pre-wrap;line-height:1.5;max-height:60vh}
+.copy{display:block;margin:0 0 .4rem auto}
+[hidden]{display:none!important}
 footer{border-top:1px solid var(--line);margin-top:40px;padding:18px 0 40px;color:var(--quiet);font-size:.88rem}
 )css";
 
@@ -161,14 +161,14 @@ path.grid{fill:none;stroke:var(--grid);stroke-width:1;display:inline}
 .pt.hollow>*{fill:var(--card);fill-opacity:.01;stroke:var(--pt);stroke-width:1.8}
 a.pt:hover>*,a.pt:focus>*{stroke:var(--ink);stroke-width:2.5;fill-opacity:1}
 .arm circle{fill:var(--arm);stroke:var(--card);stroke-width:2}.whisker{stroke:var(--arm);stroke-width:3}
-.peek{display:none;max-width:420px}.peek video{margin-bottom:.4rem}.peek figcaption{font-size:.85rem;line-height:1.45;white-space:pre-line;color:var(--quiet)}
+.peek{display:none;max-width:420px;margin-top:1.2rem}
 .cursor{stroke:var(--quiet);stroke-width:1}
 .beside{display:grid;grid-template-columns:minmax(0,1fr);gap:20px}
 #tip{position:fixed;z-index:10;pointer-events:none;max-width:min(340px,calc(100vw - 24px));background:var(--ink);color:var(--ground);font-size:.82rem;line-height:1.4;padding:.5rem .7rem;border-radius:8px;white-space:pre-line;left:0;top:0}
 #tip[hidden]{display:none}
 @media (min-width:980px){.peek.on{display:block}.beside{grid-template-columns:minmax(0,760px) minmax(220px,1fr);gap:36px}}
 @media (max-width:640px){
-.plot .tick{font-size:13px}.plot .axis{font-size:13px}.front{stroke-width:2.4}.evaluation{min-width:0;font-size:.88rem}.evaluation thead .quiet{display:none}.evaluation td{font-size:.95rem}.evaluation th,.evaluation td{padding-right:.6rem}.tag.best{margin-left:0}
+.plot .tick{font-size:13px}.plot .axis{font-size:13px}.front{stroke-width:2.4}.evaluation{min-width:0;font-size:.8rem}.evaluation thead th{font-size:.8rem}.evaluation thead .quiet{display:none}.evaluation td{font-size:.9rem}.evaluation td .quiet{font-size:.72rem}.evaluation th,.evaluation td{padding-right:.45rem}.evaluation .dot{margin-right:.35rem;width:.6rem;height:.6rem}.tag.best{margin-left:0}
 .plot.scatter .tick{font-size:17px}.plot.scatter .axis{font-size:18px}
 .card{padding:13px}
 .arms{grid-template-columns:1fr}

@@ -80,7 +80,10 @@ TEST(Report, IsWellFormedAndHoldsEverything) {
     says(adapter.snippet);
   }
   for (const std::string& step : data.next_steps) says(step);
-  for (const Setting& setting : data.settings) says(setting.key);
+  for (const Setting& setting : data.settings) {
+    says(setting.key);
+    says(setting.value);
+  }
   says(data.settings_yaml);
   for (const char* title : {"Loss", "Implicit reward accuracy", "Reward margin", "Error on winners", "Error on losers", "Learning rate", "Gradient norm", "dynamic share", "sigma", "reconstruct", "optimize"}) says(title);
 

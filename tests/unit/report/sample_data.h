@@ -115,9 +115,8 @@ inline report::ReportData sample_data(const MediaSource& video, const MediaSourc
                    {.name = "adapter/comfyui.safetensors", .format = "ComfyUI", .bytes = 78'514'112, .description = "For the node LoraLoaderModelOnly.",
                     .snippet = "Copy the file into ComfyUI/models/loras, add the node LoraLoaderModelOnly after the model loader, strength 1.0, and write \"sks woman\" in the prompt."}};
   data.next_steps = {"Sample more: magicid sample --adapter adapter/native.h5 --prompt \"sks woman ...\" --output out.mp4", "Add references and start the same command again: finished work is kept."};
-  for (const char* key : {"model.path", "reconstruct.learning_rate", "reconstruct.steps", "generate.frames", "generate.height", "generate.width", "select.identity_pairs.count", "optimize.beta"}) {
-    data.settings.push_back({.key = key, .value = std::to_string(base::hash_hex(key)[0] * 10)});
-  }
+  data.settings = {{"model.path", "models/tiny"}, {"reconstruct.learning_rate", "0.0001"}, {"reconstruct.steps", "1000"}, {"generate.frames", "61"},
+                   {"generate.height", "192"}, {"generate.width", "320"}, {"select.identity_pairs.count", "40"}, {"optimize.beta", "2000"}};
   data.settings_yaml = "model:\n  path: tiny\noptimize:\n  beta: 2000   # <mean> reduction\n";
   data.stage_times = {{"prepare", 42}, {"reconstruct", 2890}, {"generate", 9120}, {"score", 611}, {"select", 0.4}, {"optimize", 15800}, {"evaluate", 2210}};
   return data;
