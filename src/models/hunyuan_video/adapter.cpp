@@ -189,10 +189,15 @@ Adapter Adapter::from_named_tensors(const TransformerConfig& config, const stora
   return from_values(config, values, origin, placement);
 }
 
-Adapter Adapter::frozen_copy(const nn::Placement& placement) const {
+Adapter Adapter::frozen_copy(const nn::Placement& placement, double strength) const {
   Adapter copy = allocate(modules_, at::TensorOptions(placement.dtype).device(placement.device));
   copy.parameters_.copy_(parameters_);
+  copy.scale_by(strength);
   return copy;
+}
+
+void Adapter::scale_by(double strength) {
+  for (auto& [name, layer] : layers_) layer.scale *= strength;
 }
 
 const nn::LoraLayer* Adapter::find(const std::string& name) const {

@@ -63,8 +63,11 @@ class Adapter {
   static Adapter from_named_tensors(const TransformerConfig& config, const storage::NamedTensors& tensors, const std::string& origin,
                                     const nn::Placement& placement = {});
 
-  // An independent copy that needs no gradient: a frozen reference, or parameters in the dtype computed with.
-  Adapter frozen_copy(const nn::Placement& placement) const;
+  // An independent copy that needs no gradient: a frozen reference, or parameters in the dtype computed with; `strength` as in scale_by.
+  Adapter frozen_copy(const nn::Placement& placement, double strength = 1.0) const;
+
+  // Multiplies the product of every module: 0 switches the adapter off, 1 leaves it. Modules keep their alpha; find()'s scale changes.
+  void scale_by(double strength);
 
   Adapter(Adapter&&) = default;
   Adapter& operator=(Adapter&&) = default;

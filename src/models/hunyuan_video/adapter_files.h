@@ -1,0 +1,33 @@
+// LoRA files of other programs: diffusers (PEFT), musubi-tuner (kohya's names) and ComfyUI.
+// Sources: diffusers' loaders/lora_pipeline.py (HunyuanVideoLoraLoaderMixin) and loaders/lora_base.py; kohya-ss/musubi-tuner networks/lora.py;
+// comfyanonymous/ComfyUI comfy/lora.py.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+
+#include "models/hunyuan_video/adapter.h"
+#include "models/hunyuan_video/transformer_config.h"
+
+namespace magicid::models::hunyuan_video {
+
+// diffusers: diffusers' module names, q, k and v apart (A copied, rows of B split), scale in the metadata entry `lora_adapter_metadata`.
+// kohya: lora_unet_double_blocks_0_img_attn_qkv.{lora_down.weight, lora_up.weight, alpha}.
+// comfyui: diffusion_model.double_blocks.0.img_attn_qkv.{lora_A,lora_B}.weight, sqrt(alpha / rank) folded into both.
+enum class AdapterFormat { diffusers, kohya, comfyui };
+// Throws UserError naming the valid names.
+AdapterFormat adapter_format_from_name(const std::string& name);
+
+// Writes a safetensors file in fp32; `provenance` becomes entries of its metadata. Lossless, but that comfyui's folded scale rounds when
+// alpha differs from the rank. Throws SystemError when the disk fails.
+void save_adapter(const Adapter& adapter, const TransformerConfig& config, AdapterFormat format, const std::filesystem::path& path,
+                  const std::map<std::string, std::string>& provenance = {});
+
+// Reads any of the three layouts, told apart by the names, and diffusers files of other trainers: with or without the prefix `transformer.`,
+// scale from `lora_adapter_metadata` (r, lora_alpha, rank_pattern, alpha_pattern), from `.alpha` tensors, else alpha = rank. Parts of a fused module with one A
+// fuse at their rank; with different ones they become block-diagonal at the sum of the ranks; parts that the file lacks get rows of zeros.
+// Throws UserError that lists every key that cannot be used: modules outside the blocks, DoRA, missing halves, wrong shapes.
+Adapter load_adapter(const TransformerConfig& config, const std::filesystem::path& path, const nn::Placement& placement = {});
+
+}  // namespace magicid::models::hunyuan_video
