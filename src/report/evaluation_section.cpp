@@ -138,7 +138,7 @@ Html evaluation_section(Page& page) {
   Html out = section_start("evaluation", "Result");
   if (evaluation.arms.empty()) return out << empty_state("Nothing has been evaluated yet: figures and videos appear here after the stage `evaluate`.") << section_end();
   const auto prompts = prompts_of(evaluation);
-  out << "<p class=\"lead\">The same prompts and the same noise for every arm.</p>";
+  out << "<p class=\"lead\">The same prompts for every arm.</p>";
   if (!evaluation.metrics.empty()) {
     out << "<div class=\"card\">" << figures_table(evaluation) << interval_charts(evaluation);
     if (!evaluation.interval.empty()) out << "<p class=\"note\">Dots are means, lines the " << text(evaluation.interval) << "; from top to bottom in the order of the table.</p>";
