@@ -3,8 +3,10 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/_upsample_bicubic2d_aa.h>
 #include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/errors.h"
 #include "models/vision/network_config.h"
@@ -55,6 +57,9 @@ void read_sizes(const NetworkConfig& config, ClipPreprocessing& to) {
   }
 }
 
+// Rounds [0, 255] values, in place, to what 8 bits hold.
+at::Tensor to_levels(at::Tensor x) { return x.round_().clamp_(0, 255); }
+
 }  // namespace
 
 ClipPreprocessing ClipPreprocessing::load(const std::filesystem::path& folder, std::int64_t image_size) {
@@ -87,12 +92,13 @@ at::Tensor ClipPreprocessing::operator()(const at::Tensor& frames) const {
   // The longer side is rounded down, as the reference does.
   const std::int64_t new_height = shortest_edge ? shortest_edge * height / shorter : resize_height;
   const std::int64_t new_width = shortest_edge ? shortest_edge * width / shorter : resize_width;
-  at::Tensor x = frames.to(at::kFloat);
-  if (frames.size(0) == 0) return x.new_zeros({0, 3, crop_height, crop_width});
-  if (new_height != height || new_width != width) x = at::_upsample_bicubic2d_aa(x, {new_height, new_width}, /*align_corners=*/false);
+  if (frames.size(0) == 0) return at::zeros({0, 3, crop_height, crop_width}, frames.options().dtype(at::kFloat));
+  at::Tensor x = to_levels(frames.to(at::kFloat).mul(255));
+  // Columns first, then rows, with 8-bit levels between: as the reference's resize works.
+  if (new_width != width) x = to_levels(at::_upsample_bicubic2d_aa(x, {height, new_width}, /*align_corners=*/false));
+  if (new_height != height) x = to_levels(at::_upsample_bicubic2d_aa(x, {new_height, new_width}, /*align_corners=*/false));
   const std::int64_t top = (new_height - crop_height) / 2, left = (new_width - crop_width) / 2;
-  x = x.slice(2, top, top + crop_height).slice(3, left, left + crop_width);
-  x = x.mul(255).round_().clamp_(0, 255).div_(255);
+  x = x.slice(2, top, top + crop_height).slice(3, left, left + crop_width) / 255;
   const auto channels = [&](const std::array<double, 3>& values) { return at::tensor(at::ArrayRef<double>(values), x.options()).view({1, 3, 1, 1}); };
   return x.sub_(channels(mean)).div_(channels(std));
 }

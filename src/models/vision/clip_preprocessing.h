@@ -24,8 +24,9 @@ struct ClipPreprocessing {
   static ClipPreprocessing load(const std::filesystem::path& folder, std::int64_t image_size);
 
   // frames [N,3,H,W] RGB in 0..1, floating -> [N,3,crop_height,crop_width] float on the same device.
-  // The resized picture is rounded to 8 bits, as the reference's is; frames that were 8 bits themselves give its values to one level in
-  // few pixels (the reference resizes in fixed point). Throws InvariantError for another shape.
+  // Works on 8-bit levels, rounding after each direction of the resize as the reference does, in float where the reference has fixed point.
+  // Against the PIL-based processor at most one level differs, in 0.02% of the values; against the tensor-based one in 0.8%
+  // (clip_vision_test prints the figures). Not differentiable. Throws InvariantError for another shape.
   at::Tensor operator()(const at::Tensor& frames) const;
 };
 

@@ -59,7 +59,7 @@ TEST_P(RaftParity, AgreesWithTorchvision) {
   EXPECT_LT(error_of_shape, 1e-4);
 }
 
-INSTANTIATE_TEST_SUITE_P(Networks, RaftParity, ::testing::Values("small_1", "small_12", "small_20", "large_1", "large_12"),
+INSTANTIATE_TEST_SUITE_P(Networks, RaftParity, ::testing::Values("small_1", "small_12", "small_20", "small_20_wide", "large_1", "large_12", "large_20"),
                          [](const auto& info) { return info.param; });
 
 TEST(Raft, HasThePublishedNumberOfParameters) {
