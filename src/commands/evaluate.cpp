@@ -166,6 +166,7 @@ void evaluate(RunContext& context) {
       }
       storage::write_text_atomically(context.layout().evaluation(), summarise(c, items, figures, templates).dump(2) + "\n");
       done.files = {context.layout().evaluation()};
+      store.merge();
     });
     return done;
   });

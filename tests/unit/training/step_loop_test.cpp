@@ -58,7 +58,7 @@ at::Tensor train(int ranks, std::int64_t steps, std::int64_t batch, Memory& memo
   at::Tensor result;
   comm::run_threads(ranks, [&](comm::Communicator& world) {
     Pull pull;
-    run_steps("pull", options_for(steps, batch), pull, world, world, memory.hooks());
+    run_steps("pull", options_for(steps, batch), pull, world, memory.hooks());
     if (world.rank() == world.size() - 1) result = pull.parameters().clone();
   });
   return result;
@@ -88,7 +88,7 @@ TEST(StepLoop, ResumedEqualsUnbrokenToTheBit) {
   comm::run_threads(2, [&](comm::Communicator& world) {
     Pull pull;
     pull.fail_at = 7, pull.fail_slot = 1;
-    EXPECT_ANY_THROW(run_steps("pull", options_for(10, 4), pull, world, world, halves.hooks()));
+    EXPECT_ANY_THROW(run_steps("pull", options_for(10, 4), pull, world, halves.hooks()));
   });
   ASSERT_TRUE(halves.checkpoint.has_value());
   EXPECT_EQ(halves.checkpoint->step, 6);
@@ -102,7 +102,7 @@ TEST(StepLoop, AFailureOnOneRankReachesAll) {
     Pull pull;
     pull.fail_at = 2, pull.fail_slot = 1;
     try {
-      run_steps("pull", options_for(10, 3), pull, world, world, {});
+      run_steps("pull", options_for(10, 3), pull, world, {});
     } catch (const base::Error& error) {
       const std::lock_guard lock(mutex);
       messages.push_back(error.what());
@@ -119,7 +119,7 @@ TEST(StepLoop, NotFiniteStopsBeforeTheParametersChange) {
   pull.nan_at = 4;
   Memory memory;
   try {
-    run_steps("pull", options_for(10, 1), pull, world, world, memory.hooks());
+    run_steps("pull", options_for(10, 1), pull, world, memory.hooks());
     FAIL() << "a NaN went through";
   } catch (const base::UserError& error) {
     EXPECT_NE(std::string(error.what()).find("step 5"), std::string::npos) << error.what();
@@ -134,7 +134,7 @@ TEST(StepLoop, AStopRequestSavesAndAsksToBeStartedAgain) {
   comm::Communicator& world = *alone;
   Pull pull;
   pull.signal_at = 4;
-  EXPECT_THROW(run_steps("pull", options_for(10, 1), pull, world, world, memory.hooks()), base::RequeueRequest);
+  EXPECT_THROW(run_steps("pull", options_for(10, 1), pull, world, memory.hooks()), base::RequeueRequest);
   StopSignals::clear();
   EXPECT_EQ(memory.checkpoint->step, 5);
   EXPECT_TRUE(at::equal(train(1, 10, 1, memory), train(1, 10, 1, whole)));
@@ -143,14 +143,14 @@ TEST(StepLoop, AStopRequestSavesAndAsksToBeStartedAgain) {
 TEST(StepLoop, RefusesMoreReplicasThanSamplesAndAnotherAdaptersCheckpoint) {
   comm::run_threads(2, [&](comm::Communicator& world) {
     Pull pull;
-    EXPECT_THROW(run_steps("pull", options_for(10, 1), pull, world, world, {}), base::UserError);
+    EXPECT_THROW(run_steps("pull", options_for(10, 1), pull, world, {}), base::UserError);
   });
   Memory memory;
   train(1, 3, 1, memory);
   const auto alone = comm::make_local_communicator();
   comm::Communicator& world = *alone;
   Pull larger(65);
-  EXPECT_THROW(run_steps("pull", options_for(10, 1), larger, world, world, memory.hooks()), base::UserError);
+  EXPECT_THROW(run_steps("pull", options_for(10, 1), larger, world, memory.hooks()), base::UserError);
 }
 
 }  // namespace
