@@ -197,7 +197,11 @@ Adapter Adapter::frozen_copy(const nn::Placement& placement, double strength) co
 }
 
 void Adapter::scale_by(double strength) {
-  for (auto& [name, layer] : layers_) layer.scale *= strength;
+  if (!std::isfinite(strength)) throw UserError("adapter: a strength of ", strength, " is not a number; 1 leaves the adapter as it was trained");
+  for (auto& m : modules_) {
+    m.alpha *= strength;
+    layers_.at(m.name).scale = m.scale();
+  }
 }
 
 const nn::LoraLayer* Adapter::find(const std::string& name) const {

@@ -66,7 +66,7 @@ class Adapter {
   // An independent copy that needs no gradient: a frozen reference, or parameters in the dtype computed with; `strength` as in scale_by.
   Adapter frozen_copy(const nn::Placement& placement, double strength = 1.0) const;
 
-  // Multiplies the product of every module: 0 switches the adapter off, 1 leaves it. Modules keep their alpha; find()'s scale changes.
+  // Multiplies every module's alpha, and so its product: 0 switches the adapter off, 1 leaves it.
   void scale_by(double strength);
 
   Adapter(Adapter&&) = default;

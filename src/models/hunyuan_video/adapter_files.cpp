@@ -8,6 +8,7 @@
 #include <ATen/ops/tensor.h>
 
 #include "base/errors.h"
+#include "models/hunyuan_video/adapter_names.h"
 #include "models/hunyuan_video/transformer_layout.h"
 
 namespace magicid::models::hunyuan_video {
@@ -15,13 +16,7 @@ namespace {
 
 using nlohmann::json;
 
-const std::string diffusers_prefix = "transformer.", comfyui_prefix = "diffusion_model.", kohya_prefix = "lora_unet_";
-
-std::string kohya_name(std::string module) {
-  for (char& c : module)
-    if (c == '.') c = '_';
-  return kohya_prefix + module;
-}
+const std::string diffusers_prefix = "transformer.", comfyui_prefix = "diffusion_model.";
 
 // What diffusers' own writer puts beside the tensors: PEFT's configuration under the prefix of the component. Module names are full, because a
 // short one ("proj_out") would also match modules outside the blocks.
@@ -66,16 +61,16 @@ void save_adapter(const Adapter& adapter, const TransformerConfig& config, Adapt
   for (const auto& module : adapter.modules()) {
     const nn::LoraLayer& layer = *adapter.find(module.name);
     const at::Tensor a = layer.a.detach().cpu().to(at::kFloat), b = layer.b.detach().cpu().to(at::kFloat);
-    const double alpha = layer.scale * static_cast<double>(module.rank);
+    const double alpha = module.alpha;
     if (format == AdapterFormat::kohya) {
       const std::string name = kohya_name(module.name);
       tensors[name + ".lora_down.weight"] = a;
       tensors[name + ".lora_up.weight"] = b;
       tensors[name + ".alpha"] = at::tensor(static_cast<float>(alpha));
     } else if (format == AdapterFormat::comfyui) {
-      const double folded = std::sqrt(layer.scale);
+      const double folded = std::sqrt(std::abs(layer.scale)), sign = layer.scale < 0 ? -1 : 1;
       tensors[comfyui_prefix + module.name + ".lora_A.weight"] = layer.scale == 1 ? a : a * folded;
-      tensors[comfyui_prefix + module.name + ".lora_B.weight"] = layer.scale == 1 ? b : b * folded;
+      tensors[comfyui_prefix + module.name + ".lora_B.weight"] = layer.scale == 1 ? b : b * (sign * folded);
     } else {
       std::int64_t row = 0;
       for (const RowPart& part : linears.at(module.name).parts) {

@@ -24,10 +24,12 @@ AdapterFormat adapter_format_from_name(const std::string& name);
 void save_adapter(const Adapter& adapter, const TransformerConfig& config, AdapterFormat format, const std::filesystem::path& path,
                   const std::map<std::string, std::string>& provenance = {});
 
-// Reads any of the three layouts, told apart by the names, and diffusers files of other trainers: with or without the prefix `transformer.`,
-// scale from `lora_adapter_metadata` (r, lora_alpha, rank_pattern, alpha_pattern), from `.alpha` tensors, else alpha = rank. Parts of a fused module with one A
-// fuse at their rank; with different ones they become block-diagonal at the sum of the ranks; parts that the file lacks get rows of zeros.
-// Throws UserError that lists every key that cannot be used: modules outside the blocks, DoRA, missing halves, wrong shapes.
+// Reads any of the three layouts, told apart key by key, with or without their prefixes, and files of other trainers; a folder stands for its
+// pytorch_lora_weights.safetensors; also this program's native.h5. Scale from `lora_adapter_metadata` (PEFT's r, lora_alpha, rank_pattern,
+// alpha_pattern, use_rslora), from `.alpha` tensors, else alpha = rank. Parts of a fused module with one A fuse at their rank; with different
+// ones they become block-diagonal at the sum of the different ones' ranks; parts that the file lacks get rows of zeros. The placement's
+// dtype is that of the parameters. Throws UserError that lists every key that cannot be used: modules outside the blocks, other
+// networks, DoRA, LoHa, LoKr, biases, missing halves, wrong shapes, ranks other than the metadata's, modules given twice.
 Adapter load_adapter(const TransformerConfig& config, const std::filesystem::path& path, const nn::Placement& placement = {});
 
 }  // namespace magicid::models::hunyuan_video

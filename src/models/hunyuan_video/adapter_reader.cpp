@@ -1,195 +1,264 @@
-// Reading LoRA files; writing is in adapter_files.cpp.
+// Reading adapter files; writing is in adapter_files.cpp.
 
-#include <cmath>
-#include <nlohmann/json.hpp>
-#include <optional>
-#include <set>
-
-#include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/zeros.h>
 
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <regex>
+#include <sstream>
+
 #include "base/errors.h"
 #include "base/names.h"
 #include "models/hunyuan_video/adapter_files.h"
-#include "models/hunyuan_video/transformer_layout.h"
+#include "models/hunyuan_video/adapter_names.h"
+#include "storage/hdf5.h"
 
 namespace magicid::models::hunyuan_video {
 namespace {
 
+using base::UserError;
 using nlohmann::json;
 
-// The two halves of one module of the file.
-struct Halves {
-  at::Tensor a, b;
-  std::optional<double> alpha;
-};
+constexpr const char* kMetadata = "lora_adapter_metadata";
 
-// "x.lora_A.weight" -> {"x", 'A'}; 'S' is a scale; an adapter's name may stand in the middle ("lora_A.default.weight").
-std::optional<std::pair<std::string, char>> split_key(const std::string& key) {
-  static const std::pair<const char*, char> endings[] = {{".lora_A.weight", 'A'},         {".lora_B.weight", 'B'},       {".lora_A.default.weight", 'A'}, {".lora_B.default.weight", 'B'},
-                                                         {".lora_down.weight", 'A'},      {".lora_up.weight", 'B'},      {".lora.down.weight", 'A'},      {".lora.up.weight", 'B'},
-                                                         {".alpha", 'S'}};
-  for (const auto& [ending, kind] : endings)
-    if (key.ends_with(ending)) return std::pair(key.substr(0, key.size() - std::string(ending).size()), kind);
-  return std::nullopt;
-}
-
-std::string without_prefix(const std::string& name) {
-  for (const char* prefix : {"transformer.", "diffusion_model.", "base_model.model."})
-    if (name.starts_with(prefix)) return name.substr(std::string(prefix).size());
-  return name;
-}
-
-// PEFT's configuration of the transformer: alpha for each of diffusers' modules.
-class PeftScales {
+// PEFT's LoraConfig as far as it changes what an adapter computes.
+class PeftConfig {
  public:
-  PeftScales(const storage::SafetensorsFile& file) {
-    const auto found = file.metadata().find("lora_adapter_metadata");
-    if (found == file.metadata().end()) return;
-    const json parsed = json::parse(found->second, nullptr, /*allow_exceptions=*/false);
-    if (!parsed.is_object()) throw base::UserError(file.path().string(), ": its metadata entry lora_adapter_metadata is not a JSON object");
-    for (const auto& [key, value] : parsed.items()) {
-      const std::string name = key.starts_with("transformer.") ? key.substr(12) : key;
-      if (name == "lora_alpha" && value.is_number()) alpha_ = value.get<double>();
-      if (name == "alpha_pattern" && value.is_object())
-        for (const auto& [module, alpha] : value.items())
-          if (alpha.is_number()) pattern_[module] = alpha.get<double>();
-      if (name == "use_dora" && value == true) throw base::UserError(file.path().string(), ": was trained with DoRA (use_dora), which is not supported");
-      if (name == "use_rslora" && value == true) rslora_ = true;
+  PeftConfig(const std::map<std::string, std::string>& metadata, const std::string& origin) : origin_(origin) {
+    const auto found = metadata.find(kMetadata);
+    if (found == metadata.end()) return;
+    json all = json::parse(found->second, nullptr, /*allow_exceptions=*/false);
+    if (!all.is_object()) throw UserError(origin, ": the header's '", kMetadata, "' is not a JSON object");
+    // A pipeline's file names the network before each key, a model's file does not.
+    const std::string prefix = "transformer.";
+    bool prefixed = false;
+    for (const auto& [key, value] : all.items()) prefixed = prefixed || key.starts_with(prefix);
+    for (const auto& [key, value] : all.items()) {
+      if (!prefixed) values_[key] = value;
+      else if (key.starts_with(prefix)) values_[key.substr(prefix.size())] = value;
+    }
+    if (values_.value("use_dora", json(false)) == true)
+      throw UserError(origin, ": '", kMetadata, "' says use_dora: DoRA is not supported; expected plain LoRA");
+    for (const char* name : {"rank_pattern", "alpha_pattern"})
+      if (values_.contains(name) && !values_[name].is_null() && !values_[name].is_object())
+        throw UserError(origin, ": '", name, "' in '", kMetadata, "' is ", values_[name].dump(), "; expected an object of module names");
+  }
+
+  bool given() const { return values_.contains("r") || values_.contains("lora_alpha"); }
+
+  // Of a module without prefixes; absent when the metadata says nothing.
+  std::optional<double> rank(const std::string& module) const { return value("rank_pattern", "r", module); }
+  std::optional<double> alpha(const std::string& module) const { return value("alpha_pattern", "lora_alpha", module); }
+  bool rank_stabilised() const { return values_.value("use_rslora", json(false)) == true; }
+
+ private:
+  std::optional<double> value(const char* pattern, const char* key, const std::string& module) const {
+    const json* found = nullptr;
+    if (values_.contains(pattern) && values_[pattern].is_object())
+      for (const auto& [name, entry] : values_[pattern].items())
+        if (matches(name, module)) {
+          found = &entry;
+          break;
+        }
+    if (!found && values_.contains(key)) found = &values_[key];
+    if (!found || found->is_null()) return std::nullopt;
+    if (!found->is_number()) throw UserError(origin_, ": '", key, "' of ", module, " in '", kMetadata, "' is ", found->dump(), "; expected a number");
+    return found->get<double>();
+  }
+
+  // PEFT reads a pattern as a regular expression for the end of a module's name (peft/utils/other.py, get_pattern_key).
+  bool matches(const std::string& pattern, const std::string& module) const {
+    // Plain names, which files hold by the thousand, without the cost of an expression.
+    const auto plain = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.'; };
+    if (std::all_of(pattern.begin(), pattern.end(), plain)) return module == pattern || module.ends_with("." + pattern);
+    if (pattern[0] == '^' && std::all_of(pattern.begin() + 1, pattern.end(), plain)) return module == pattern.substr(1);
+    try {
+      return std::regex_match(module, std::regex("(.*\\.)?(" + pattern + ")"));
+    } catch (const std::regex_error&) {
+      throw UserError(origin_, ": the pattern '", pattern, "' in '", kMetadata, "' is not a regular expression");
     }
   }
 
-  // PEFT takes a pattern for every module whose name ends with it.
-  std::optional<double> alpha(const std::string& module, std::int64_t rank) const {
-    std::optional<double> alpha = alpha_;
-    for (const auto& [pattern, value] : pattern_)
-      if (module == pattern || module.ends_with("." + pattern)) alpha = value;
-    // rsLoRA divides by the root of the rank; as alpha over rank it is alpha times that root.
-    if (alpha && rslora_) *alpha *= std::sqrt(static_cast<double>(rank));
-    return alpha;
+  const std::string& origin_;
+  json values_ = json::object();
+};
+
+// One low-rank product: of a whole module, or of the rows that diffusers holds as a module.
+struct Product {
+  at::Tensor a, b;
+  std::optional<double> alpha;
+  std::string key;     // of the file, for messages
+  std::string module;  // the file's own name
+  double scale = 1;
+};
+
+std::string shape_text(const at::Tensor& t) {
+  std::ostringstream out;
+  out << t.sizes();
+  return out.str();
+}
+
+at::Tensor wide(const at::Tensor& t) { return t.to(t.scalar_type() == at::kDouble ? at::kDouble : at::kFloat); }
+
+class Reader {
+ public:
+  Reader(const TransformerConfig& config, const storage::SafetensorsFile& file, const std::string& origin)
+      : origin_(origin), linears_(block_linears(config)), peft_(file.metadata(), origin) {
+    const auto slots = adapter_slots(linears_);
+    for (const auto& key : file.names()) place(key, file.at(key), slots);
+    if (products_.empty() && problems_.empty()) throw UserError(origin, ": holds no tensors; expected a LoRA of this transformer");
+  }
+
+  std::map<std::string, AdapterValues> values() {
+    std::map<std::string, AdapterValues> values;
+    for (auto& [linear, products] : products_) {
+      const BlockLinear& module = linears_[linear];
+      const std::size_t before = problems_.size();
+      for (auto& [part, product] : products) finish(product, module.in, part < 0 ? module.out : module.parts[static_cast<std::size_t>(part)].rows);
+      if (products.size() > 1 && products.contains(-1))
+        problems_.push_back(products.at(-1).key + ": the file holds this module both whole and in parts");
+      if (problems_.size() == before) values[module.name] = fuse(module, products);
+    }
+    if (!problems_.empty()) {
+      std::ostringstream text;
+      text << origin_ << ": " << problems_.size() << (problems_.size() == 1 ? " key" : " keys")
+           << " that this transformer's double and single blocks cannot take as LoRA:";
+      for (const auto& problem : problems_) text << "\n  " << problem;
+      throw UserError(text.str());
+    }
+    return values;
   }
 
  private:
-  std::optional<double> alpha_;
-  std::map<std::string, double> pattern_;
-  bool rslora_ = false;
-};
-
-// Parts of one fused module, in row order; null where the file has none.
-AdapterValues fuse(const BlockLinear& linear, const std::vector<const Halves*>& parts) {
-  const Halves* first = nullptr;
-  bool same = true;
-  for (const Halves* part : parts) {
-    if (!part) continue;
-    if (!first) first = part;
-    same = same && part->alpha == first->alpha && part->a.sizes() == first->a.sizes() && at::equal(part->a, first->a);
-  }
-  if (same) {
-    std::vector<at::Tensor> rows;
-    for (std::size_t i = 0; i < parts.size(); ++i)
-      rows.push_back(parts[i] ? parts[i]->b : at::zeros({linear.parts[i].rows, first->a.size(0)}));
-    return {.a = first->a, .b = at::cat(rows, 0), .alpha = *first->alpha};
-  }
-  std::int64_t rank = 0;
-  for (const Halves* part : parts) rank += part ? part->a.size(0) : 0;
-  AdapterValues fused{.b = at::zeros({linear.out, rank}), .alpha = static_cast<double>(rank)};
-  std::vector<at::Tensor> a;
-  std::int64_t row = 0, column = 0;
-  for (std::size_t i = 0; i < parts.size(); ++i) {
-    if (parts[i]) {
-      const std::int64_t own = parts[i]->a.size(0);
-      a.push_back(parts[i]->a);
-      fused.b.narrow(0, row, linear.parts[i].rows).narrow(1, column, own).copy_(parts[i]->b * (*parts[i]->alpha / static_cast<double>(own)));
-      column += own;
+  void place(const std::string& key, const at::Tensor& tensor, const std::map<std::string, AdapterSlot>& slots) {
+    std::string reason;
+    const auto parsed = parse_adapter_key(key, reason);
+    if (!parsed) {
+      problems_.push_back(key + ": " + reason);
+      return;
     }
-    row += linear.parts[i].rows;
+    const auto slot = slots.find(parsed->module);
+    if (slot == slots.end()) {
+      // Of a file for another model, every key is unknown, and the nearest name costs time.
+      std::string hint;
+      if (++unknown_ <= 5) {
+        std::vector<std::string> known;
+        for (const auto& [name, place] : slots) known.push_back(name);
+        hint = base::did_you_mean(parsed->module, known);
+      }
+      problems_.push_back(key + ": no Linear of the double or single blocks has this name" + hint);
+      return;
+    }
+    Product& product = products_[slot->second.linear][slot->second.part];
+    if (product.key.empty()) product.key = key, product.module = parsed->module;
+    if (product.module != parsed->module) {
+      problems_.push_back(key + ": the module is already there as " + product.module);
+      return;
+    }
+    if (parsed->factor == Factor::alpha) {
+      if (product.alpha || tensor.numel() != 1 || !std::isfinite(tensor.item<double>())) problems_.push_back(key + ": expected one finite number, once");
+      else product.alpha = tensor.item<double>();
+      return;
+    }
+    at::Tensor& factor = parsed->factor == Factor::a ? product.a : product.b;
+    if (factor.defined()) problems_.push_back(key + ": given twice under different prefixes");
+    else if (!tensor.is_floating_point()) problems_.push_back(key + ": not of a floating-point type");
+    else factor = tensor;
   }
-  fused.a = at::cat(a, 0);
-  return fused;
-}
+
+  // Checks the shapes and finds the product's scale.
+  void finish(Product& product, std::int64_t in, std::int64_t out) {
+    const auto problem = [&](const std::string& text) { problems_.push_back(product.module + ": " + text); };
+    if (!product.a.defined() || !product.b.defined()) {
+      problem(product.a.defined() ? "lora_B (lora_up) is missing" : product.b.defined() ? "lora_A (lora_down) is missing" : "an alpha without factors");
+      return;
+    }
+    if (product.a.dim() != 2 || product.a.size(0) < 1 || product.a.size(1) != in) {
+      problem("A has shape " + shape_text(product.a) + "; expected [rank, " + std::to_string(in) + "]");
+      return;
+    }
+    const std::int64_t rank = product.a.size(0);
+    if (product.b.dim() != 2 || product.b.size(0) != out || product.b.size(1) != rank) {
+      problem("B has shape " + shape_text(product.b) + "; expected [" + std::to_string(out) + ", " + std::to_string(rank) + "]");
+      return;
+    }
+    double alpha = static_cast<double>(rank);
+    if (product.alpha) {
+      if (peft_.given()) problem(std::string("has an alpha of its own beside the header's '") + kMetadata + "'; which holds is not clear");
+      alpha = *product.alpha;
+    } else if (const auto value = peft_.alpha(product.module)) {
+      const auto stated = peft_.rank(product.module);
+      if (stated && *stated != static_cast<double>(rank))
+        problem("has rank " + std::to_string(rank) + ", but the header's '" + kMetadata + "' says " + base::concat(*stated));
+      alpha = *value;
+    }
+    const double divisor = !product.alpha && peft_.rank_stabilised() ? std::sqrt(static_cast<double>(rank)) : static_cast<double>(rank);
+    product.alpha = alpha * (static_cast<double>(rank) / divisor);
+    product.scale = *product.alpha / static_cast<double>(rank);
+  }
+
+  static AdapterValues fuse(const BlockLinear& module, const std::map<int, Product>& products) {
+    if (products.begin()->first < 0) {
+      const Product& whole = products.begin()->second;
+      return {whole.a, whole.b, *whole.alpha};
+    }
+    // Equal A are one, so that our own split files come back at the rank they had.
+    std::vector<at::Tensor> distinct;
+    std::map<int, std::size_t> group;
+    bool one_scale = true;
+    const Product& first = products.begin()->second;
+    for (const auto& [part, product] : products) {
+      std::size_t g = 0;
+      while (g < distinct.size() && !(distinct[g].sizes() == product.a.sizes() && at::equal(distinct[g], wide(product.a)))) ++g;
+      if (g == distinct.size()) distinct.push_back(wide(product.a));
+      group[part] = g;
+      one_scale = one_scale && product.scale == first.scale;
+    }
+    const at::Tensor a = at::cat(distinct, 0);
+    const std::int64_t rank = a.size(0);
+    at::Tensor b = at::zeros({module.out, rank}, wide(first.b).options());
+    std::int64_t row = 0;
+    for (std::size_t p = 0; p < module.parts.size(); ++p) {
+      const auto found = products.find(static_cast<int>(p));
+      if (found != products.end()) {
+        const Product& product = found->second;
+        std::int64_t column = 0;
+        for (std::size_t g = 0; g < group.at(found->first); ++g) column += distinct[g].size(0);
+        const at::Tensor rows = wide(product.b);
+        b.narrow(0, row, module.parts[p].rows).narrow(1, column, rows.size(1)).copy_(one_scale ? rows : rows.mul(product.scale));
+      }
+      row += module.parts[p].rows;
+    }
+    if (!one_scale) return {a, b, static_cast<double>(rank)};
+    return {a, b, rank == first.a.size(0) ? *first.alpha : first.scale * static_cast<double>(rank)};
+  }
+
+  const std::string& origin_;
+  std::vector<BlockLinear> linears_;
+  PeftConfig peft_;
+  std::map<std::size_t, std::map<int, Product>> products_;
+  std::vector<std::string> problems_;
+  int unknown_ = 0;
+};
 
 }  // namespace
 
 Adapter load_adapter(const TransformerConfig& config, const std::filesystem::path& path, const nn::Placement& placement) {
-  const auto file = storage::SafetensorsFile::open(path);
-  const PeftScales scales(file);
-  const auto linears = block_linears(config);
-  // Every name that a module may have -> its fused module, and which part of it (-1: the whole).
-  struct Place {
-    std::size_t linear;
-    int part;
-    std::int64_t rows, in;
-  };
-  std::map<std::string, Place> places;
-  std::vector<std::string> known;
-  for (std::size_t i = 0; i < linears.size(); ++i) {
-    const Place whole{i, -1, linears[i].out, linears[i].in};
-    std::string kohya = "lora_unet_" + linears[i].name;
-    for (char& c : kohya)
-      if (c == '.') c = '_';
-    places[linears[i].name] = places[kohya] = whole;
-    for (std::size_t p = 0; p < linears[i].parts.size(); ++p) places[linears[i].parts[p].name] = {i, static_cast<int>(p), linears[i].parts[p].rows, linears[i].in};
+  if (path.extension() == ".h5")
+    return Adapter::from_named_tensors(config, storage::Hdf5File::open(path, {"magicid.adapter", 1}).tensors("adapter"), path.string(), placement);
+  std::filesystem::path file = path;
+  if (std::filesystem::is_directory(path)) {
+    file = path / "pytorch_lora_weights.safetensors";
+    if (!std::filesystem::exists(file))
+      throw UserError(path.string(), ": a folder without pytorch_lora_weights.safetensors; name the adapter's file itself");
   }
-  for (const auto& [name, place] : places) known.push_back(name);
-
-  std::map<std::string, Halves> found;
-  std::vector<std::string> problems;
-  for (const auto& key : file.names()) {
-    const auto split = split_key(key);
-    const std::string module = split ? without_prefix(split->first) : "";
-    if (!split) {
-      const bool dora = key.find("magnitude") != std::string::npos || key.find("dora") != std::string::npos;
-      problems.push_back(key + (dora ? ": DoRA is not supported" : ": is no part of a LoRA"));
-    } else if (!places.contains(module)) {
-      problems.push_back(key + ": no Linear of this model's blocks" + base::did_you_mean(module, known));
-    } else {
-      const at::Tensor value = file.at(key).to(at::kFloat);
-      Halves& halves = found[module];
-      if (split->second == 'S') halves.alpha = value.item<double>();
-      else (split->second == 'A' ? halves.a : halves.b) = value;
-    }
-  }
-  for (auto& [module, halves] : found) {
-    const Place& place = places.at(module);
-    if (!halves.a.defined() || !halves.b.defined()) {
-      problems.push_back(module + (halves.a.defined() ? ": lora_B is missing" : ": lora_A is missing"));
-      continue;
-    }
-    if (halves.a.dim() != 2 || halves.b.dim() != 2 || halves.a.size(0) < 1 || halves.a.size(1) != place.in || halves.b.size(0) != place.rows || halves.b.size(1) != halves.a.size(0)) {
-      problems.push_back(base::concat(module, ": A ", halves.a.sizes(), " and B ", halves.b.sizes(), ", expected [r, ", place.in, "] and [", place.rows, ", r]"));
-      continue;
-    }
-    const std::int64_t rank = halves.a.size(0);
-    if (!halves.alpha) halves.alpha = place.part >= 0 ? scales.alpha(module, rank) : std::nullopt;
-    if (!halves.alpha) halves.alpha = static_cast<double>(rank);
-  }
-  if (!problems.empty()) {
-    std::string text;
-    for (const auto& problem : problems) text += "\n  " + problem;
-    throw base::UserError(path.string(), ": ", problems.size(), " of its entries cannot be used with this model:", text, "\n  Was it trained for another model?");
-  }
-  if (found.empty()) throw base::UserError(path.string(), ": holds no LoRA (names that end with lora_A.weight, lora_down.weight, ...)");
-
-  std::map<std::size_t, std::vector<const Halves*>> parts;
-  std::map<std::string, AdapterValues> values;
-  for (const auto& [module, halves] : found) {
-    const Place& place = places.at(module);
-    const BlockLinear& linear = linears[place.linear];
-    if (place.part < 0) {
-      values[linear.name] = {.a = halves.a, .b = halves.b, .alpha = *halves.alpha};
-    } else {
-      auto& list = parts[place.linear];
-      list.resize(linear.parts.size(), nullptr);
-      list[static_cast<std::size_t>(place.part)] = &halves;
-    }
-  }
-  for (const auto& [index, list] : parts) {
-    if (values.contains(linears[index].name)) throw base::UserError(path.string(), ": holds ", linears[index].name, " twice, as a whole and in parts");
-    values[linears[index].name] = fuse(linears[index], list);
-  }
-  return Adapter::from_values(config, values, path.string(), placement);
+  const std::string origin = file.string();
+  return Adapter::from_values(config, Reader(config, storage::SafetensorsFile::open(file), origin).values(), origin, placement);
 }
 
 }  // namespace magicid::models::hunyuan_video
