@@ -12,22 +12,26 @@ namespace {
 std::string label_of(const EvaluationMetric& metric) { return metric.label.empty() ? metric.name : metric.label; }
 std::string label_of(const EvaluationArm& arm) { return arm.label.empty() ? arm.name : arm.label; }
 
-// Index of the arm with the best mean, -1 when fewer than two have one or the best are equal.
+// Index of the arm whose mean is better than every other's with intervals that do not meet, -1 when there is none: a difference inside the
+// intervals is no result to point at.
 int best_arm(const Evaluation& evaluation, std::size_t metric) {
-  int best = -1, known = 0;
-  bool tie = false;
+  const bool higher = evaluation.metrics[metric].higher_is_better;
+  const auto bound = [](double limit, double mean) { return std::isfinite(limit) ? limit : mean; };
+  const auto beats = [&](const Estimate& a, const Estimate& b) {
+    return higher ? bound(a.low, a.mean) > bound(b.high, b.mean) : bound(a.high, a.mean) < bound(b.low, b.mean);
+  };
   for (std::size_t i = 0; i < evaluation.arms.size(); ++i) {
-    const double mean = evaluation.arms[i].estimates[metric].mean;
-    if (!std::isfinite(mean)) continue;
-    ++known;
-    const double leader = best < 0 ? mean : evaluation.arms[static_cast<std::size_t>(best)].estimates[metric].mean;
-    if (best >= 0 && mean == leader) tie = true;
-    if (best < 0 || (evaluation.metrics[metric].higher_is_better ? mean > leader : mean < leader)) {
-      best = static_cast<int>(i);
-      tie = false;
+    const Estimate& own = evaluation.arms[i].estimates[metric];
+    int others = 0, beaten = 0;
+    for (std::size_t j = 0; j < evaluation.arms.size(); ++j) {
+      const Estimate& other = evaluation.arms[j].estimates[metric];
+      if (j == i || !std::isfinite(other.mean)) continue;
+      ++others;
+      beaten += std::isfinite(own.mean) && beats(own, other);
     }
+    if (others > 0 && beaten == others) return static_cast<int>(i);
   }
-  return known < 2 || tie ? -1 : best;
+  return -1;
 }
 
 Html figures_table(const Evaluation& evaluation) {
