@@ -1,7 +1,10 @@
 // The outermost frame: command line in, exit code out (base/errors.h).
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <iostream>
+#include <string>
+#include <vector>
 
 #include "base/errors.h"
 #include "base/names.h"
@@ -17,11 +20,10 @@ int run(int argc, char** argv) {
   app.get_formatter()->column_width(34);
   commands::Work work;
   commands::add_commands(app, work);
-  if (argc > 1 && argv[1][0] != '-' && app.get_subcommand_no_throw(argv[1]) == nullptr) {
-    std::vector<std::string> names;
-    for (const auto* command : app.get_subcommands({})) names.push_back(command->get_name());
+  std::vector<std::string> names;
+  for (const auto* command : app.get_subcommands({})) names.push_back(command->get_name());
+  if (argc > 1 && argv[1][0] != '-' && std::find(names.begin(), names.end(), argv[1]) == names.end())
     throw base::UserError("no command '", argv[1], "'", base::did_you_mean(argv[1], names), "; magicid --help lists the commands");
-  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
