@@ -6,7 +6,8 @@
 Command lines of ```sh blocks really run, in the order of the documents, in a temporary copy of configs/, datasets/ and launch/, with a shortened
 training. What cannot run here carries a comment:
 
-    # on a cluster        needs a cluster, a GPU or the full model: verbs, options, files and presets are checked instead
+    # on a cluster, # needs ...    needs a cluster, a GPU, the full model or other things that are not here: verbs, options, files and presets
+                          are checked instead
     # exit code N         fails on purpose: the exit code is checked, and the ```text block that follows must stand in its output ("..." is any text)
 
 launch/quickstart and launch/test are tests of their own; here their options are compared with their --help.
@@ -202,7 +203,7 @@ class Documents(unittest.TestCase):
             return
         words = shlex.split(command, comments=True)
         for word in words:
-            if word.split("/")[0] in ("launch", "slurm") and not PLACEHOLDER.search(word):
+            if word.split("/")[0] in ("launch", "slurm", "bench") and not PLACEHOLDER.search(word):
                 self.assertTrue((ROOT / word).exists(), f"{name}: {command}: {word} is not there")
         if words[0].startswith("launch/") and words[0] != "launch/mpirun":
             text = run([ROOT / words[0], "--help"], ROOT)
@@ -245,7 +246,7 @@ class Documents(unittest.TestCase):
             for name, command, comment, text in entries:
                 with self.subTest(document=name, command=command):
                     first = command.split()[0]
-                    if "on a cluster" in comment or first in ("launch/quickstart", "launch/test", "launch/bootstrap", "cmake", "sbatch"):
+                    if comment.startswith(("on a cluster", "needs ")) or first in ("launch/quickstart", "launch/test", "launch/bootstrap", "cmake", "sbatch"):
                         self.check_options(name, command)
                     elif first != "export":
                         self.check_run(name, command, comment, text, folder)
