@@ -133,7 +133,7 @@ void evaluate(RunContext& context) {
   json keys = json::array();
   for (const auto& item : items) keys.push_back(item.key);
   context.stage(Stage::evaluate, context.options_of({"evaluate"}), {{"prepare", prepared_result}, {"videos", base::hash_json(keys)}}, [&] {
-    run_directory::SegmentStore store(context.layout().root / "evaluation", schema);
+    run_directory::SegmentStore store(context.layout().evaluation_store(), schema);
     const auto missing = find_missing(context, items.size(), [&](std::size_t i) { return store.contains(items[i].key); });
     std::map<std::string, models::text::PromptEmbeddings> prompts;
     std::map<std::string, hv::Adapter> trained;

@@ -57,7 +57,7 @@ training::StepHooks with_saturation_warning(training::StepHooks hooks) {
 }  // namespace
 
 void optimize(RunContext& context) {
-  const nlohmann::json inputs{{"prepare", context.result_of(Stage::prepare)}, {"reconstruct", context.result_of(Stage::reconstruct)}, {"select", context.result_of(Stage::select)}};
+  const nlohmann::json inputs{{"model", context.pipeline().fingerprint()}, {"prepare", context.result_of(Stage::prepare)}, {"reconstruct", context.result_of(Stage::reconstruct)}, {"select", context.result_of(Stage::select)}};
   context.stage(Stage::optimize, context.options_of({"seed", "model", "adapter", "optimize"}), inputs, [&] {
     const Configuration& c = context.config();
     std::vector<objectives::HpoPair> pairs;

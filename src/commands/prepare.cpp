@@ -174,6 +174,7 @@ void prepare(RunContext& context) {
     if (!context.leader()) return;
     for (const auto& photo : photos) inputs["photos"][photo.path.filename().string()] = {photo.hash, photo.caption};
     inputs["prompts"] = prompts;
+    inputs["model"] = context.pipeline().fingerprint();
     inputs["arcface"] = RunContext::folder_fingerprint(folders.arcface);
     inputs["clip"] = RunContext::folder_fingerprint(folders.clip);
     if (!c.model.template_file.empty()) inputs["template"] = base::hash_file(c.model.template_file);

@@ -10,7 +10,7 @@ namespace magicid::commands {
 
 void reconstruct(RunContext& context) {
   using run_directory::Stage;
-  const nlohmann::json inputs{{"prepare", context.result_of(Stage::prepare)}};
+  const nlohmann::json inputs{{"model", context.pipeline().fingerprint()}, {"prepare", context.result_of(Stage::prepare)}};
   context.stage(Stage::reconstruct, context.options_of({"seed", "model", "adapter", "reconstruct"}), inputs, [&] {
     const Configuration& c = context.config();
     const Prepared prepared = Prepared::load(context.layout().prepared());

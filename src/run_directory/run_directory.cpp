@@ -154,7 +154,8 @@ RunDirectory RunDirectory::open(const fs::path& root, const OpenOptions& options
   run.code_version_ = options.code_version;
   run.lock_ = RunLock::acquire(root);
   // previous/ and adapter/ included: every folder that atomic writes go to.
-  for (const auto& folder : {layout.root, layout.reconstruct(), layout.candidates(), layout.previews(), layout.scores(), layout.optimize(), layout.adapter()}) remove_leftovers(folder);
+  for (const auto& folder : {layout.root, layout.reconstruct(), layout.candidates(), layout.previews(), layout.scores(), layout.optimize(), layout.evaluation_store(), layout.adapter()})
+    remove_leftovers(folder);
   run.load();
 
   if (run.manifest_.contains("identity")) {
