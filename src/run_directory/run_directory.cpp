@@ -153,7 +153,7 @@ RunDirectory RunDirectory::open(const fs::path& root, const OpenOptions& options
   run.layout_ = layout;
   run.code_version_ = options.code_version;
   run.lock_ = RunLock::acquire(root);
-  // previous/ and adapter/ included: every folder that atomic writes go to.
+  // Every folder that atomic writes go to; previous/ only receives finished files by renaming.
   for (const auto& folder : {layout.root, layout.reconstruct(), layout.candidates(), layout.previews(), layout.scores(), layout.optimize(), layout.evaluation_store(), layout.adapter()})
     remove_leftovers(folder);
   run.load();
