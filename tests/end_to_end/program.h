@@ -31,8 +31,8 @@ inline std::string program_path() {
 struct ProgramOptions {
   int ranks = 0;                                   // 0: no mpirun
   double time_limit_s = 120;                       // then the whole process group is killed
-  std::map<std::string, std::string> environment;  // set, or unset where the value is empty, on top of this process' own
-  std::filesystem::path folder;                    // working directory; empty: this process' own
+  std::map<std::string, std::string> environment{};  // set, or unset where the value is empty, on top of this process' own
+  std::filesystem::path folder{};                    // working directory; empty: this process' own
 };
 
 struct ProgramResult {
