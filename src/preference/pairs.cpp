@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "base/errors.h"
+#include "base/quantile.h"
 #include "preference/fronts.h"
 
 namespace magicid::preference {
@@ -34,7 +35,7 @@ void add_identity_pairs(const std::vector<Candidate>& candidates, const Identity
   std::vector<Pair> found;
   if (!dynamics.empty()) {
     // Stills hardly move, so a fixed bound on the difference would follow the normalisation; a quantile of V_s does not.
-    const double bound = quantile(dynamics, options.dynamics_quantile);
+    const double bound = base::quantile(dynamics, options.dynamics_quantile);
     for (const auto& winner : candidates) {
       if (winner.source != Source::still) continue;
       for (const auto& loser : candidates) {
@@ -128,15 +129,6 @@ Source source_from_string(const std::string& text) {
 }
 
 std::string to_string(PairKind kind) { return kind == PairKind::identity ? "identity" : "dynamic"; }
-
-double quantile(std::vector<double> values, double q) {
-  base::check_invariant(!values.empty() && q >= 0 && q <= 1, "quantile of ", values.size(), " values at ", q);
-  std::sort(values.begin(), values.end());
-  const double position = q * static_cast<double>(values.size() - 1);
-  const auto below = static_cast<std::size_t>(position);
-  const std::size_t above = std::min(below + 1, values.size() - 1);
-  return values[below] + (position - static_cast<double>(below)) * (values[above] - values[below]);
-}
 
 Selection select_pairs(std::vector<Candidate> candidates, const Options& options) {
   std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) { return a.key < b.key; });

@@ -43,7 +43,4 @@ struct Selection {
 // Throws UserError for keys that appear twice, InvariantError for NaN. Candidates that could not be scored are left out by the caller.
 Selection select_pairs(std::vector<Candidate> candidates, const Options& options);
 
-// Linear interpolation between order statistics (numpy's default); `values` not empty, q in [0,1].
-double quantile(std::vector<double> values, double q);
-
 }  // namespace magicid::preference

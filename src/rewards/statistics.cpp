@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/errors.h"
+#include "base/quantile.h"
 #include "base/random.h"
 
 namespace magicid::rewards {
@@ -14,21 +15,7 @@ void check_values(const std::vector<double>& values) {
   base::check_invariant(std::none_of(values.begin(), values.end(), [](double v) { return std::isnan(v); }), "a summary of values with NaN");
 }
 
-double quantile_of_sorted(const std::vector<double>& sorted, double q) {
-  const double position = q * static_cast<double>(sorted.size() - 1);
-  const auto below = static_cast<std::size_t>(std::floor(position));
-  if (below + 1 >= sorted.size()) return sorted.back();
-  return sorted[below] + (position - static_cast<double>(below)) * (sorted[below + 1] - sorted[below]);
-}
-
 }  // namespace
-
-double quantile(std::vector<double> values, double q) {
-  check_values(values);
-  base::check_invariant(q >= 0 && q <= 1, "quantile ", q, " outside 0..1");
-  std::sort(values.begin(), values.end());
-  return quantile_of_sorted(values, q);
-}
 
 Interval bootstrap_mean(const std::vector<double>& values, double confidence, std::int64_t resamples, std::uint64_t seed) {
   check_values(values);
@@ -44,8 +31,7 @@ Interval bootstrap_mean(const std::vector<double>& values, double confidence, st
     for (std::size_t i = 0; i < values.size(); ++i) sum += values[random.below(values.size(), r, i)];
     means[r] = sum / count;
   }
-  std::sort(means.begin(), means.end());
-  return {mean, quantile_of_sorted(means, (1 - confidence) / 2), quantile_of_sorted(means, (1 + confidence) / 2)};
+  return {mean, base::quantile(means, (1 - confidence) / 2), base::quantile(means, (1 + confidence) / 2)};
 }
 
 }  // namespace magicid::rewards

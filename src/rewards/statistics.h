@@ -6,9 +6,6 @@
 
 namespace magicid::rewards {
 
-// The q-quantile, q in 0..1, linear between order statistics (numpy.quantile's default). Throws InvariantError for an empty list, NaN or q outside 0..1.
-double quantile(std::vector<double> values, double q);
-
 struct Interval {
   double mean = 0, low = 0, high = 0;
 };

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "base/errors.h"
+#include "base/quantile.h"
 #include "base/random.h"
 
 namespace magicid::preference {
@@ -106,7 +107,7 @@ TEST(Pairs, IdentityPairsAreStillsOverTheInitialModel) {
     EXPECT_EQ(lookup[pair.winner].source, Source::still);
     EXPECT_EQ(lookup[pair.loser].source, Source::initial);
     EXPECT_EQ(pair.prompt, lookup[pair.loser].prompt);
-    EXPECT_LE(lookup[pair.loser].dynamics, quantile(dynamics, 0.5));
+    EXPECT_LE(lookup[pair.loser].dynamics, base::quantile(dynamics, 0.5));
     EXPECT_GT(pair.identity_gap, 0);
   }
   options.identity_pairs.condition = "portrait";
@@ -135,12 +136,6 @@ TEST(Pairs, LeftOutRewardsDoNotDecide) {
   options.rewards = "identity";
   ASSERT_EQ(select_pairs(two, options).pairs.size(), 1u);
   EXPECT_EQ(select_pairs(two, options).pairs[0].winner, "a");
-}
-
-TEST(Quantile, IsNumpysDefault) {
-  EXPECT_DOUBLE_EQ(quantile({4, 1, 3, 2}, 0.5), 2.5);
-  EXPECT_DOUBLE_EQ(quantile({4, 1, 3, 2}, 0.9), 3.7);
-  EXPECT_DOUBLE_EQ(quantile({7}, 0.3), 7);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/errors.h"
+#include "base/quantile.h"
 #include "golden.h"
 #include "rewards/statistics.h"
 
@@ -66,11 +67,11 @@ TEST(Normalisation, ValuesThatAreNotFiniteAreRejectedWithTheReason) {
 TEST(Statistics, QuantilesAsNumpy) {
   const std::vector<double> values = list(fraction("quantiles", {23}));
   const auto figures = golden();
-  for (const auto& [q, expected] : figures["quantiles"].items()) EXPECT_NEAR(quantile(values, std::stod(q)), expected.get<double>(), 1e-12) << q;
-  EXPECT_EQ(quantile({4}, 0.3), 4);
-  EXPECT_THROW(quantile({}, 0.5), base::InvariantError);
-  EXPECT_THROW(quantile({1, nan}, 0.5), base::InvariantError);
-  EXPECT_THROW(quantile({1, 2}, 1.5), base::InvariantError);
+  for (const auto& [q, expected] : figures["quantiles"].items()) EXPECT_NEAR(base::quantile(values, std::stod(q)), expected.get<double>(), 1e-12) << q;
+  EXPECT_EQ(base::quantile({4}, 0.3), 4);
+  EXPECT_THROW(base::quantile({}, 0.5), base::InvariantError);
+  EXPECT_THROW(base::quantile({1, nan}, 0.5), base::InvariantError);
+  EXPECT_THROW(base::quantile({1, 2}, 1.5), base::InvariantError);
 }
 
 TEST(Statistics, BootstrapIntervalHasTheNormalWidth) {
