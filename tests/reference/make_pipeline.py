@@ -36,7 +36,7 @@ PROMPT = "A person walks along the beach at sunset, it's 12:30."
 
 # Options of the sample; `template` false: HunyuanVideo's own.
 CASES = {
-    "embedded_guidance": dict(height=32, width=48, frames=5, guidance=6.0, max_length=24, template=True, prompt=PROMPT),
+    "embedded_guidance": dict(height=32, width=48, frames=5, guidance=6.0, max_length=64, template=True, prompt=PROMPT),
     "shift_framewise": dict(height=16, width=32, frames=17, guidance=4.5, max_length=64, template=True, prompt="caf\u00e9, stra\u00dfe \U0001f600", shift=3.0),
     "true_cfg": dict(height=32, width=16, frames=5, guidance=1.0, max_length=32, template=True, prompt=PROMPT, negative_prompt="blurry, low quality", true_cfg=4.0),
     "one_frame": dict(height=32, width=48, frames=1, guidance=6.0, max_length=200, template=False, prompt=PROMPT),
@@ -123,6 +123,8 @@ def sample(pipe, name, case, tensors):
     # Rows at padding carry nothing that anybody may read.
     tensors |= {f"{name}.prompt_embeds": embeds[:, : int(mask.sum())].clone(), f"{name}.pooled_prompt_embeds": pooled, f"{name}.prompt_attention_mask": mask}
     case["latent_shape"] = shape
+    if case["template"]:  # whether the language model reads less than the prompt
+        case["cut"] = len(pipe.tokenizer(TEMPLATE["template"].format(case["prompt"]))["input_ids"]) > case["max_length"] + TEMPLATE["crop_start"]
     case["ids"] = pipe.tokenizer(case["prompt"])["input_ids"]
     case["ids_2"] = pipe.tokenizer_2(case["prompt"])["input_ids"]
 
