@@ -88,7 +88,9 @@ def words_of_magicid(command):
     """The words after `magicid`, also behind launch/mpirun, or None."""
     words = shlex.split(command, comments=True)
     for index, word in enumerate(words):
-        if word == "magicid" or word.endswith("/bin/magicid"):
+        # Behind an option or a script it is an argument: the program that another tool shall run.
+        argument = index > 0 and (words[index - 1] == "--program" or words[0] == "python3" or words[0].startswith("bench/"))
+        if not argument and (word == "magicid" or word.endswith("/bin/magicid")):
             return words[index + 1:]
     return None
 
