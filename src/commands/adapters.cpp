@@ -36,10 +36,13 @@ hv::Adapter load_trained(RunContext& context, run_directory::Stage stage) {
   const auto& training = stage == run_directory::Stage::reconstruct ? context.config().reconstruct.training : context.config().optimize.training;
   std::optional<hv::Adapter> adapter;
   comm::agree(context.world(), "reading the adapter of " + run_directory::stage_name(stage), [&] {
-    const auto checkpoint = run_directory::load_checkpoint(run_directory::checkpoint_path(folder, training.steps));
-    adapter = adapter_of(context.pipeline().transformer_config(), checkpoint, {.device = context.placement().device, .dtype = at::kFloat});
+    adapter = read_checkpoint_adapter(context, run_directory::checkpoint_path(folder, training.steps));
   });
   return std::move(*adapter);
+}
+
+hv::Adapter read_checkpoint_adapter(const RunContext& context, const fs::path& path) {
+  return adapter_of(context.pipeline().transformer_config(), run_directory::load_checkpoint(path), {.device = context.placement().device, .dtype = at::kFloat});
 }
 
 struct TrainingFiles::State {

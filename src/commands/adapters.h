@@ -16,6 +16,10 @@ models::hunyuan_video::AdapterOptions adapter_options(const Configuration& confi
 // placement's device. Throws UserError naming the stage to run first.
 models::hunyuan_video::Adapter load_trained(RunContext& context, run_directory::Stage stage);
 
+// The adapter of a training checkpoint, of this run or another, as load_trained() gives it. Not collective. Throws as run_directory::load_checkpoint does, and UserError
+// when it does not fit the transformer.
+models::hunyuan_video::Adapter read_checkpoint_adapter(const RunContext& context, const std::filesystem::path& path);
+
 // Files of a training stage below `folder`: checkpoints, metrics.jsonl, TensorBoard events. Used on rank 0.
 class TrainingFiles {
  public:

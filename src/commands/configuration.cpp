@@ -85,6 +85,9 @@ void describe(config::Fields& fields, EvaluateOptions& o) {
   fields.path("prompts", o.prompts, {.help = "held-out prompt templates; empty: the training prompts", .fingerprint = false});
   fields.integer("videos_per_prompt", o.videos_per_prompt, {.help = "videos for each prompt and arm", .minimum = 1});
   fields.choices("arms", o.arms, {"base", "stage1", "hpo"}, {.help = "what is compared: base (no adapter), stage1 (after reconstruct), hpo (after optimize)"});
+  fields.named_paths("runs", o.runs, {.help = "further arms: {name: run directory} of other runs for the same person, whose adapters after optimize are put beside this run's", .fingerprint = false});
+  for (const auto& [name, root] : o.runs)
+    fields.require("runs", name != "base" && name != "stage1" && name != "hpo" && !name.empty(), "'" + name + "' is an arm of this run; name the other run's arm differently");
 }
 
 void describe(config::Fields& fields, ExportOptions& o) {

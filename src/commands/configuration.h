@@ -78,6 +78,7 @@ struct EvaluateOptions {
   std::string prompts;  // empty: the training prompts
   std::int64_t videos_per_prompt = 1;
   std::vector<std::string> arms = {"base", "stage1", "hpo"};
+  config::NamedPaths runs;  // further arms: name and run directory
 };
 
 struct ExportOptions {

@@ -1,5 +1,6 @@
 // `magicid evaluate`: the same prompts and noise without adapter, after stage 1 and after HPO, measured.
 
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -7,6 +8,7 @@
 #include "base/hash.h"
 #include "commands/adapters.h"
 #include "commands/evaluation.h"
+#include "commands/other_runs.h"
 #include "commands/prepared.h"
 #include "commands/reward_networks.h"
 #include "commands/stages.h"
@@ -31,9 +33,17 @@ const storage::Schema schema{"magicid.evaluation", 1};
 
 std::vector<std::string> evaluation_templates(const Configuration& c) { return read_prompt_templates(c.evaluate.prompts.empty() ? c.prompts : c.evaluate.prompts); }
 
+// In the order of tables and columns: other runs stand before this run's result.
+std::vector<std::string> arms_of(const Configuration& c) {
+  std::vector<std::string> arms = c.evaluate.arms, others;
+  for (const auto& [name, root] : c.evaluate.runs) others.push_back(name);
+  arms.insert(std::find(arms.begin(), arms.end(), "hpo"), others.begin(), others.end());
+  return arms;
+}
+
 std::vector<EvaluationItem> plan_items(const Configuration& c, const std::vector<std::string>& templates, const std::map<std::string, std::string>& adapters, const json& common) {
   std::vector<EvaluationItem> items;
-  for (const auto& arm : c.evaluate.arms)
+  for (const auto& arm : arms_of(c))
     for (std::size_t p = 0; p < templates.size(); ++p)
       for (std::int64_t j = 0; j < c.evaluate.videos_per_prompt; ++j) {
         // The bare model does not know the trigger; its videos show what the prompt gives without the person.
@@ -87,7 +97,7 @@ json summarise(const Configuration& c, const std::vector<EvaluationItem>& items,
               {"videos", json::array()}};
   for (std::size_t i = 0; i < items.size(); ++i)
     report["videos"].push_back({{"arm", items[i].arm}, {"prompt", items[i].prompt}, {"sample", items[i].sample}, {"text", items[i].text}, {"preview", preview_name(items[i])}, {"metrics", figures[i]}});
-  for (const auto& arm : c.evaluate.arms) {
+  for (const auto& arm : arms_of(c)) {
     std::map<std::string, std::vector<double>> values;
     for (std::size_t i = 0; i < items.size(); ++i)
       if (items[i].arm == arm)
@@ -104,7 +114,7 @@ json summarise(const Configuration& c, const std::vector<EvaluationItem>& items,
 
 }  // namespace
 
-std::string preview_name(const EvaluationItem& item) { return "evaluate-" + item.arm + "-" + item.key.substr(0, 16) + ".mp4"; }
+std::string preview_name(const EvaluationItem& item) { return "evaluate-" + item.key.substr(0, 16) + ".mp4"; }
 
 void evaluate(RunContext& context) {
   const Configuration& c = context.config();
@@ -113,6 +123,12 @@ void evaluate(RunContext& context) {
   std::map<std::string, std::string> adapters;
   for (const auto& arm : c.evaluate.arms)
     adapters[arm] = arm == "base" ? "none" : context.result_of(arm == "stage1" ? Stage::reconstruct : Stage::optimize);
+  const auto others = other_runs(context);
+  json other_results = json::array();  // names stand in the results, the keys of the videos hold only adapters
+  for (const auto& other : others) {
+    adapters[other.arm] = other.result;
+    other_results.push_back({other.arm, other.result});
+  }
   std::vector<std::string> templates;
   Prepared prepared;
   json common;
@@ -132,14 +148,18 @@ void evaluate(RunContext& context) {
   const auto items = plan_items(c, templates, adapters, common);
   json keys = json::array();
   for (const auto& item : items) keys.push_back(item.key);
-  context.stage(Stage::evaluate, context.options_of({"evaluate"}), {{"prepare", prepared_result}, {"videos", base::hash_json(keys)}}, [&] {
+  json inputs{{"prepare", prepared_result}, {"videos", base::hash_json(keys)}};
+  if (!others.empty()) inputs["runs"] = other_results;
+  context.stage(Stage::evaluate, context.options_of({"evaluate"}), inputs, [&] {
     run_directory::SegmentStore store(context.layout().evaluation_store(), schema);
-    const auto missing = find_missing(context, items.size(), [&](std::size_t i) { return store.contains(items[i].key); });
+    std::set<std::string> seen;  // arms with the same adapter have the same videos
+    const auto missing = find_missing(context, items.size(), [&](std::size_t i) { return !seen.insert(items[i].key).second || store.contains(items[i].key); });
     std::map<std::string, models::text::PromptEmbeddings> prompts;
     std::map<std::string, hv::Adapter> trained;
     if (!missing.empty()) {
       for (const auto& arm : c.evaluate.arms)
         if (arm != "base") trained.emplace(arm, load_trained(context, arm == "stage1" ? Stage::reconstruct : Stage::optimize).frozen_copy(context.placement()));
+      for (const auto& other : others) trained.emplace(other.arm, load_other(context, other).frozen_copy(context.placement()));
       comm::agree(world, "encoding the evaluation prompts", [&] {
         std::set<std::string> texts;
         for (const auto& item : items) texts.insert(item.text);

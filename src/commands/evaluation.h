@@ -12,7 +12,7 @@ namespace magicid::commands {
 
 // One video of the evaluation.
 struct EvaluationItem {
-  std::string arm;           // base | stage1 | hpo
+  std::string arm;           // base | stage1 | hpo | a name of evaluate.runs
   std::int64_t prompt = 0;   // index of the template
   std::int64_t sample = 0;
   std::string text;          // the rendered prompt
@@ -20,7 +20,7 @@ struct EvaluationItem {
   std::string key;
 };
 
-// Name of its preview below previews/.
+// Name of its preview below previews/; arms with the same adapter share it.
 std::string preview_name(const EvaluationItem& item);
 
 }  // namespace magicid::commands

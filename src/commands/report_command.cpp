@@ -76,7 +76,7 @@ void add_evaluation(report::ReportData& data, const RunContext& context) {
                {"clip_i", "CLIP-I", "Cosine of frames and photos in CLIP, times 100.", true}};
   const std::map<std::string, std::string> labels{{"base", "Base model"}, {"stage1", "After reconstruction"}, {"hpo", "After HPO"}};
   for (const auto& arm : evaluation.at("arms")) {
-    report::EvaluationArm row{.name = arm.at("arm"), .label = labels.at(arm.at("arm"))};
+    report::EvaluationArm row{.name = arm.at("arm"), .label = labels.contains(arm.at("arm")) ? labels.at(arm.at("arm")) : std::string()};
     for (const auto& metric : e.metrics) {
       const auto& m = arm.at("metrics").at(metric.name);
       row.estimates.push_back({m.at("mean"), m.at("low"), m.at("high")});

@@ -18,6 +18,7 @@
 #include <limits>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace magicid::config {
@@ -31,6 +32,9 @@ struct Help {
                                           // also for a path whose contents the stage hashes as an input
   bool required = false;                  // no sensible default: the file must give it
 };
+
+// Names of the user's own choice, each with a path, in the order of the file.
+using NamedPaths = std::vector<std::pair<std::string, std::string>>;
 
 class Fields {
  public:
@@ -49,6 +53,8 @@ class Fields {
   virtual void texts(const std::string& key, std::vector<std::string>& value, const Help& help) = 0;
   // A list without repetitions, each element one of `allowed`.
   virtual void choices(const std::string& key, std::vector<std::string>& value, const std::vector<std::string>& allowed, const Help& help) = 0;
+  // A mapping {name: path, ...} or a block of "name: path" lines; paths are read as path() reads them.
+  virtual void named_paths(const std::string& key, NamedPaths& value, const Help& help) = 0;
   // A nested mapping.
   virtual void section(const std::string& key, const std::string& help, const std::function<void(Fields&)>& describe_inside) = 0;
   // A rule over several keys: `problem` is empty when it holds, else what is wrong; `key` locates it. Checked only when reading.

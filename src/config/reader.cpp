@@ -54,6 +54,7 @@ class KeyCollector : public Fields {
   void integers(const std::string& key, std::vector<std::int64_t>&, const Help&) override { keys.push_back(prefix + key); }
   void texts(const std::string& key, std::vector<std::string>&, const Help&) override { keys.push_back(prefix + key); }
   void choices(const std::string& key, std::vector<std::string>&, const std::vector<std::string>&, const Help&) override { keys.push_back(prefix + key); }
+  void named_paths(const std::string& key, NamedPaths&, const Help&) override { keys.push_back(prefix + key); }
   void section(const std::string& key, const std::string&, const std::function<void(Fields&)>& inside) override {
     keys.push_back(prefix + key);
     const std::string outer = prefix;
@@ -119,6 +120,23 @@ class SectionReader : public Fields {
       if (std::find(seen.begin(), seen.end(), element) != seen.end()) problem(node.where, key, "lists '" + element + "' twice");
       seen.push_back(element);
     });
+  }
+  void named_paths(const std::string& key, NamedPaths& value, const Help& help) override {
+    const Node* node = take(key, help);
+    if (!node) return;
+    if (node->kind == Node::Kind::null) return value.clear();  // "--set name="
+    if (node->kind != Node::Kind::mapping) return wrong_type(key, *node, "names with paths such as {name: path}");
+    NamedPaths result;
+    for (const auto& [name, member] : node->members) {
+      std::string text;
+      if (member.kind == Node::Kind::null) {
+        problem(member.where, key, "'" + name + "' has no path");
+      } else if (read_string(key + "." + name, member, text, "a path")) {
+        if (text.empty()) problem(member.where, key, "'" + name + "' has no path");
+        result.emplace_back(name, resolve(text, member.base));
+      }
+    }
+    value = std::move(result);
   }
   void section(const std::string& key, const std::string& help, const std::function<void(Fields&)>& inside) override {
     const Node* node = take(key, Help{}, true);

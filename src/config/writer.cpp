@@ -17,7 +17,11 @@ struct Field {
   json value;
   const Help& help;
   const std::vector<std::string>* allowed = nullptr;
+  std::string yaml = {};  // how it is written, where `value` does not keep the order
 };
+
+// JSON strings are YAML's double-quoted scalars.
+std::string quoted(const std::string& text) { return json(text).dump(-1, ' ', false, json::error_handler_t::replace); }
 
 // Folds the typed calls into one.
 class FieldVisitor : public Fields {
@@ -34,6 +38,15 @@ class FieldVisitor : public Fields {
   void integers(const std::string& key, std::vector<std::int64_t>& value, const Help& help) override { field({key, "list of integers", value, help}); }
   void texts(const std::string& key, std::vector<std::string>& value, const Help& help) override { field({key, "list of texts", value, help}); }
   void choices(const std::string& key, std::vector<std::string>& value, const std::vector<std::string>& allowed, const Help& help) override { field({key, "list of choices", value, help, &allowed}); }
+  void named_paths(const std::string& key, NamedPaths& value, const Help& help) override {
+    json object = json::object();
+    std::string yaml = "{";
+    for (const auto& [name, path] : value) {
+      object[name] = path;
+      yaml += (yaml.size() > 1 ? ", " : "") + quoted(name) + ": " + quoted(path);
+    }
+    field({key, "names with paths", object, help, nullptr, yaml + "}"});
+  }
   void require(const std::string&, bool, const std::string&) override {}
 };
 
@@ -53,9 +66,10 @@ std::string value_text(const json& value) {
     for (std::size_t i = 0; i < value.size(); ++i) text += (i ? ", " : "") + value_text(value[i]);
     return text + "]";
   }
-  // JSON strings are YAML's double-quoted scalars.
   return value.dump(-1, ' ', false, json::error_handler_t::replace);
 }
+
+std::string value_text(const Field& field) { return field.yaml.empty() ? value_text(field.value) : field.yaml; }
 
 std::string bare(double value) {
   char buffer[40];
@@ -83,7 +97,7 @@ class YamlWriter : public FieldVisitor {
       const std::string range = range_text(field);
       comment(field.help.help + (range.empty() ? "" : " [" + range + "]"));
     }
-    out_ += indent_ + field.key + ": " + value_text(field.value) + "\n";
+    out_ += indent_ + field.key + ": " + value_text(field) + "\n";
   }
   void section(const std::string& key, const std::string& help, const std::function<void(Fields&)>& inside) override {
     if (comments_ && depth_ == 0) out_ += "\n";
@@ -126,7 +140,7 @@ class MarkdownWriter : public FieldVisitor {
   void field(const Field& field) override {
     if (rows_.empty()) rows_ = "| key | type | default | range | what it does |\n|---|---|---|---|---|\n";
     const std::string range = range_text(field);
-    rows_ += "| `" + field.key + "` | " + field.type + " | " + (field.help.required ? "required" : "`" + cell(value_text(field.value)) + "`") + " | " + cell(range) + " | " + cell(field.help.help) + " |\n";
+    rows_ += "| `" + field.key + "` | " + field.type + " | " + (field.help.required ? "required" : "`" + cell(value_text(field)) + "`") + " | " + cell(range) + " | " + cell(field.help.help) + " |\n";
   }
   void section(const std::string& key, const std::string& help, const std::function<void(Fields&)>& inside) override {
     const std::string name = prefix_.empty() ? key : prefix_ + "." + key;

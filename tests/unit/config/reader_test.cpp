@@ -182,6 +182,37 @@ TEST(Reader, PathsAreRelativeToTheFile) {
   EXPECT_EQ(options.references, (std::filesystem::current_path() / "photos").string());
 }
 
+struct Arms {
+  NamedPaths runs = {{"default", "/default"}};
+};
+void describe(Fields& fields, Arms& options) { fields.named_paths("runs", options.runs, {.help = "other runs"}); }
+
+Arms read_arms(const std::string& yaml, const std::vector<std::string>& overrides = {}) {
+  Arms options;
+  read_text(yaml, "/configs/run.yaml", described(options), overrides);
+  return options;
+}
+
+TEST(Reader, NamedPathsKeepTheOrderOfTheFile) {
+  const auto here = std::filesystem::current_path();
+  EXPECT_EQ(read_arms("{}").runs, (NamedPaths{{"default", "/default"}}));
+  EXPECT_EQ(read_arms("runs: {z pairs: ../runs/z/, a: /a}").runs, (NamedPaths{{"z pairs", "/runs/z"}, {"a", "/a"}}));
+  EXPECT_EQ(read_arms("runs:\n  z: z\n  a: '1e3'\n").runs, (NamedPaths{{"z", "/configs/z"}, {"a", "/configs/1e3"}}));
+  EXPECT_EQ(read_arms("runs: {z: z}", {"runs.a=b"}).runs, (NamedPaths{{"z", "/configs/z"}, {"a", (here / "b").string()}}));
+  EXPECT_EQ(read_arms("runs: {z: z}", {"runs={y: /y}"}).runs, (NamedPaths{{"y", "/y"}}));
+  EXPECT_TRUE(read_arms("{}", {"runs="}).runs.empty());
+  for (const char* wrong : {"runs: [a, b]", "runs: a", "runs: {a: }", "runs: {a: ''}", "runs: {a: [b]}"})
+    EXPECT_THROW(read_arms(wrong), base::UserError) << wrong;
+}
+
+TEST(Reader, NamedPathsAreWrittenAsTheyAreRead) {
+  Arms options{{{"z \"pairs\"", "/z: 1"}, {"a", "/a"}}};
+  EXPECT_EQ(resolved_yaml(described(options), false), "runs: {\"z \\\"pairs\\\"\": \"/z: 1\", \"a\": \"/a\"}\n");
+  EXPECT_EQ(read_arms(resolved_yaml(described(options))).runs, options.runs);
+  options.runs.clear();
+  EXPECT_TRUE(read_arms(resolved_yaml(described(options))).runs.empty());
+}
+
 TEST(Reader, Files) {
   const auto folder = std::filesystem::path(::testing::TempDir()) / ("config_reader_" + std::to_string(::getpid()));
   std::filesystem::create_directories(folder);

@@ -1,0 +1,26 @@
+// Arms of the evaluation that other runs trained (evaluate.runs): their adapters after `optimize`, on this run's prompts and noise.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "commands/run_context.h"
+#include "models/hunyuan_video/adapter.h"
+
+namespace magicid::commands {
+
+struct OtherRun {
+  std::string arm;                   // its name in evaluate.runs
+  std::filesystem::path checkpoint;  // the last one of its stage optimize
+  std::string result;                // hash of the adapter's parameters
+};
+
+// The runs that evaluate.runs names, in its order, the same on every rank. Throws UserError when a folder is no run, was made with another model or under another
+// trigger or class (its adapter would not answer to this run's prompts), or has not finished `optimize`. Collective.
+std::vector<OtherRun> other_runs(RunContext& context);
+
+// Its adapter, read by every rank, as parameters in fp32. Throws UserError when the file is damaged or not the one that the run recorded. Collective.
+models::hunyuan_video::Adapter load_other(RunContext& context, const OtherRun& run);
+
+}  // namespace magicid::commands
