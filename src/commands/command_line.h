@@ -23,6 +23,7 @@ void add_tokenize(CLI::App& app, Work& work);
 void add_run(CLI::App& app, Work& work);      // `run` and its stages
 void add_sample(CLI::App& app, Work& work);
 void add_init_model(CLI::App& app, Work& work);
+void add_pretrain(CLI::App& app, Work& work);
 void add_reference(CLI::App& app, Work& work);
 
 // Whether `init-model` made the pipeline folder: its pictures mean nothing, and reports say so.

@@ -16,6 +16,7 @@ void describe(config::Fields& fields, Options& options) {
   fields.number("clip_norm", options.clip_norm, {.help = "clip the gradient to this global norm; 0 does not clip", .minimum = 0});
   fields.integer("warmup_steps", options.warmup_steps, {.help = "steps over which the learning rate rises linearly", .minimum = 0});
   fields.choice("schedule", options.schedule, {"constant", "linear", "cosine"}, {.help = "learning rate after the warmup; linear and cosine fall to 0 at the last step"});
+  fields.integer("decay_steps", options.decay_steps, {.help = "linear and cosine: the last so many steps fall, constant before; 0: all steps after the warmup", .minimum = 0});
   fields.integer("checkpoint_every", options.checkpoint_every, {.help = "steps between checkpoints", .minimum = 1, .fingerprint = false});
   fields.integer("hash_check_every", options.hash_check_every,
                  {.help = "steps between comparisons of the adapter's hash over ranks; 0: never", .minimum = 0, .fingerprint = false});
@@ -23,8 +24,9 @@ void describe(config::Fields& fields, Options& options) {
 
 double learning_rate_at(const Options& options, std::int64_t step) {
   if (step < options.warmup_steps) return options.learning_rate * static_cast<double>(step + 1) / static_cast<double>(options.warmup_steps);
-  const double length = static_cast<double>(std::max<std::int64_t>(1, options.steps - options.warmup_steps));
-  const double done = static_cast<double>(step - options.warmup_steps) / length;
+  const std::int64_t falling = std::max<std::int64_t>(1, options.steps - options.warmup_steps);
+  const double length = static_cast<double>(options.decay_steps > 0 ? std::min(options.decay_steps, falling) : falling);
+  const double done = std::max(0.0, (static_cast<double>(step - options.steps) + length) / length);
   if (options.schedule == "linear") return options.learning_rate * (1 - done);
   if (options.schedule == "cosine") return options.learning_rate * 0.5 * (1 + std::cos(std::numbers::pi * done));
   return options.learning_rate;

@@ -16,7 +16,8 @@ struct Options {
   double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
   double clip_norm = 1.0;  // 0: no clipping
   std::int64_t warmup_steps = 0;
-  std::string schedule = "constant";  // constant | linear | cosine, after the warmup, down to 0 at `steps`
+  std::string schedule = "constant";  // constant | linear | cosine, down to 0 at `steps`
+  std::int64_t decay_steps = 0;  // the last so many steps fall, the learning rate is constant before them; 0: all after the warmup
   std::int64_t checkpoint_every = 100;
   std::int64_t hash_check_every = 50;  // 0: never
 };

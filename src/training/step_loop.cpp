@@ -110,6 +110,7 @@ StepLoopResult run_steps(const std::string& label, const Options& options, Objec
     if (leader) progress.advance(1, base::concat(names[0], ' ', loss));
     if (options.hash_check_every > 0 && ((step + 1) % options.hash_check_every == 0 || step + 1 == options.steps)) 
       parallel::check_same_on_all_ranks(world, base::concat("the adapter after ", label, " step ", step + 1), parallel::hash_of(parameters));
+    if (hooks.after_step && !stop) hooks.after_step(result.last);
     if (stop)
       throw base::RequeueRequest(label, ": stopped on request after step ", step + 1, " of ", options.steps, "; a checkpoint was saved. Start the same command again to go on.");
   }

@@ -30,11 +30,14 @@ struct StepRecord {
   std::map<std::string, double> metrics;  // the objective's means over the global batch, learning_rate, gradient_norm, step_seconds
 };
 
-// What the caller does at the loop's edges. All are called on rank 0 only, inside agree(): one that throws stops every rank.
+// What the caller does at the loop's edges. All but after_step are called on rank 0 only, inside agree(): one that throws stops every rank.
 struct StepHooks {
   std::function<std::optional<Checkpoint>()> load;        // the newest intact checkpoint, if any
   std::function<void(const Checkpoint&)> save;            // durable when it returns
   std::function<void(const StepRecord&)> record;          // every step
+  // After every step's update (and checkpoint), on all ranks, outside agree(): for work of many ranks between steps, previews or validation. Collective
+  // where it communicates; grad mode is off.
+  std::function<void(const StepRecord&)> after_step;
 };
 
 struct StepLoopResult {

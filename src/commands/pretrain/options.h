@@ -1,0 +1,104 @@
+// The configuration of `magicid pretrain`: the world, and one section for each network.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "comm/options.h"
+#include "config/fields.h"
+#include "training/options.h"
+
+namespace magicid::commands::pretrain {
+
+struct WorldOptions {
+  std::int64_t frames = 13, height = 48, width = 48;
+  double fps = 8;
+  std::int64_t train_people = 4000, test_people = 64;
+};
+
+// What every section has. `batch` items make one batch; `training.global_batch` batches make one step.
+struct NetworkOptions {
+  training::Options training;
+  std::int64_t batch = 16;
+  std::int64_t validate_every = 500;
+};
+void describe(config::Fields& fields, NetworkOptions& options);
+
+struct AutoencoderOptions : NetworkOptions {
+  std::vector<std::int64_t> channels = {32, 48, 64};
+  std::int64_t layers_per_block = 1, norm_groups = 8, latent_channels = 16, spatial_compression = 4;
+  double clip_share = 0.5;       // share of batches that are clips; the others are single frames
+  std::int64_t clip_batch = 2;   // clips in a batch of clips
+  double gradient_weight = 1.0;  // of the loss on differences of neighbouring pixels
+  double face_weight = 2.0;      // of pixels inside the face box, against 1 elsewhere
+  double kl_weight = 1e-5;
+  AutoencoderOptions();
+};
+void describe(config::Fields& fields, AutoencoderOptions& options);
+
+struct TextEncoderOptions : NetworkOptions {
+  std::int64_t width = 128, layers = 4, heads = 4;            // LLaMA class
+  std::string trigger = "sks";
+  TextEncoderOptions();
+};
+void describe(config::Fields& fields, TextEncoderOptions& options);
+
+struct ClipOptions : NetworkOptions {
+  std::int64_t width = 128, layers = 4, heads = 4, patch = 8, image_size = 48, projection = 64, text_width = 128, text_layers = 3;
+  ClipOptions();
+};
+void describe(config::Fields& fields, ClipOptions& options);
+
+struct TransformerOptions : NetworkOptions {
+  std::int64_t heads = 6, head_size = 32, double_blocks = 3, single_blocks = 5, refiner_blocks = 1;
+  std::int64_t clips = 16384;
+  double image_share = 0.25;     // share of batches that are single frames
+  double text_dropout = 0.1;     // share of captions replaced by the empty prompt
+  double trigger_share = 0.1;    // share of captions with the trigger word
+  double description_share = 0.3;  // share of captions that describe the person's looks
+  double shift = 3.0;
+  std::int64_t distill_from = 0;  // step; half of the batches after it learn the guided velocity
+  double distill_guidance = 6.0;
+  std::int64_t sample_steps = 20;
+  TransformerOptions();
+};
+void describe(config::Fields& fields, TransformerOptions& options);
+
+struct FaceEmbedderOptions : NetworkOptions {
+  std::string architecture = "mobilefacenet_112x112";
+  std::int64_t embedding_size = 128;
+  double scale = 32, margin = 0.3;
+  FaceEmbedderOptions();
+};
+void describe(config::Fields& fields, FaceEmbedderOptions& options);
+
+struct LandmarkDetectorOptions : NetworkOptions {
+  LandmarkDetectorOptions();
+};
+void describe(config::Fields& fields, LandmarkDetectorOptions& options);
+
+struct OpticalFlowOptions : NetworkOptions {
+  std::int64_t updates = 6;
+  OpticalFlowOptions();
+};
+void describe(config::Fields& fields, OpticalFlowOptions& options);
+
+struct Configuration {
+  std::string output;  // holds model/ and the training files
+  std::int64_t seed = 1;
+  std::string device = "auto";
+  std::string dtype = "auto";  // auto: bfloat16 where the processor multiplies in it, else float32
+  WorldOptions world;
+  comm::Options mesh;
+  AutoencoderOptions autoencoder;
+  TextEncoderOptions text_encoder;
+  ClipOptions clip;
+  TransformerOptions transformer;
+  FaceEmbedderOptions face_embedder;
+  LandmarkDetectorOptions landmark_detector;
+  OpticalFlowOptions optical_flow;
+};
+void describe(config::Fields& fields, Configuration& configuration);
+
+}  // namespace magicid::commands::pretrain
