@@ -104,6 +104,8 @@ Configuration::Configuration() {
 
 void describe(config::Fields& fields, Configuration& c) {
   fields.path("output", c.output, {.help = "run directory; made when absent, continued when there", .fingerprint = false, .required = true});
+  fields.path("reuse", c.reuse, {.help = "another run directory: its finished stages from prepare to select are linked instead of made again where options and inputs are the same, and its videos and scores are found by key; empty: none", .fingerprint = false});
+  fields.require("reuse", c.reuse.empty() || c.reuse != c.output, "is this run's own directory (output)");
   fields.integer("seed", c.seed, {.help = "seed of every random number", .minimum = 0});
   fields.path("prompts", c.prompts, {.help = "text file of prompt templates with {subject}, one a line", .fingerprint = false, .required = true});
   fields.nested("model", c.model, "the text-to-video model");

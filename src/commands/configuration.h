@@ -87,6 +87,7 @@ struct ExportOptions {
 
 struct Configuration {
   std::string output;  // the run directory
+  std::string reuse;   // another run directory, whose finished stages are taken over; empty: none
   std::int64_t seed = 42;
   std::string prompts;  // templates with {subject}, one a line
   ModelOptions model;

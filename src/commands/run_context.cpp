@@ -10,6 +10,7 @@
 #include "comm/options.h"
 #include "config/reader.h"
 #include "config/writer.h"
+#include "run_directory/takeover.h"
 
 namespace magicid::commands {
 namespace {
@@ -46,6 +47,8 @@ std::unique_ptr<RunContext> RunContext::open(const RunArguments& arguments) {
     options.configuration = config::to_json(describe_root(c), config::Selection::all);
     options.resolved_yaml = config::resolved_yaml(describe_root(c));
     options.accept_other_identity = arguments.accept_other_model;
+    // Before this run is touched: a name that leads nowhere is more likely a slip than a wish to make everything anew.
+    if (!c.reuse.empty()) run_directory::RunDirectory::view(c.reuse);
     context->run_ = run_directory::RunDirectory::open(c.output, options);
   });
   return context;
@@ -79,10 +82,11 @@ bool RunContext::stage(Stage stage, const json& options, const json& inputs, con
     current = state.current;
     if (current) {
       base::log::info(name + ": finished earlier, nothing to do");
-    } else {
-      base::log::info(name + ": " + state.reason);
-      run_->begin_stage(stage, fingerprint);
+      return;
     }
+    base::log::info(name + ": " + state.reason);
+    current = reuse_stage(stage, fingerprint);
+    if (!current) run_->begin_stage(stage, fingerprint);
   });
   if (world_->broadcast_string(current ? "current" : "", 0) == "current") return false;
   const StageResult result = work();
@@ -90,6 +94,28 @@ bool RunContext::stage(Stage stage, const json& options, const json& inputs, con
     if (leader()) run_->mark_stage_done(stage, fingerprint, result.files, result.result);
   });
   return true;
+}
+
+bool RunContext::reuse_stage(Stage stage, const run_directory::Fingerprint& fingerprint) {
+  const std::string& other = configuration_.reuse;
+  if (other.empty()) return false;
+  const std::string name = run_directory::stage_name(stage);
+  const run_directory::Layout there{other};
+  bool taken = false;
+  if (stage == Stage::prepare || stage == Stage::reconstruct || stage == Stage::generate || stage == Stage::score || stage == Stage::select) {
+    const auto takeover = run_->take_over(stage, fingerprint, other);
+    taken = takeover.done;
+    base::log::info(taken ? base::concat(name, ": taken over from ", other, " (", takeover.files, " files)") : base::concat(name, ": not taken over from ", other, ": ", takeover.reason));
+  }
+  std::size_t linked = 0;
+  const auto link = [&](fs::path (run_directory::Layout::*folder)() const) { linked += run_directory::link_new_files((there.*folder)(), (layout_.*folder)()); };
+  using run_directory::Layout;
+  if (!taken && (stage == Stage::reconstruct || stage == Stage::generate || stage == Stage::optimize)) link(&Layout::candidates);
+  if (!taken && stage == Stage::score) link(&Layout::scores);
+  if (stage == Stage::evaluate) link(&Layout::evaluation_store);
+  if (stage == Stage::score || stage == Stage::evaluate) link(&Layout::previews);
+  if (linked > 0) base::log::info(base::concat(name, ": ", linked, " files of ", other, " are at hand, and what they hold is found by key"));
+  return taken;
 }
 
 std::string RunContext::result_of(Stage stage) {

@@ -57,6 +57,8 @@ class RunContext {
 
  private:
   RunContext() = default;
+  // Rank 0, for a stage that is not current: whether its results could be had from the run that `reuse` names. Content stores of that run are linked either way.
+  bool reuse_stage(run_directory::Stage stage, const run_directory::Fingerprint& fingerprint);
 
   Configuration configuration_;
   run_directory::Layout layout_;

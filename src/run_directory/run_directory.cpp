@@ -209,6 +209,12 @@ void RunDirectory::load() {
 
 void RunDirectory::save() { storage::write_text_atomically(layout_.manifest(), manifest_.dump(1, ' ', false, json::error_handler_t::replace) + "\n"); }
 
+std::int64_t RunDirectory::changed_ns(const fs::path& path) {
+  const auto found = look(path);
+  base::check_invariant(found.has_value(), path.string(), ": a file that was just written is not there");
+  return found->changed_ns;
+}
+
 void RunDirectory::require_writable() const { base::check_invariant(lock_.has_value(), layout_.root.string(), ": a view of a run directory cannot be written to"); }
 
 const Layout& RunDirectory::layout() const { return layout_; }

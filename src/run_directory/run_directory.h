@@ -77,6 +77,13 @@ struct StageState {
   std::string reason;  // why it is not: "has not run yet", "options or inputs changed: ...", "pairs.h5 is missing", ...
 };
 
+// Whether a stage's results were taken over from another run.
+struct Takeover {
+  bool done = false;
+  std::string reason;  // why not
+  std::size_t files = 0;
+};
+
 class RunDirectory {
  public:
   // Creates the folder or opens an existing run, takes the lock, removes leftovers of killed writers, records configuration and identity.
@@ -104,6 +111,11 @@ class RunDirectory {
   // Records the finished stage with the hashes of `files` (below the root). `result` is what later stages take as input; empty means the hash of
   // the files' hashes. Give it where equal results may lie in different files (candidates: hash of the sorted keys).
   void mark_stage_done(Stage stage, const Fingerprint& fingerprint, const std::vector<std::filesystem::path>& files, const std::string& result = {});
+  // Makes the stage current with the results of another run that finished it with the same fingerprint, instead of the stage's work: its files are linked (copied to
+  // another file system, and where they grow in place) and the manifest names the source. Every byte is read and compared with what that run recorded; what is missing,
+  // damaged, of other options or not finished is not taken. The other run may be at work. Killed anywhere, the stage is one that was begun and not finished.
+  // Throws UserError when `other_root` is no run, SystemError when this run's disk fails.
+  Takeover take_over(Stage stage, const Fingerprint& fingerprint, const std::filesystem::path& other_root);
   // The result hash of a finished stage, for the inputs of later ones; nothing when it has not finished.
   std::optional<std::string> result_hash(Stage stage) const;
 
@@ -112,6 +124,7 @@ class RunDirectory {
   void load();
   void save();
   void require_writable() const;
+  static std::int64_t changed_ns(const std::filesystem::path& path);  // time of change
 
   Layout layout_;
   std::string code_version_;

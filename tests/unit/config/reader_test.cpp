@@ -199,7 +199,7 @@ TEST(Reader, NamedPathsKeepTheOrderOfTheFile) {
   EXPECT_EQ(read_arms("runs: {z pairs: ../runs/z/, a: /a}").runs, (NamedPaths{{"z pairs", "/runs/z"}, {"a", "/a"}}));
   EXPECT_EQ(read_arms("runs:\n  z: z\n  a: '1e3'\n").runs, (NamedPaths{{"z", "/configs/z"}, {"a", "/configs/1e3"}}));
   EXPECT_EQ(read_arms("runs: {z: z}", {"runs.a=b"}).runs, (NamedPaths{{"z", "/configs/z"}, {"a", (here / "b").string()}}));
-  EXPECT_EQ(read_arms("runs: {z: z}", {"runs={y: /y}"}).runs, (NamedPaths{{"y", "/y"}}));
+  EXPECT_EQ(read_arms("runs: {z: z}", {"runs={y: /y}"}).runs, (NamedPaths{{"z", "/configs/z"}, {"y", "/y"}}));
   EXPECT_TRUE(read_arms("{}", {"runs="}).runs.empty());
   for (const char* wrong : {"runs: [a, b]", "runs: a", "runs: {a: }", "runs: {a: ''}", "runs: {a: [b]}"})
     EXPECT_THROW(read_arms(wrong), base::UserError) << wrong;
