@@ -89,8 +89,17 @@ json measure(RunContext& context, Evaluator& e, const EvaluationItem& item, cons
 }
 
 // Means with 95% bootstrap intervals over videos, by arm and by prompt.
-json summarise(const Configuration& c, const std::vector<EvaluationItem>& items, const std::vector<json>& figures, const std::vector<std::string>& templates) {
-  json report{{"prompts", templates},
+// Who is shown, by the photos' bytes: `compare` groups runs of one person by it.
+std::string person_of(const Prepared& prepared) {
+  std::set<std::string> photos;
+  for (const auto& reference : prepared.references) photos.insert(reference.image_hash);
+  return base::hash_json(json(photos));
+}
+
+json summarise(const Configuration& c, const Prepared& prepared, const std::vector<EvaluationItem>& items, const std::vector<json>& figures, const std::vector<std::string>& templates) {
+  json report{{"person", person_of(prepared)},
+              {"noise_seed", c.seed},
+              {"prompts", templates},
               {"video", {{"height", c.video.height}, {"width", c.video.width}, {"frames", c.video.frames}, {"fps", c.video.fps}}},
               {"interval", "95% percentile bootstrap of the mean over videos"},
               {"arms", json::array()},
@@ -184,7 +193,7 @@ void evaluate(RunContext& context) {
         if (!found) throw base::UserError(context.layout().root.string(), "/evaluation: video ", item.key, " is missing or damaged; run `magicid evaluate` again");
         figures.push_back(found->metadata);
       }
-      storage::write_text_atomically(context.layout().evaluation(), summarise(c, items, figures, templates).dump(2) + "\n");
+      storage::write_text_atomically(context.layout().evaluation(), summarise(c, prepared, items, figures, templates).dump(2) + "\n");
       done.files = {context.layout().evaluation()};
       store.merge();
     });
