@@ -27,10 +27,16 @@ std::string with_article(const std::string& phrase) {
   return (phrase.find_first_of("aeiou") == 0 ? "an " : "a ") + phrase;
 }
 
+// A hat flattens spikes and buns, and hides a mohawk.
 std::string hair_phrase(const Person& p) {
-  if (p.hair_style == HairStyle::bald) return "a bald head";
-  const std::string colour = nearest_name(hair_colours(), p.hair), style = word(hair_words, p.hair_style);
-  switch (p.hair_style) {
+  HairStyle shown = p.hair_style;
+  if (p.hat != Hat::none) {
+    if (shown == HairStyle::mohawk) shown = HairStyle::bald;
+    if (shown == HairStyle::spiky || shown == HairStyle::bun) shown = HairStyle::short_hair;
+  }
+  if (shown == HairStyle::bald) return p.hat == Hat::none ? "a bald head" : "no hair";
+  const std::string colour = nearest_name(hair_colours(), p.hair), style = word(hair_words, shown);
+  switch (shown) {
     case HairStyle::bob:
     case HairStyle::mohawk:
     case HairStyle::bun: return with_article(colour + " " + style);
@@ -60,7 +66,7 @@ std::string describe_person(const Person& p) {
 }
 
 std::vector<std::string> caption_words() {
-  std::set<std::string> words{"a", "an", "person", "with", "skin", "bald", "head", "hair", "and", "photo", "of"};
+  std::set<std::string> words{"a", "an", "person", "with", "skin", "bald", "head", "hair", "no", "and", "photo", "of"};
   const auto add = [&](const std::string& phrase) {
     std::istringstream in(phrase);
     for (std::string w; in >> w;) words.insert(w);

@@ -77,7 +77,7 @@ void add_hair_behind(Drawing& d, const Person& p, const Measures& m) {
   }
 }
 
-// The hair that lies on the head and frames the face; `low` keeps the top for a hat.
+// The hair that lies on the head and frames the face.
 void add_hair(Drawing& d, const Person& p, const Measures& m) {
   const float w = m.half_width;
   const Paint paint = hair_paint(p);
@@ -118,7 +118,8 @@ void add_hair(Drawing& d, const Person& p, const Measures& m) {
       break;
     }
     case HairStyle::mohawk:
-      d.add(paint, {box(0, -1.02f, 0.20f, 0.42f, 0.12f), polygon({{-0.22f, -0.9f}, {0.22f, -0.9f}, {0.12f, -1.55f}, {-0.12f, -1.55f}})});
+      d.add(paint, {ellipse(0, -0.92f, 0.25f, 0.34f), polygon({{-0.25f, -0.95f}, {0.02f, -1.1f}, {-0.30f, -1.42f}}), polygon({{0.25f, -0.95f}, {-0.02f, -1.1f}, {0.30f, -1.42f}}),
+                    polygon({{-0.19f, -1.0f}, {0.19f, -1.0f}, {0, -1.62f}})});
       break;
     case HairStyle::bun:
       d.add(paint, {circle(0, -1.18f, 0.30f)});
@@ -179,13 +180,13 @@ void add_brows(Drawing& d, const Person& p, const Measures& m) {
 
 void add_beard(Drawing& d, const Person& p, const Measures& m) {
   if (p.beard == Beard::none) return;
-  const bool grey = p.hair_style == HairStyle::bald;
-  Paint paint{grey ? mix(p.hair, scaled(p.skin, 0.35f), 0.3f) : scaled(p.hair, 0.88f)};
+  const bool shaven = p.hair_style == HairStyle::bald;
+  Paint paint{shaven ? mix(p.hair, scaled(p.skin, 0.35f), 0.3f) : scaled(p.hair, 0.88f)};
   const auto outline = head_outline(m, 0.05f);
   if (p.beard == Beard::full) {
     paint.rim = 0.2f;
     paint.rim_depth = 0.12f;
-    d.add(paint, joined(outline, {within(below(0.12f)), minus(ellipse(0, 0.08f, m.half_width * 0.82f, 0.40f))}));
+    d.add(paint, joined(outline, {within(below(0.14f)), minus(ellipse(0, 0.12f, m.half_width * 0.85f, 0.41f))}));
   }
   if (p.beard == Beard::goatee) d.add(paint, {ellipse(0, 0.86f, 0.25f, 0.26f), segment({-0.03f, 0.66f}, {0.03f, 0.66f}, 0.12f)});
   if (p.beard == Beard::moustache || p.beard == Beard::goatee) {
@@ -197,7 +198,7 @@ void add_beard(Drawing& d, const Person& p, const Measures& m) {
 void add_mouth(Drawing& d, const Person& p, const Measures& m) {
   // Two lips: a bow of the lips' colour with a darker line between them.
   const float h = m.mouth_half, radius = 1.7f * h, half_angle = std::asin(h / radius), top = m.mouth_y - radius * std::cos(half_angle);
-  d.add(p.lips, {arc(0, top - 0.04f, radius, half_angle, 0.05f), ellipse(0, m.mouth_y + 0.01f, 0.75f * h, 0.095f)});
+  d.add(p.lips, {arc(0, top - 0.04f, radius, half_angle, 0.05f), ellipse(0, m.mouth_y + 0.01f, 0.75f * h, 0.085f)});
   d.add(scaled(p.lips, 0.45f), {arc(0, top - 0.045f, radius, half_angle, 0.022f)});
 }
 
@@ -248,7 +249,7 @@ void add_mark(Drawing& d, const Person& p, const Measures& m) {
       break;
     }
     case Mark::forehead_dot:
-      d.add(Colour{0.85f, 0.08f, 0.12f}, {circle(0, -0.40f, 0.09f)});
+      d.add(Colour{0.85f, 0.08f, 0.12f}, {circle(0, -0.35f, 0.09f)});
       break;
     case Mark::blush: {
       Paint paint{{0.95f, 0.30f, 0.38f}, 0.6f};
@@ -261,7 +262,7 @@ void add_mark(Drawing& d, const Person& p, const Measures& m) {
 
 void add_head(Drawing& d, const Person& p, const Measures& m, float light) {
   Paint skin{p.skin};
-  skin.rim = 0.20f;
+  skin.rim = 0.17f;
   skin.rim_depth = 0.35f;
   skin.shade_x = 0.10f * light;
   Paint ear = skin;
@@ -284,7 +285,7 @@ void add_head(Drawing& d, const Person& p, const Measures& m, float light) {
   add_hat(d, p, m);
 }
 
-void add_body(Drawing& d, const Person& p, const Measures& m, Dice& dice) {
+void add_body(Drawing& d, const Person& p, Dice& dice) {
   using Pattern = Paint::Pattern;
   const Colour cloth = from_hsv(static_cast<float>(dice.uniform()), static_cast<float>(dice.uniform(0.25, 0.85)), static_cast<float>(dice.uniform(0.35, 0.92)));
   const Colour other = from_hsv(static_cast<float>(dice.uniform()), static_cast<float>(dice.uniform(0.1, 0.8)), static_cast<float>(dice.uniform(0.4, 1.0)));
@@ -299,7 +300,7 @@ void add_body(Drawing& d, const Person& p, const Measures& m, Dice& dice) {
   const std::vector<Primitive> torso{ellipse(0, 2.15f, shoulder, 0.98f), box(0, 5.0f, shoulder, 2.9f, 0.2f)};
   d.add(paint, torso);
   const int collar = dice.below(4);
-  const Paint neck{scaled(p.skin, 0.78f)};
+  const Paint neck{{0.85f * p.skin.red, 0.76f * p.skin.green, 0.75f * p.skin.blue}};
   const float half = 0.36f + 0.05f * p.jaw;
   const Colour trim = mix(scaled(cloth, 0.62f), other, paint.pattern == Pattern::plain ? 0.0f : 0.5f);
   const std::vector<Primitive> bare{box(0, 0.95f, half, 0.42f, 0.1f), ellipse(0, 1.3f, half + 0.05f, 0.16f)};
@@ -322,7 +323,6 @@ void add_body(Drawing& d, const Person& p, const Measures& m, Dice& dice) {
       d.add(trim, {box(0, 1.22f, half + 0.10f, 0.17f, 0.08f)});
       break;
   }
-  (void)m;
 }
 
 }  // namespace
@@ -334,7 +334,7 @@ Figure make_figure(const Person& person, std::uint64_t variation) {
   f.half_width = m.half_width;
   const float light = dice.chance(0.5) ? 1.0f : -1.0f;
   add_hair_behind(f.behind, person, m);
-  add_body(f.body, person, m, dice);
+  add_body(f.body, person, dice);
   add_head(f.head, person, m, light);
   f.landmarks = {{{-m.eye_x, m.eye_y}, {m.eye_x, m.eye_y}, {0, 0.27f}, {-m.mouth_half, m.mouth_y - 0.03f}, {m.mouth_half, m.mouth_y - 0.03f}}};
   const float ear = m.half_width + 1.35f * m.ear_rx;

@@ -55,7 +55,7 @@ Pose pose_at(const Scene& scene, const Figure& figure, double seconds, double du
   Dice dice(scene.variation, "miniature-place");
   const double tempo = scene.speed == Speed::slowly ? 0.5 : scene.speed == Speed::steadily ? 1.0 : 2.0;
   const double way = (seconds - duration / 2) / std::max(duration, shortest_way);  // -0.5..0.5
-  const double size = 0.228 * dice.uniform(0.94, 1.06);
+  const double size = 0.236 * dice.uniform(0.94, 1.06);
   double x = dice.uniform(-0.04, 0.04), y = dice.uniform(-0.02, 0.02), angle = dice.uniform(-0.05, 0.05);
   double turn_x = dice.uniform(-0.06, 0.06), turn_y = dice.uniform(-0.04, 0.04), bend = 0;
   const double phase = dice.uniform();
@@ -83,7 +83,7 @@ Pose pose_at(const Scene& scene, const Figure& figure, double seconds, double du
 
   Pose pose;
   // Zooms move by a constant factor a second, as a lens does.
-  const double zoom = scene.camera == Camera::zooms_in ? std::pow(1.6, way) : scene.camera == Camera::zooms_out ? std::pow(1.6, -way) : 1.0;
+  const double zoom = scene.camera == Camera::zooms_in ? std::pow(1.5, way) : scene.camera == Camera::zooms_out ? std::pow(1.5, -way) : 1.0;
   const double pan = scene.camera == Camera::pans_left ? -0.24 * way : scene.camera == Camera::pans_right ? 0.24 * way : 0.0;
   pose.camera = {static_cast<float>(zoom), static_cast<float>(pan), 0};
   pose.body.x = static_cast<float>(x);
