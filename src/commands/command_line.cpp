@@ -9,10 +9,12 @@ std::string code_version() { return MAGICID_VERSION; }
 void add_commands(CLI::App& app, Work& work) {
   app.set_version_flag("--version", "magicid " + code_version());
   add_run(app, work);
+  add_compare(app, work);
   add_sample(app, work);
   add_probe(app, work);
   add_tokenize(app, work);
   add_init_model(app, work);
+  add_pretrain(app, work);
   add_reference(app, work);
 }
 

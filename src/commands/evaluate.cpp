@@ -88,7 +88,6 @@ json measure(RunContext& context, Evaluator& e, const EvaluationItem& item, cons
           {"frames_with_face", static_cast<double>(m.frames_with_face)}};
 }
 
-// Means with 95% bootstrap intervals over videos, by arm and by prompt.
 // Who is shown, by the photos' bytes: `compare` groups runs of one person by it.
 std::string person_of(const Prepared& prepared) {
   std::set<std::string> photos;
@@ -96,6 +95,7 @@ std::string person_of(const Prepared& prepared) {
   return base::hash_json(json(photos));
 }
 
+// Means with 95% bootstrap intervals over videos, by arm and by prompt.
 json summarise(const Configuration& c, const Prepared& prepared, const std::vector<EvaluationItem>& items, const std::vector<json>& figures, const std::vector<std::string>& templates) {
   json report{{"person", person_of(prepared)},
               {"noise_seed", c.seed},
