@@ -218,6 +218,16 @@ std::vector<at::Tensor> Adapter::leaves() const {
   return leaves;
 }
 
+std::vector<at::Tensor> Adapter::leaves_of(const std::string& block) const {
+  std::vector<at::Tensor> leaves;
+  for (const auto& m : modules_) {
+    if (!m.name.starts_with(block)) continue;
+    leaves.push_back(layers_.at(m.name).a);
+    leaves.push_back(layers_.at(m.name).b);
+  }
+  return leaves;
+}
+
 void Adapter::set_requires_grad(bool requires_grad) {
   if (requires_grad && !gradients_.defined()) {
     gradients_ = at::zeros_like(parameters_);

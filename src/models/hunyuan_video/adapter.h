@@ -84,6 +84,8 @@ class Adapter {
   const at::Tensor& flat_gradients() const { return gradients_; }
   // The leaves that autograd sees, views of flat_parameters() in its order: A and B of each module.
   std::vector<at::Tensor> leaves() const;
+  // Those of one block, by its name with the dot ("double_blocks.0.").
+  std::vector<at::Tensor> leaves_of(const std::string& block) const;
   // Allocates the gradient buffer at the first call. With false the forward records no graph for the adapter.
   void set_requires_grad(bool requires_grad);
 

@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "models/hunyuan_video/attention_kernel.h"
+
 namespace magicid::models::hunyuan_video {
 
 // Tokens [begin, begin + count) of a sequence.
@@ -14,27 +16,33 @@ struct TokenRange {
   std::int64_t begin = 0, count = 0;
 };
 
-// An implementation that spreads a sequence over ranks (Ulysses) overrides all three functions: the transformer then computes only the tokens of
-// the two ranges, and attend() gets those and must return the attention outputs of the same tokens. The transformer calls attend() once
-// for each block and group of samples, in the same order wherever the inputs' shapes and text lengths are the same.
+// Tokens of a whole sequence, over all ranks that share it.
+struct TokenCounts {
+  std::int64_t video = 0, text = 0;
+};
+
+// An implementation that spreads a sequence over ranks (parallel/sequence_attention.h) overrides all three functions: the transformer then
+// computes only the tokens of the two ranges, and attend() gets those and must return the attention outputs of the same tokens. The transformer
+// calls attend() once for each block and group of samples, in the same order wherever the inputs' shapes and text lengths are the same; a
+// backward with recomputation (recompute.h) calls it once more for each, in the opposite order, with grad mode on.
 class JointAttention {
  public:
   virtual ~JointAttention() = default;
 
   // q, k, v [B,S,H,K] of one dtype, normalised and rotated, possibly strided views that the caller no longer needs; the first
-  // `video_tokens` tokens are video, the rest text (narrow() gives either without a copy). Returns softmax(q k^T / sqrt(K)) v,
-  // [B,S,H,K], without a mask. Differentiable when grad mode is on.
-  virtual at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, std::int64_t video_tokens) = 0;
+  // video_range(whole.video).count tokens are video, the rest text (narrow() gives either without a copy). Returns softmax(q k^T / sqrt(K)) v,
+  // [B,S,H,K], without a mask. Differentiable when grad mode is on. `tape` (may be null) goes to the attention that is truly computed.
+  virtual at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const TokenCounts& whole, AttentionTape* tape) = 0;
 
   // The tokens that the caller of forward holds, out of `total`.
   virtual TokenRange video_range(std::int64_t total) const { return {0, total}; }
   virtual TokenRange text_range(std::int64_t total) const { return {0, total}; }
 };
 
-// All tokens in this process, through LibTorch's scaled_dot_product_attention. Without state, so threads may share it.
+// All tokens in this process. Without state, so threads may share it.
 class LocalJointAttention : public JointAttention {
  public:
-  at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, std::int64_t video_tokens) override;
+  at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const TokenCounts& whole, AttentionTape* tape) override;
 };
 
 JointAttention& local_joint_attention();

@@ -109,8 +109,10 @@ at::Tensor Transformer::forward(const TransformerInputs& inputs, const Adapter* 
   return unpatchify(forward_tokens(inputs, adapter, attention), x.size(2), x.size(3), x.size(4));
 }
 
-at::Tensor Transformer::forward_tokens(const TransformerInputs& in, const Adapter* adapter, JointAttention& attention) const {
+at::Tensor Transformer::forward_tokens(const TransformerInputs& in, const Adapter* adapter, JointAttention& attention, const RecomputePlan& recompute) const {
   check(in);
+  const std::size_t block_count = double_blocks_.size() + single_blocks_.size();
+  base::check_invariant(recompute.blocks.empty() || recompute.blocks.size() == block_count, "a recomputation plan for ", recompute.blocks.size(), " blocks of ", block_count);
   const auto lengths = text_lengths(in.encoder_attention_mask, in.hidden_states.size(0), in.encoder_hidden_states.size(1));
   std::map<std::int64_t, std::vector<std::int64_t>> groups;
   for (std::size_t b = 0; b < lengths.size(); ++b) groups[lengths[b]].push_back(static_cast<std::int64_t>(b));
@@ -125,35 +127,59 @@ at::Tensor Transformer::forward_tokens(const TransformerInputs& in, const Adapte
     group.encoder_hidden_states = rows_of(in.encoder_hidden_states, samples).narrow(1, 0, length).to(placement_.dtype);
     group.pooled_projections = rows_of(in.pooled_projections, samples).to(placement_.dtype);
     if (config_.guidance_embeds) group.guidance = rows_of(in.guidance, samples);
-    outputs.push_back(forward_group(group, adapter, attention));
+    outputs.push_back(forward_group(group, adapter, attention, recompute));
     for (const auto sample : samples) place[static_cast<std::size_t>(sample)] = done++;
   }
   if (outputs.size() == 1) return outputs[0];
   return at::cat(outputs, 0).index_select(0, at::tensor(place, at::kLong).to(outputs[0].device()));
 }
 
-at::Tensor Transformer::forward_group(const TransformerInputs& in, const Adapter* adapter, JointAttention& attention) const {
+at::Tensor Transformer::forward_group(const TransformerInputs& in, const Adapter* adapter, JointAttention& attention, const RecomputePlan& recompute) const {
   const auto& x = in.hidden_states;
   const std::int64_t pt = config_.patch_size_t, p = config_.patch_size;
   const std::array<std::int64_t, 3> grid = {x.size(2) / pt, x.size(3) / p, x.size(4) / p};
-  const TokenRange range = attention.video_range(grid[0] * grid[1] * grid[2]);
-  const TokenRange text_range = attention.text_range(in.encoder_hidden_states.size(1));
+  const TokenCounts whole{.video = grid[0] * grid[1] * grid[2], .text = in.encoder_hidden_states.size(1)};
+  const TokenRange range = attention.video_range(whole.video), text_range = attention.text_range(whole.text);
 
-  const RotaryTable rotary = rotary_table(config_, grid, range, x.device());
+  const BlockContext context{.config = config_, .adapter = adapter, .rotary = rotary_table(config_, grid, range, x.device()), .attention = attention,
+                             .whole = whole, .video_tokens = range.count};
   const at::Tensor activated = at::silu(condition_(in.timestep, in.pooled_projections, in.guidance));
   at::Tensor video = image_in_(patchify(x).narrow(1, range.begin, range.count));
   at::Tensor text =
       refiner_(in.encoder_hidden_states, in.timestep, config_).narrow(1, text_range.begin, text_range.count);
+  std::size_t index = 0;
+  const auto leaves = [&](const std::string& block) { return adapter ? adapter->leaves_of(block) : std::vector<at::Tensor>(); };
   for (const auto& block : double_blocks_) {
-    auto outputs = block(std::move(video), std::move(text), activated, rotary, adapter, attention, config_);
-    video = std::move(outputs.first);
-    text = std::move(outputs.second);
+    const auto mode = recompute.of(index++);
+    if (mode == Recompute::none) {
+      auto outputs = block(std::move(video), std::move(text), activated, context);
+      video = std::move(outputs.first);
+      text = std::move(outputs.second);
+      continue;
+    }
+    const BlockFunction function = [&block, context](std::vector<at::Tensor> inputs, AttentionTape* tape) {
+      auto outputs = block(std::move(inputs[0]), std::move(inputs[1]), inputs[2], context, tape);
+      return std::vector<at::Tensor>{std::move(outputs.first), std::move(outputs.second)};
+    };
+    auto outputs = run_block(mode, function, {std::move(video), std::move(text), activated}, leaves(block.name));
+    video = std::move(outputs[0]);
+    text = std::move(outputs[1]);
   }
   if (!single_blocks_.empty()) {
     at::Tensor joint = at::cat({std::move(video), std::move(text)}, 1);
     video.reset();
     text.reset();
-    for (const auto& block : single_blocks_) joint = block(std::move(joint), range.count, activated, rotary, adapter, attention, config_);
+    for (const auto& block : single_blocks_) {
+      const auto mode = recompute.of(index++);
+      if (mode == Recompute::none) {
+        joint = block(std::move(joint), activated, context);
+        continue;
+      }
+      const BlockFunction function = [&block, context](std::vector<at::Tensor> inputs, AttentionTape* tape) {
+        return std::vector<at::Tensor>{block(std::move(inputs[0]), inputs[1], context, tape)};
+      };
+      joint = run_block(mode, function, {std::move(joint), activated}, leaves(block.name))[0];
+    }
     video = joint.narrow(1, 0, range.count);
   }
   const auto modulation = final_modulation_(activated).chunk(2, 1);  // shift, scale

@@ -37,9 +37,9 @@ struct Qkv {
   at::Tensor q, k, v;  // [B,S,H,K]
 };
 
-at::Tensor attend(const Qkv& qkv, std::int64_t video_tokens, JointAttention& attention, const TransformerConfig& config) {
-  const at::Tensor out = attention.attend(qkv.q, qkv.k, qkv.v, video_tokens);
-  return out.reshape({out.size(0), out.size(1), config.width()});
+at::Tensor attend(const Qkv& qkv, const BlockContext& context, AttentionTape* tape) {
+  const at::Tensor out = context.attention.attend(qkv.q, qkv.k, qkv.v, context.whole, tape);
+  return out.reshape({out.size(0), out.size(1), context.config.width()});
 }
 
 // The two streams' queries, keys and values as one sequence, normalised and rotated.
@@ -100,17 +100,16 @@ at::Tensor gated_sum(at::Tensor residual, const at::Tensor& gate, const at::Tens
   return at::GradMode::is_enabled() ? at::addcmul(residual, branch, g) : residual.addcmul_(branch, g);
 }
 
-std::pair<at::Tensor, at::Tensor> DoubleBlock::operator()(at::Tensor video_x, at::Tensor text_x, const at::Tensor& activated,
-                                                          const RotaryTable& rotary, const Adapter* adapter, JointAttention& attention,
-                                                          const TransformerConfig& config) const {
-  const StreamLora video_lora = stream_lora(adapter, name, "img"), text_lora = stream_lora(adapter, name, "txt");
+std::pair<at::Tensor, at::Tensor> DoubleBlock::operator()(at::Tensor video_x, at::Tensor text_x, const at::Tensor& activated, const BlockContext& context,
+                                                          AttentionTape* tape) const {
+  const StreamLora video_lora = stream_lora(context.adapter, name, "img"), text_lora = stream_lora(context.adapter, name, "txt");
   // Order of the six: shift, scale, gate of attention; shift, scale, gate of the MLP.
   const auto video_mod = video.mod(activated, video_lora.mod).chunk(6, 1), text_mod = text.mod(activated, text_lora.mod).chunk(6, 1);
   const std::int64_t video_tokens = video_x.size(1), text_tokens = text_x.size(1);
   {
     const Qkv qkv = joint_qkv(video, text, video_lora, text_lora, modulated_norm(video_x, video_mod[0], video_mod[1]),
-                              modulated_norm(text_x, text_mod[0], text_mod[1]), rotary, config);
-    const auto attended = attend(qkv, video_tokens, attention, config).split_with_sizes({video_tokens, text_tokens}, 1);
+                              modulated_norm(text_x, text_mod[0], text_mod[1]), context.rotary, context.config);
+    const auto attended = attend(qkv, context, tape).split_with_sizes({video_tokens, text_tokens}, 1);
     video_x = gated_sum(video_x, video_mod[2], video.proj(attended[0], video_lora.proj));
     text_x = gated_sum(text_x, text_mod[2], text.proj(attended[1], text_lora.proj));
   }
@@ -119,16 +118,15 @@ std::pair<at::Tensor, at::Tensor> DoubleBlock::operator()(at::Tensor video_x, at
   return {video_x, text_x};
 }
 
-at::Tensor SingleBlock::operator()(at::Tensor x, std::int64_t video_tokens, const at::Tensor& activated, const RotaryTable& rotary,
-                                   const Adapter* adapter, JointAttention& attention, const TransformerConfig& config) const {
+at::Tensor SingleBlock::operator()(at::Tensor x, const at::Tensor& activated, const BlockContext& context, AttentionTape* tape) const {
+  const TransformerConfig& config = context.config;
   const std::int64_t width = config.width();
-  const auto mod = modulation(activated, find(adapter, name + "modulation.linear")).chunk(3, 1);  // shift, scale, gate
-  const auto parts = linear1(modulated_norm(x, mod[0], mod[1]), find(adapter, name + "linear1"))
+  const auto mod = modulation(activated, find(context.adapter, name + "modulation.linear")).chunk(3, 1);  // shift, scale, gate
+  const auto parts = linear1(modulated_norm(x, mod[0], mod[1]), find(context.adapter, name + "linear1"))
                          .split_with_sizes({2 * width, width, config.mlp_width()}, 2);
-  const auto queries_keys = normalize_and_rotate(split_heads(parts[0], 2, config), qk_norm, rotary, video_tokens).unbind(2);
-  const at::Tensor attended =
-      attend({queries_keys[0], queries_keys[1], split_heads(parts[1], 1, config).select(2, 0)}, video_tokens, attention, config);
-  return gated_sum(x, mod[2], linear_of_pair(linear2, attended, gelu_tanh(parts[2]), find(adapter, name + "linear2")));
+  const auto queries_keys = normalize_and_rotate(split_heads(parts[0], 2, config), qk_norm, context.rotary, context.video_tokens).unbind(2);
+  const at::Tensor attended = attend({queries_keys[0], queries_keys[1], split_heads(parts[1], 1, config).select(2, 0)}, context, tape);
+  return gated_sum(x, mod[2], linear_of_pair(linear2, attended, gelu_tanh(parts[2]), find(context.adapter, name + "linear2")));
 }
 
 }  // namespace magicid::models::hunyuan_video

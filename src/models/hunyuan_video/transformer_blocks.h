@@ -31,13 +31,23 @@ struct Stream {
   at::Tensor qk_norm;  // [2,K] or undefined
 };
 
+// What all blocks of one forward share. `adapter` may be null; `rotary` holds the angles of this rank's video tokens.
+struct BlockContext {
+  const TransformerConfig& config;
+  const Adapter* adapter;
+  RotaryTable rotary;
+  JointAttention& attention;
+  TokenCounts whole;             // tokens of the whole sequence
+  std::int64_t video_tokens = 0;  // Sv: video tokens of this rank
+};
+
 struct DoubleBlock {
   std::string name;  // "double_blocks.0."
   Stream video, text;
 
-  // video [B,Sv,D], text [B,St,D] -> the same; both may be overwritten when grad mode is off. `adapter` may be null.
-  std::pair<at::Tensor, at::Tensor> operator()(at::Tensor video_x, at::Tensor text_x, const at::Tensor& activated, const RotaryTable& rotary,
-                                               const Adapter* adapter, JointAttention& attention, const TransformerConfig& config) const;
+  // video [B,Sv,D], text [B,St,D] -> the same; both may be overwritten when grad mode is off. `tape` may be null.
+  std::pair<at::Tensor, at::Tensor> operator()(at::Tensor video_x, at::Tensor text_x, const at::Tensor& activated, const BlockContext& context,
+                                               AttentionTape* tape = nullptr) const;
 };
 
 struct SingleBlock {
@@ -45,9 +55,8 @@ struct SingleBlock {
   nn::Linear modulation, linear1, linear2;
   at::Tensor qk_norm;
 
-  // x [B,Sv+St,D], video first; may be overwritten when grad mode is off.
-  at::Tensor operator()(at::Tensor x, std::int64_t video_tokens, const at::Tensor& activated, const RotaryTable& rotary, const Adapter* adapter,
-                        JointAttention& attention, const TransformerConfig& config) const;
+  // x [B,Sv+St,D], video first; may be overwritten when grad mode is off. `tape` may be null.
+  at::Tensor operator()(at::Tensor x, const at::Tensor& activated, const BlockContext& context, AttentionTape* tape = nullptr) const;
 };
 
 }  // namespace magicid::models::hunyuan_video

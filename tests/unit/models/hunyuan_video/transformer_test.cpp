@@ -217,10 +217,11 @@ TEST(Transformer, WeightsGetNoGradient) {
 
 class RecordingAttention : public LocalJointAttention {
  public:
-  at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, std::int64_t video_tokens) override {
+  at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const TokenCounts& whole, AttentionTape* tape) override {
     for (const auto* t : {&q, &k, &v}) shapes.push_back(t->sizes().vec());
-    videos.push_back(video_tokens);
-    return LocalJointAttention::attend(q, k, v, video_tokens);
+    videos.push_back(whole.video);
+    EXPECT_EQ(whole.video + whole.text, q.size(1));
+    return LocalJointAttention::attend(q, k, v, whole, tape);
   }
   std::vector<std::vector<std::int64_t>> shapes;
   std::vector<std::int64_t> videos;
