@@ -4,11 +4,12 @@
 #include <ATen/ops/zeros_like.h>
 #include <c10/core/GradMode.h>
 
+#include <array>
+
 #include "base/errors.h"
 #include "diffusion/flow_matching.h"
 #include "diffusion/initial_noise.h"
 #include "objectives/draws.h"
-#include "objectives/velocity_error.h"
 #include "preference/hpo_loss.h"
 
 namespace magicid::objectives {
@@ -17,11 +18,16 @@ void describe(config::Fields& fields, HpoOptions& options) {
   fields.number("beta", options.beta, {.help = "strength of the tie to the reference policy; means mean-reduced errors (2000 for HunyuanVideo, 100 for miniatures)", .above = 0});
   fields.number("share_dynamic", options.share_dynamic, {.help = "share of dynamic pairs among the samples; the rest are identity pairs", .minimum = 0, .maximum = 1});
   fields.choice("reference", options.reference, {"stage1", "base"}, {.help = "frozen reference policy: the stage-1 adapter, or the bare backbone"});
+  fields.number("identity_weight", options.identity_weight, {.help = "weight of the preference loss of identity pairs", .minimum = 0});
+  fields.number("dynamic_weight", options.dynamic_weight, {.help = "weight of the preference loss of dynamic pairs", .minimum = 0});
+  fields.number("identity_supervised_weight", options.identity_supervised_weight, {.help = "adds so much of the winner's own error for identity pairs (their winners are stills: this pulls towards stills)", .minimum = 0});
+  fields.number("dynamic_supervised_weight", options.dynamic_supervised_weight, {.help = "adds so much of the winner's own error for dynamic pairs", .minimum = 0});
 }
 
 Hpo::Hpo(const models::hunyuan_video::Transformer& transformer, models::hunyuan_video::Adapter& policy, const models::hunyuan_video::Adapter* reference,
-         std::vector<HpoPair> pairs, const HpoOptions& options, std::uint64_t seed, double shift, double guidance)
-    : transformer_(transformer), policy_(policy), reference_(reference), options_(options), seed_(seed), shift_(shift), guidance_(guidance) {
+         std::vector<HpoPair> pairs, const HpoOptions& options, std::uint64_t seed, double shift, double guidance, Execution execution)
+    : transformer_(transformer), policy_(policy), reference_(reference), options_(options), seed_(seed), shift_(shift), guidance_(guidance), execution_(std::move(execution)) {
+  if (execution_.ranks == nullptr) execution_.ranks = &alone_;
   for (auto& pair : pairs) {
     base::check_invariant(pair.winner.sizes() == pair.loser.sizes(), "HPO: winner and loser differ in size");
     (pair.kind == preference::PairKind::identity ? identity_ : dynamic_).push_back(std::move(pair));
@@ -54,29 +60,45 @@ std::vector<double> Hpo::accumulate(std::int64_t step, std::int64_t slot, std::i
   const at::Tensor noise = diffusion::initial_noise(seed_, "hpo-noise", pair.winner.sizes(), static_cast<std::uint64_t>(sample));
   const NoisySample winner{pair.winner, noise, sigma}, loser{pair.loser, noise, sigma};
 
-  const auto reference_error = [&](const NoisySample& noisy) {
+  const bool dynamic = pair.kind == preference::PairKind::dynamic;
+  const double weight = dynamic ? options_.dynamic_weight : options_.identity_weight;
+  const double supervised = dynamic ? options_.dynamic_supervised_weight : options_.identity_supervised_weight;
+
+  using parallel::Branch;
+  parallel::SampleRanks& ranks = *execution_.ranks;
+  const auto reference_error = [&](Branch branch, const NoisySample& noisy) {
+    if (!ranks.computes(branch)) return 0.0;
     const c10::AutoGradMode no_grad(false);
-    return velocity_error(transformer_, reference_, noisy, pair.condition, guidance_).item<double>();
+    return velocity_error(transformer_, reference_, noisy, pair.condition, guidance_, execution_).item<double>();
   };
   at::Tensor buffer = policy_.flat_gradients();
   buffer.zero_();
-  const auto policy_error = [&](const NoisySample& noisy, double sign) {
-    const at::Tensor error = velocity_error(transformer_, &policy_, noisy, pair.condition, guidance_);
+  const auto policy_error = [&](Branch branch, const NoisySample& noisy, double sign) {
+    if (!ranks.computes(branch)) return 0.0;
+    const at::Tensor error = velocity_error(transformer_, &policy_, noisy, pair.condition, guidance_, execution_);
     (error * sign).backward();
     return error.item<double>();
   };
-  preference::PairErrors errors;
-  errors.reference_winner = reference_error(winner);
-  errors.reference_loser = reference_error(loser);
-  errors.winner = policy_error(winner, 1.0);
-  errors.loser = policy_error(loser, -1.0);
+  std::array<double, 4> parts{};
+  parts[2] = reference_error(Branch::winner, winner);
+  parts[3] = reference_error(Branch::loser, loser);
+  parts[0] = policy_error(Branch::winner, winner, 1.0);
+  if (supervised > 0) {
+    // The buffer holds the winner's gradient alone (nothing, where another rank computes it).
+    const c10::AutoGradMode no_grad(false);
+    total_.add_(buffer, supervised);
+  }
+  parts[1] = policy_error(Branch::loser, loser, -1.0);
+  ranks.sum(parts);
+  const preference::PairErrors errors{.winner = parts[0], .loser = parts[1], .reference_winner = parts[2], .reference_loser = parts[3]};
   const auto terms = preference::hpo_terms(errors, options_.beta);
   {
     const c10::AutoGradMode no_grad(false);
-    total_.add_(buffer, terms.gradient_factor);
+    total_.add_(buffer, weight * terms.gradient_factor);
   }
-  return {terms.loss,       terms.accuracy, terms.margin,  terms.winner_margin,     terms.loser_margin,     terms.gradient_factor,
-          terms.saturation, errors.winner,  errors.loser,  errors.reference_winner, errors.reference_loser, pair.kind == preference::PairKind::dynamic ? 1.0 : 0.0};
+  const double loss = weight * terms.loss + (supervised > 0 ? supervised * errors.winner : 0);
+  return {loss,             terms.accuracy, terms.margin,  terms.winner_margin,     terms.loser_margin,     terms.gradient_factor,
+          terms.saturation, errors.winner,  errors.loser,  errors.reference_winner, errors.reference_loser, dynamic ? 1.0 : 0.0};
 }
 
 }  // namespace magicid::objectives

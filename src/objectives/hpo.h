@@ -9,6 +9,7 @@
 #include "config/fields.h"
 #include "models/hunyuan_video/transformer.h"
 #include "models/text/prompt_encoder.h"
+#include "objectives/velocity_error.h"
 #include "preference/pairs.h"
 #include "training/objective.h"
 
@@ -18,6 +19,9 @@ struct HpoOptions {
   double beta = 2000;              // with mean reduction over latent elements
   double share_dynamic = 0.5;      // of the samples; the rest are identity pairs
   std::string reference = "stage1";  // stage1 | base: the frozen policy that D is measured against
+  // By kind of pair. The loss of a sample is weight * L + supervised_weight * err_theta(winner).
+  double identity_weight = 1, dynamic_weight = 1;
+  double identity_supervised_weight = 0, dynamic_supervised_weight = 0;
 };
 void describe(config::Fields& fields, HpoOptions& options);
 
@@ -28,13 +32,16 @@ struct HpoPair {
 };
 
 // One branch's activations live at a time: winner forward and backward, then loser; the gradients join in one buffer before the pair's
-// scalar multiplies it. Policy and reference run the same code, so the loss of the first step is exactly log 2.
+// scalar multiplies it. On a mesh with two ranks a pair each runs one branch, and the four errors are what they exchange; ranks that share a
+// sequence hold parts of every error and of every gradient. Policy and reference run the same code, so the loss of the first step is exactly log 2, on
+// every mesh.
 class Hpo : public training::Objective {
  public:
-  // `reference` may be null: the bare backbone. Everything referred to must outlive the objective. When one kind of pair is missing, all
+  // `reference` may be null: the bare backbone. Everything referred to, execution.ranks too, must outlive the objective. When one kind of pair is missing, all
   // samples come from the other. Throws UserError when there are no pairs.
   Hpo(const models::hunyuan_video::Transformer& transformer, models::hunyuan_video::Adapter& policy, const models::hunyuan_video::Adapter* reference,
-      std::vector<HpoPair> pairs, const HpoOptions& options, std::uint64_t seed, double shift, double guidance = 1.0);
+      std::vector<HpoPair> pairs, const HpoOptions& options, std::uint64_t seed, double shift, double guidance = 1.0,
+      Execution execution = {});
 
   at::Tensor parameters() override;
   at::Tensor gradient() override;
@@ -53,6 +60,8 @@ class Hpo : public training::Objective {
   HpoOptions options_;
   std::uint64_t seed_;
   double shift_, guidance_;
+  parallel::SampleRanks alone_;
+  Execution execution_;
   at::Tensor total_;  // [P]: the adapter's own gradient buffer holds one pair
 };
 

@@ -1,6 +1,11 @@
 #include "objectives/reconstruction.h"
 
+#include <ATen/TensorOperators.h>
+
+#include <limits>
+
 #include "base/errors.h"
+#include "base/random.h"
 #include "diffusion/flow_matching.h"
 #include "diffusion/initial_noise.h"
 #include "objectives/draws.h"
@@ -9,24 +14,45 @@
 namespace magicid::objectives {
 
 Reconstruction::Reconstruction(const models::hunyuan_video::Transformer& transformer, models::hunyuan_video::Adapter& adapter,
-                               std::vector<ReconstructionItem> items, std::uint64_t seed, double shift, double guidance)
-    : transformer_(transformer), adapter_(adapter), items_(std::move(items)), seed_(seed), shift_(shift), guidance_(guidance) {
+                               std::vector<ReconstructionItem> items, std::uint64_t seed, double shift, double guidance,
+                               ReconstructionPrior prior, Execution execution)
+    : transformer_(transformer), adapter_(adapter), items_(std::move(items)), seed_(seed), shift_(shift), guidance_(guidance), prior_(std::move(prior)), execution_(std::move(execution)) {
+  if (execution_.ranks == nullptr) execution_.ranks = &alone_;
+  base::check_invariant(execution_.ranks->pair_size() == 1, "reconstruction has no pairs to spread over ranks");
   if (items_.empty()) throw base::UserError("reconstruct: there is no reference image to learn from");
+  if (prior_.weight > 0 && prior_.items.empty()) throw base::UserError("reconstruct: prior preservation has a weight and no class sample to learn from");
   adapter_.set_requires_grad(true);
 }
 
 at::Tensor Reconstruction::parameters() { return adapter_.flat_parameters(); }
 at::Tensor Reconstruction::gradient() { return adapter_.flat_gradients(); }
-std::vector<std::string> Reconstruction::metric_names() const { return {"loss", "sigma"}; }
+std::vector<std::string> Reconstruction::metric_names() const {
+  if (prior_.weight > 0) return {"loss", "sigma", "photo_error", "prior_error"};
+  return {"loss", "sigma"};
+}
 
 std::vector<double> Reconstruction::accumulate(std::int64_t step, std::int64_t slot, std::int64_t global_batch) {
   const std::int64_t sample = step * global_batch + slot;
   const auto& item = items_[static_cast<std::size_t>(draw_item(seed_, "reconstruct-item", sample, static_cast<std::int64_t>(items_.size())))];
   const double sigma = diffusion::sample_sigma(seed_, static_cast<std::uint64_t>(step), slot, global_batch, shift_);
   const NoisySample noisy{item.latents, diffusion::initial_noise(seed_, "reconstruct-noise", item.latents.sizes(), static_cast<std::uint64_t>(sample)), sigma};
-  const at::Tensor loss = velocity_error(transformer_, &adapter_, noisy, item.condition, guidance_);
-  loss.backward();
-  return {loss.item<double>(), sigma};
+  const auto error_of = [&](const NoisySample& of, const models::text::PromptEmbeddings& condition, double weight) {
+    const at::Tensor part = velocity_error(transformer_, &adapter_, of, condition, guidance_, execution_);
+    (weight == 1 ? part : part * weight).backward();
+    double error[1] = {part.item<double>()};
+    execution_.ranks->sum(error);
+    return error[0];
+  };
+  const double photo_error = error_of(noisy, item.condition, 1);
+  if (prior_.weight <= 0) return {photo_error, sigma};
+
+  // The photo's numbers stay those of training without a prior; the class sample draws its own.
+  const std::uint64_t own_seed = base::CounterRandom(seed_, "reconstruct-prior").below(std::numeric_limits<std::uint64_t>::max(), 0, 0);
+  const auto& prior = prior_.items[static_cast<std::size_t>(draw_item(own_seed, "reconstruct-prior-item", sample, static_cast<std::int64_t>(prior_.items.size())))];
+  const NoisySample noisy_prior{prior.latents, diffusion::initial_noise(own_seed, "reconstruct-prior-noise", prior.latents.sizes(), static_cast<std::uint64_t>(sample)),
+                                diffusion::sample_sigma(own_seed, static_cast<std::uint64_t>(step), slot, global_batch, prior_.shift)};
+  const double prior_error = error_of(noisy_prior, prior.condition, prior_.weight);
+  return {photo_error + prior_.weight * prior_error, sigma, photo_error, prior_error};
 }
 
 }  // namespace magicid::objectives

@@ -7,6 +7,7 @@
 
 #include "models/hunyuan_video/transformer.h"
 #include "models/text/prompt_encoder.h"
+#include "objectives/velocity_error.h"
 #include "training/objective.h"
 
 namespace magicid::objectives {
@@ -16,15 +17,25 @@ struct ReconstructionItem {
   models::text::PromptEmbeddings condition;
 };
 
+// Prior preservation (DreamBooth, arXiv:2208.12242, section 3.2): samples of the bare model for the class, without the trigger. Beside each photo one of them is shown, so
+// that the adapter does not turn everyone of the class into the person.
+struct ReconstructionPrior {
+  std::vector<ReconstructionItem> items;  // one-frame or video latents
+  double weight = 0;                      // of their error; 0: none are needed
+  double shift = 3;                       // of their noise schedule
+};
+
 class Reconstruction : public training::Objective {
  public:
   // `transformer` and `adapter` must outlive the objective; the adapter's gradients are switched on. `shift` is that of the noise schedule,
-  // `guidance` the embedded guidance scale. Throws UserError when there are no items.
+  // `guidance` the embedded guidance scale. Throws UserError when there are no items,
+  // or a prior with a weight and without items. execution.ranks must outlive the objective, too; they share sequences, there are no pairs.
   Reconstruction(const models::hunyuan_video::Transformer& transformer, models::hunyuan_video::Adapter& adapter, std::vector<ReconstructionItem> items,
-                 std::uint64_t seed, double shift, double guidance = 1.0);
+                 std::uint64_t seed, double shift, double guidance = 1.0, ReconstructionPrior prior = {}, Execution execution = {});
 
   at::Tensor parameters() override;
   at::Tensor gradient() override;
+  // loss, sigma; with a prior also photo_error and prior_error: loss = photo_error + weight prior_error.
   std::vector<std::string> metric_names() const override;
   std::vector<double> accumulate(std::int64_t step, std::int64_t slot, std::int64_t global_batch) override;
 
@@ -34,6 +45,9 @@ class Reconstruction : public training::Objective {
   std::vector<ReconstructionItem> items_;
   std::uint64_t seed_;
   double shift_, guidance_;
+  ReconstructionPrior prior_;
+  parallel::SampleRanks alone_;
+  Execution execution_;
 };
 
 }  // namespace magicid::objectives

@@ -21,9 +21,10 @@ class Objective {
   // Names of the figures that accumulate() returns; the first is the loss. The loop averages them over the global batch.
   virtual std::vector<std::string> metric_names() const = 0;
 
-  // Adds d(loss of sample `slot` of `step`) / d(parameters) to gradient() and returns the sample's figures; the loop divides the sums by
-  // `global_batch`. What a sample is depends on (seed, step, slot, global_batch), never on the rank that computes it. Called with grad mode
-  // on. Not collective.
+  // Adds this rank's part of d(loss of sample `slot` of `step`) / d(parameters) to gradient() and returns the sample's figures; the loop divides
+  // the sums by `global_batch`. What a sample is depends on (seed, step, slot, global_batch), never on the ranks that compute it. On a mesh all
+  // ranks of a replica are called for the same slots in the same order; their parts of the gradient sum up to the whole, and each returns the
+  // figures of the whole sample. Called with grad mode on. Collective over the replica's ranks; not collective where a replica is one rank.
   virtual std::vector<double> accumulate(std::int64_t step, std::int64_t slot, std::int64_t global_batch) = 0;
 };
 

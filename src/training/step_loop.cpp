@@ -56,8 +56,17 @@ std::int64_t resume(const StepHooks& hooks, at::Tensor& parameters, AdamW& optim
 }  // namespace
 
 StepLoopResult run_steps(const std::string& label, const Options& options, Objective& objective, Communicator& world, const StepHooks& hooks) {
-  if (options.global_batch < world.size())
-    throw base::UserError(label, ": global_batch is ", options.global_batch, " but ", world.size(), " replicas take part; set global_batch to at least ", world.size(),
+  return run_steps(label, options, objective, world, comm::Mesh({.replica = world.size()}), hooks);
+}
+
+StepLoopResult run_steps(const std::string& label, const Options& options, Objective& objective, Communicator& world, const comm::Mesh& mesh,
+                         const StepHooks& hooks) {
+  base::check_invariant(world.size() == mesh.world_size(), label, ": a mesh of ", mesh.describe(), " on ", world.size(), " ranks");
+  const comm::Coordinates here = mesh.coordinates(world.rank());
+  const int replicas = mesh.shape().replica;
+  const bool first_of_replica = here.pair == 0 && here.sequence == 0;
+  if (options.global_batch < replicas)
+    throw base::UserError(label, ": global_batch is ", options.global_batch, " but ", replicas, " replicas take part; set global_batch to at least ", replicas,
                           " or use fewer ranks");
   const bool leader = world.rank() == 0;
   const StopSignals signals;
@@ -76,14 +85,17 @@ StepLoopResult run_steps(const std::string& label, const Options& options, Objec
     // The figures' sums, then a stop request of any rank: one small reduction for both.
     at::Tensor sums = at::zeros({static_cast<std::int64_t>(names.size()) + 1}, at::kDouble);
     double* sum = sums.data_ptr<double>();
-    comm::agree(world, base::concat(label, " step ", step + 1), [&] {
-      for (std::int64_t slot = world.rank(); slot < options.global_batch; slot += world.size()) {
+    const auto accumulate = [&] {
+      for (std::int64_t slot = here.replica; slot < options.global_batch; slot += replicas) {
         const c10::AutoGradMode grad(true);
         const auto figures = objective.accumulate(step, slot, options.global_batch);
-        for (std::size_t i = 0; i < figures.size(); ++i) sum[i] += figures[i];
+        for (std::size_t i = 0; first_of_replica && i < figures.size(); ++i) sum[i] += figures[i];
       }
       sum[names.size()] = StopSignals::received() != 0;
-    });
+    };
+    // A rank that fails must not wait for ranks that wait for it inside the objective.
+    if (replicas == world.size()) comm::agree(world, base::concat(label, " step ", step + 1), accumulate);
+    else accumulate();
     world.all_reduce(sums);
     const at::Tensor total = sums.to(at::kCPU);
     const double* value = total.const_data_ptr<double>();

@@ -1,5 +1,5 @@
-// The one step loop, for all objectives: each replica computes its share of the global batch, gradients are summed over the world and
-// divided by the global batch, every rank makes the same AdamW update. Checkpoints, stop requests and figures are its business; what a
+// The one step loop, for all objectives: each replica (one rank, or several that share samples) computes its slots of the global batch,
+// gradients are summed over the world and divided by the global batch, every rank makes the same AdamW update. Checkpoints, stop requests and figures are its business; what a
 // step minimises is not.
 #pragma once
 
@@ -13,6 +13,7 @@
 #include <string>
 
 #include "comm/communicator.h"
+#include "comm/mesh.h"
 #include "training/objective.h"
 #include "training/options.h"
 
@@ -46,10 +47,15 @@ struct StepLoopResult {
   StepRecord last;
 };
 
-// Runs until `options.steps` updates are made. Collective over `world`, all of whose ranks are replicas; the global batch must be at least
-// as large as the world (UserError). On SIGTERM or SIGUSR1 to any rank all ranks finish the step, a checkpoint is saved and RequeueRequest is
-// thrown. A loss or gradient that is not finite is a UserError with the step, before parameters change; the last checkpoint stays.
-// Same layout: the same parameters to the bit, resumed or not. Another number of replicas: equal to rounding (sums in another order).
+// Runs until `options.steps` updates are made. Slot s of the global batch is computed by replica s mod replicas of `mesh`; the global batch need
+// not be a multiple of the replicas, but at least as large (UserError). Collective over `world`, which has mesh.world_size() ranks. On SIGTERM or
+// SIGUSR1 to any rank all ranks finish the step, a checkpoint is saved and RequeueRequest is thrown. A loss or gradient that is not finite is a
+// UserError with the step, before parameters change; the last checkpoint stays. Ranks agree on an objective's error, except where a replica is
+// several ranks: there the others wait for the failed one inside the objective, and the error must end the job (as under comm::run_as_rank).
+// Same layout: the same parameters to the bit, resumed or not. Another mesh: equal to rounding (sums in another order).
+StepLoopResult run_steps(const std::string& label, const Options& options, Objective& objective, comm::Communicator& world, const comm::Mesh& mesh,
+                         const StepHooks& hooks);
+// All ranks are replicas.
 StepLoopResult run_steps(const std::string& label, const Options& options, Objective& objective, comm::Communicator& world, const StepHooks& hooks);
 
 }  // namespace magicid::training
