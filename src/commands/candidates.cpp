@@ -1,7 +1,9 @@
 #include "commands/candidates.h"
 
 #include "base/hash.h"
+#include "commands/work.h"
 #include "diffusion/initial_noise.h"
+#include "generation/sample.h"
 
 namespace magicid::commands {
 namespace {
@@ -15,42 +17,91 @@ json sampler_description(const SamplingOptions& s) {
   return d;
 }
 
+// What the model and the size add to every description; with it the key is known.
+struct KeyMaker {
+  const Configuration& c;
+  const std::string& model_fingerprint;
+  const std::string& dtype;
+
+  PlannedCandidate operator()(PlannedCandidate candidate, std::int64_t frames) const {
+    candidate.description["model"] = model_fingerprint;
+    candidate.description["dtype"] = dtype;
+    candidate.description["size"] = {{"height", c.video.height}, {"width", c.video.width}, {"frames", frames}};
+    candidate.key = base::hash_json(candidate.description);
+    return candidate;
+  }
+};
+
+// A generated candidate whose prompt is `planned.text`; `source` keeps the noise of different uses apart.
+PlannedCandidate generated(const Configuration& c, PlannedCandidate planned, const std::string& source, const json& adapter) {
+  planned.description = {{"prompt", planned.text},
+                         {"template", {{"max_length", c.model.max_length}, {"text", c.model.template_file.empty() ? json() : json(base::hash_file(c.model.template_file))}}},
+                         {"noise", {{"seed", c.seed}, {"source", source}, {"sample", planned.sample}}},
+                         {"sampler", sampler_description(c.generate.sampling)},
+                         {"adapter", adapter}};
+  return planned;
+}
+
+PlannedCandidate initial_video(const Configuration& c, const std::vector<std::string>& templates, std::size_t prompt, std::int64_t sample) {
+  PlannedCandidate v{.source = preference::Source::initial, .prompt = static_cast<std::int64_t>(prompt), .sample = sample};
+  v.text = render_prompt(templates[prompt], c.subject, false);
+  return generated(c, std::move(v), preference::to_string(preference::Source::initial), json());
+}
+
 }  // namespace
 
 std::vector<PlannedCandidate> plan_candidates(const Configuration& c, const Prepared& prepared, const std::vector<std::string>& templates, const std::string& model_fingerprint,
                                               const std::string& reconstruct_result, const std::string& dtype) {
-  const json size{{"height", c.video.height}, {"width", c.video.width}, {"frames", c.video.frames}};
+  const KeyMaker with_key{c, model_fingerprint, dtype};
   std::vector<PlannedCandidate> plan;
-  const auto add = [&](PlannedCandidate candidate) {
-    candidate.description["model"] = model_fingerprint;
-    candidate.description["dtype"] = dtype;
-    candidate.description["size"] = size;
-    candidate.key = base::hash_json(candidate.description);
-    plan.push_back(std::move(candidate));
-  };
   for (std::size_t i = 0; i < prepared.references.size(); ++i) {
     PlannedCandidate still{.source = preference::Source::still, .text = render_prompt(c.reconstruct.prompt, c.subject, true), .sample = static_cast<std::int64_t>(i)};
     still.description = {{"still", prepared.references[i].image_hash}, {"detector", c.rewards.scoring.face_detector.kind}, {"index", i}};
-    add(std::move(still));
+    plan.push_back(with_key(std::move(still), c.video.frames));
   }
-  const auto video = [&](preference::Source source, std::size_t prompt, std::int64_t sample, double strength) {
-    PlannedCandidate v{.source = source, .prompt = static_cast<std::int64_t>(prompt), .sample = sample, .strength = strength};
-    v.text = render_prompt(templates[prompt], c.subject, source == preference::Source::tuned);
-    v.description = {{"prompt", v.text},
-                     {"template", {{"max_length", c.model.max_length}, {"text", c.model.template_file.empty() ? json() : json(base::hash_file(c.model.template_file))}}},
-                     {"noise", {{"seed", c.seed}, {"source", preference::to_string(source)}, {"sample", sample}}},
-                     {"sampler", sampler_description(c.generate.sampling)},
-                     {"adapter", source == preference::Source::tuned ? json{{"trained", reconstruct_result}, {"strength", strength}} : json()}};
-    add(std::move(v));
-  };
   for (std::size_t p = 0; p < templates.size(); ++p)
-    for (std::int64_t j = 0; j < c.generate.initial_per_prompt; ++j) video(preference::Source::initial, p, j, 0);
+    for (std::int64_t j = 0; j < c.generate.initial_per_prompt; ++j) plan.push_back(with_key(initial_video(c, templates, p, j), c.video.frames));
   const auto& strengths = c.generate.adapter_strengths;
   for (std::size_t p = 0; p < templates.size(); ++p)
-    for (std::int64_t j = 0; j < c.generate.tuned_per_prompt; ++j)
-      video(preference::Source::tuned, p, j, strengths[static_cast<std::size_t>(j) % strengths.size()]);
+    for (std::int64_t j = 0; j < c.generate.tuned_per_prompt; ++j) {
+      PlannedCandidate v{.source = preference::Source::tuned, .prompt = static_cast<std::int64_t>(p), .text = render_prompt(templates[p], c.subject, true), .sample = j,
+                         .strength = strengths[static_cast<std::size_t>(j) % strengths.size()]};
+      const json adapter{{"trained", reconstruct_result}, {"strength", v.strength}};
+      plan.push_back(with_key(generated(c, std::move(v), preference::to_string(preference::Source::tuned), adapter), c.video.frames));
+    }
   return plan;
 }
+
+std::vector<PlannedCandidate> plan_class_samples(const Configuration& c, const std::vector<std::string>& templates, const std::string& model_fingerprint, const std::string& dtype) {
+  const auto& prior = c.reconstruct.prior_preservation;
+  const KeyMaker with_key{c, model_fingerprint, dtype};
+  std::vector<PlannedCandidate> plan;
+  if (prior.weight <= 0) return plan;
+  for (std::int64_t i = 0; i < prior.samples; ++i) {
+    if (prior.kind == "video") {
+      const auto prompts = static_cast<std::int64_t>(templates.size());
+      plan.push_back(with_key(initial_video(c, templates, static_cast<std::size_t>(i % prompts), i / prompts), c.video.frames));
+      continue;
+    }
+    PlannedCandidate image{.source = preference::Source::initial, .text = render_prompt(c.reconstruct.prompt, c.subject, false), .sample = i};
+    plan.push_back(with_key(generated(c, std::move(image), "class-image", json()), 1));
+  }
+  return plan;
+}
+
+at::Tensor sample_candidate(const Configuration& c, const models::hunyuan_video::Transformer& transformer, const models::hunyuan_video::AutoencoderConfig& autoencoder,
+                            const diffusion::FlowMatchEulerScheduler& scheduler, const Prepared& prepared, const PlannedCandidate& candidate,
+                            const models::hunyuan_video::Adapter* adapter) {
+  const auto& s = c.generate.sampling;
+  const json& size = candidate.description.at("size");
+  const auto shape = generation::latent_shape({size.at("height"), size.at("width"), size.at("frames")}, transformer.config(), autoencoder);
+  std::optional<generation::PromptEmbeddings> negative;
+  if (s.true_cfg > 1 && !s.negative_prompt.empty()) negative = prepared.prompt(s.negative_prompt);
+  return generation::sample_latents(transformer, adapter, scheduler, candidate_noise(candidate, shape), prepared.prompt(candidate.text), negative,
+                                    {.steps = static_cast<int>(s.steps), .guidance = s.guidance, .true_cfg = s.true_cfg}, stop_when_asked);
+}
+
+std::string dtype_name(const models::nn::Placement& placement) { return placement.dtype == at::kBFloat16 ? "bfloat16" : "float32"; }
 
 at::Tensor candidate_noise(const PlannedCandidate& candidate, const std::vector<std::int64_t>& shape) {
   const json noise = candidate.description.at("noise");
@@ -66,8 +117,7 @@ CandidatePlan candidate_plan(RunContext& context, const Prepared& prepared) {
   const std::string trained = context.result_of(run_directory::Stage::reconstruct);
   comm::agree(context.world(), "planning the candidates", [&] {
     plan.templates = read_prompt_templates(context.config().prompts);
-    const std::string dtype = context.placement().dtype == at::kBFloat16 ? "bfloat16" : "float32";
-    plan.candidates = plan_candidates(context.config(), prepared, plan.templates, context.pipeline().fingerprint(), trained, dtype);
+    plan.candidates = plan_candidates(context.config(), prepared, plan.templates, context.pipeline().fingerprint(), trained, dtype_name(context.placement()));
   });
   return plan;
 }

@@ -8,6 +8,9 @@
 
 #include "commands/prepared.h"
 #include "commands/run_context.h"
+#include "diffusion/flow_match_scheduler.h"
+#include "models/hunyuan_video/autoencoder.h"
+#include "models/hunyuan_video/transformer.h"
 #include "preference/pairs.h"
 
 namespace magicid::commands {
@@ -26,6 +29,20 @@ struct PlannedCandidate {
 // V_s does not depend on the person beyond the class, so that its keys are shared by all identities of a class.
 std::vector<PlannedCandidate> plan_candidates(const Configuration& configuration, const Prepared& prepared, const std::vector<std::string>& templates,
                                               const std::string& model_fingerprint, const std::string& reconstruct_result, const std::string& dtype);
+
+// Samples of the bare model for the class, without the trigger, that stage 1 preserves its prior by; none when reconstruct.prior_preservation.weight is 0. `kind: image`: one
+// frame of reconstruct.prompt each; `kind: video`: the first V_s of the training prompts in turn, with their keys, so that `generate` finds them.
+std::vector<PlannedCandidate> plan_class_samples(const Configuration& configuration, const std::vector<std::string>& templates, const std::string& model_fingerprint,
+                                                 const std::string& dtype);
+
+// The latents [1,C,T,H,W] of a generated candidate, fp32 on the transformer's device. `scheduler` has the shift of generate.shift; `adapter` may be null. Throws
+// base::RequeueRequest when the job is asked to stop.
+at::Tensor sample_candidate(const Configuration& configuration, const models::hunyuan_video::Transformer& transformer, const models::hunyuan_video::AutoencoderConfig& autoencoder,
+                            const diffusion::FlowMatchEulerScheduler& scheduler, const Prepared& prepared, const PlannedCandidate& candidate,
+                            const models::hunyuan_video::Adapter* adapter);
+
+// "float32" or "bfloat16", as descriptions name it.
+std::string dtype_name(const models::nn::Placement& placement);
 
 // The initial noise [1,C,T,H,W] of a candidate: a function of its key's random part (seed, source, template, sample).
 at::Tensor candidate_noise(const PlannedCandidate& candidate, const std::vector<std::int64_t>& shape);

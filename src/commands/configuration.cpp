@@ -39,6 +39,13 @@ void describe(config::Fields& fields, AdapterSettings& o) {
   fields.texts("targets", o.targets, {.help = "modules of the blocks that are adapted, by Tencent's names; empty: every Linear but the modulations"});
 }
 
+void describe(config::Fields& fields, PriorPreservationOptions& o) {
+  fields.number("weight", o.weight, {.help = "weight of the class samples' error beside the photos'; 0: off, 1: as DreamBooth", .minimum = 0});
+  fields.choice("kind", o.kind, {"image", "video"},
+                {.help = "image: one-frame samples of reconstruct.prompt without the trigger; video: clips of the training prompts without the trigger (V_s)"});
+  fields.integer("samples", o.samples, {.help = "class samples, made once by the bare model", .minimum = 1});
+}
+
 void describe(config::Fields& fields, ReconstructOptions& o) {
   fields.integer("steps", o.training.steps, {.help = "optimizer steps", .minimum = 1});
   training::describe(fields, o.training);
@@ -46,6 +53,7 @@ void describe(config::Fields& fields, ReconstructOptions& o) {
   fields.number("shift", o.shift, {.help = "shift of the noise schedule for one-frame latents", .above = 0});
   fields.text("prompt", o.prompt, {.help = "caption of photos that have none of their own; also the portrait prompt of V_id"});
   fields.require("prompt", o.prompt.find("{subject}") != std::string::npos, "the prompt needs {subject}");
+  fields.nested("prior_preservation", o.prior_preservation, "what keeps the model's idea of the class while it learns the photos");
 }
 
 void describe(config::Fields& fields, SamplingOptions& o) {

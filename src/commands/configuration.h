@@ -39,10 +39,17 @@ struct AdapterSettings {
   std::vector<std::string> targets;
 };
 
+struct PriorPreservationOptions {
+  double weight = 0;          // of the class samples' error; 0: off
+  std::string kind = "image";  // image | video
+  std::int64_t samples = 50;
+};
+
 struct ReconstructOptions {
   training::Options training;
   double shift = 3.0;
   std::string prompt = "a photo of {subject}";
+  PriorPreservationOptions prior_preservation;
 };
 
 struct SamplingOptions {
@@ -110,6 +117,7 @@ void describe(config::Fields& fields, ModelOptions& options);
 void describe(config::Fields& fields, SubjectOptions& options);
 void describe(config::Fields& fields, VideoOptions& options);
 void describe(config::Fields& fields, AdapterSettings& options);
+void describe(config::Fields& fields, PriorPreservationOptions& options);
 void describe(config::Fields& fields, ReconstructOptions& options);
 void describe(config::Fields& fields, SamplingOptions& options);
 void describe(config::Fields& fields, GenerateOptions& options);

@@ -11,7 +11,6 @@
 #include "commands/stages.h"
 #include "commands/work.h"
 #include "comm/rank_errors.h"
-#include "generation/sample.h"
 #include "run_directory/candidate_store.h"
 
 namespace magicid::commands {
@@ -26,18 +25,12 @@ class Generator {
  public:
   Generator(RunContext& context, const Prepared& prepared, const hv::Adapter& trained)
       : context_(context), prepared_(prepared), trained_(trained), transformer_(context.pipeline().load_transformer(context.placement())),
-        scheduler_(context.pipeline().scheduler().with_shift(context.config().generate.sampling.shift)),
-        shape_(generation::latent_shape({context.config().video.height, context.config().video.width, context.config().video.frames}, transformer_.config(),
-                                        context.pipeline().autoencoder_config())) {}
+        scheduler_(context.pipeline().scheduler().with_shift(context.config().generate.sampling.shift)) {}
 
   at::Tensor operator()(const PlannedCandidate& candidate) {
     if (candidate.source == preference::Source::still) return prepared_.references[static_cast<std::size_t>(candidate.sample)].still;
-    const auto& s = context_.config().generate.sampling;
-    std::optional<generation::PromptEmbeddings> negative;
-    if (s.true_cfg > 1 && !s.negative_prompt.empty()) negative = prepared_.prompt(s.negative_prompt);
     const hv::Adapter* adapter = candidate.source == preference::Source::tuned ? &at_strength(candidate.strength) : nullptr;
-    return generation::sample_latents(transformer_, adapter, scheduler_, candidate_noise(candidate, shape_), prepared_.prompt(candidate.text), negative,
-                                      {.steps = static_cast<int>(s.steps), .guidance = s.guidance, .true_cfg = s.true_cfg}, stop_when_asked);
+    return sample_candidate(context_.config(), transformer_, context_.pipeline().autoencoder_config(), scheduler_, prepared_, candidate, adapter);
   }
 
  private:
@@ -52,7 +45,6 @@ class Generator {
   const hv::Adapter& trained_;
   hv::Transformer transformer_;
   diffusion::FlowMatchEulerScheduler scheduler_;
-  std::vector<std::int64_t> shape_;
   std::map<double, hv::Adapter> adapters_;
 };
 

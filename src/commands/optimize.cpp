@@ -8,6 +8,7 @@
 #include "commands/candidates.h"
 #include "commands/pairs_file.h"
 #include "commands/stages.h"
+#include "commands/still_losers.h"
 #include "objectives/hpo.h"
 #include "run_directory/candidate_store.h"
 #include "training/step_loop.h"
@@ -18,9 +19,9 @@ namespace {
 using run_directory::Stage;
 namespace hv = models::hunyuan_video;
 
-std::vector<objectives::HpoPair> load_pairs(RunContext& context, const Prepared& prepared, const std::vector<std::string>& templates) {
+std::vector<objectives::HpoPair> load_pairs(RunContext& context, const PairsFile& file, const std::map<std::string, std::string>& stills, const Prepared& prepared,
+                                            const std::vector<std::string>& templates) {
   const Configuration& c = context.config();
-  const PairsFile file = PairsFile::load(context.layout().pairs());
   run_directory::CandidateStore store(context.layout().candidates());
   std::map<std::string, at::Tensor> latents;  // a video stands in several pairs
   const auto read = [&](const std::string& key) {
@@ -33,7 +34,7 @@ std::vector<objectives::HpoPair> load_pairs(RunContext& context, const Prepared&
   std::vector<objectives::HpoPair> pairs;
   for (const auto& pair : file.selection.pairs) {
     const std::string text = pair.prompt < 0 ? render_prompt(c.reconstruct.prompt, c.subject, true) : render_prompt(templates.at(static_cast<std::size_t>(pair.prompt)), c.subject, true);
-    pairs.push_back({.winner = read(pair.winner), .loser = read(pair.loser), .condition = prepared.prompt(text), .kind = pair.kind});
+    pairs.push_back({.winner = read(pair.winner), .loser = read(pair.loser_still ? stills.at(pair.loser) : pair.loser), .condition = prepared.prompt(text), .kind = pair.kind});
   }
   return pairs;
 }
@@ -60,9 +61,12 @@ void optimize(RunContext& context) {
   const nlohmann::json inputs{{"model", context.pipeline().fingerprint()}, {"prepare", context.result_of(Stage::prepare)}, {"reconstruct", context.result_of(Stage::reconstruct)}, {"select", context.result_of(Stage::select)}};
   context.stage(Stage::optimize, context.options_of({"seed", "model", "adapter", "optimize"}), inputs, [&] {
     const Configuration& c = context.config();
+    PairsFile file;
+    comm::agree(context.world(), "reading the pairs", [&] { file = PairsFile::load(context.layout().pairs()); });
+    const auto stills = make_still_losers(context, file);
     std::vector<objectives::HpoPair> pairs;
-    comm::agree(context.world(), "reading the pairs", [&] {
-      pairs = load_pairs(context, Prepared::load(context.layout().prepared()), read_prompt_templates(c.prompts));
+    comm::agree(context.world(), "reading the pairs' videos", [&] {
+      pairs = load_pairs(context, file, stills, Prepared::load(context.layout().prepared()), read_prompt_templates(c.prompts));
     });
     const auto transformer = context.pipeline().load_transformer(context.placement());
     hv::Adapter policy = load_trained(context, Stage::reconstruct);

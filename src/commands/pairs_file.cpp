@@ -15,7 +15,7 @@ void PairsFile::save(const std::filesystem::path& path) const {
   json pairs = json::array();
   for (const auto& p : selection.pairs)
     pairs.push_back({{"kind", preference::to_string(p.kind)}, {"winner", p.winner}, {"loser", p.loser}, {"prompt", p.prompt}, {"identity_gap", p.identity_gap},
-                     {"dynamics_gap", p.dynamics_gap}, {"semantics_gap", p.semantics_gap}, {"winner_front", p.winner_front}, {"loser_front", p.loser_front}});
+                     {"dynamics_gap", p.dynamics_gap}, {"semantics_gap", p.semantics_gap}, {"winner_front", p.winner_front}, {"loser_front", p.loser_front}, {"loser_still", p.loser_still}});
   storage::write_hdf5(path, schema, [&](storage::Hdf5Writer& out) {
     out.attribute("/", "pairs", static_cast<std::int64_t>(selection.pairs.size()));
     out.text("pairs", pairs.dump());
@@ -37,7 +37,8 @@ PairsFile PairsFile::load(const std::filesystem::path& path) {
                                     .dynamics_gap = p.at("dynamics_gap"),
                                     .semantics_gap = p.at("semantics_gap"),
                                     .winner_front = p.at("winner_front"),
-                                    .loser_front = p.at("loser_front")});
+                                    .loser_front = p.at("loser_front"),
+                                    .loser_still = p.value("loser_still", false)});
   file.candidates = json::parse(in.text("candidates"));
   for (const auto& c : file.candidates)
     if (c.at("front").get<int>() >= 0) file.selection.fronts.emplace_back(c.at("key").get<std::string>(), c.at("front").get<int>());

@@ -51,7 +51,8 @@ std::vector<Photo> find_photos(const Configuration& c) {
 
 // Every text that a later stage needs embedded.
 std::vector<std::string> needed_prompts(const Configuration& c, const std::vector<Photo>& photos, const std::vector<std::string>& templates) {
-  std::set<std::string> texts{render_prompt(c.reconstruct.prompt, c.subject, true)};
+  // The one without the trigger is prior preservation's: embedded always, so that switching it on leaves this stage as it is.
+  std::set<std::string> texts{render_prompt(c.reconstruct.prompt, c.subject, true), render_prompt(c.reconstruct.prompt, c.subject, false)};
   for (const auto& photo : photos) texts.insert(photo.caption);
   for (const auto& t : templates) {
     texts.insert(render_prompt(t, c.subject, true));

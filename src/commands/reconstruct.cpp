@@ -1,24 +1,66 @@
 // `magicid reconstruct`: stage 1, the adapter learns the photos.
 
+#include "base/errors.h"
+#include "base/hash.h"
 #include "commands/adapters.h"
-#include "commands/prepared.h"
+#include "commands/candidates.h"
 #include "commands/stages.h"
+#include "commands/work.h"
 #include "objectives/reconstruction.h"
+#include "run_directory/candidate_store.h"
 #include "training/step_loop.h"
 
 namespace magicid::commands {
+namespace {
+
+using run_directory::Stage;
+namespace hv = models::hunyuan_video;
+
+// Class samples for prior preservation: made by the bare model where they are missing, shared over the ranks, then read by all of them. Collective.
+std::vector<objectives::ReconstructionItem> class_samples(RunContext& context, const Prepared& prepared, const hv::Transformer& transformer, const std::vector<PlannedCandidate>& plan) {
+  run_directory::CandidateStore store(context.layout().candidates());
+  const auto missing = find_missing(context, plan.size(), [&](std::size_t i) { return store.contains(plan[i].key); });
+  const auto scheduler = context.pipeline().scheduler().with_shift(context.config().generate.sampling.shift);
+  work_through(context, "class samples", missing, plan.size(), [&](std::size_t i) {
+    const at::Tensor latents = sample_candidate(context.config(), transformer, context.pipeline().autoencoder_config(), scheduler, prepared, plan[i], nullptr).cpu();
+    store.put({.description = plan[i].description, .metadata = {{"source", "class sample"}, {"prompt_index", plan[i].prompt}, {"rank", context.world().rank()}}, .latents = latents});
+  });
+  std::vector<objectives::ReconstructionItem> items;
+  comm::agree(context.world(), "reading the class samples", [&] {
+    store.refresh();
+    for (const auto& planned : plan) {
+      const auto found = store.find(planned.key);
+      if (!found) throw base::UserError(context.layout().candidates().string(), ": class sample ", planned.key, " is missing or damaged; run `magicid reconstruct` again");
+      items.push_back({found->latents, prepared.prompt(planned.text)});
+    }
+  });
+  return items;
+}
+
+}  // namespace
 
 void reconstruct(RunContext& context) {
-  using run_directory::Stage;
-  const nlohmann::json inputs{{"model", context.pipeline().fingerprint()}, {"prepare", context.result_of(Stage::prepare)}};
+  const Configuration& c = context.config();
+  const auto& prior = c.reconstruct.prior_preservation;
+  nlohmann::json inputs{{"model", context.pipeline().fingerprint()}, {"prepare", context.result_of(Stage::prepare)}};
+  std::vector<PlannedCandidate> planned;
+  if (prior.weight > 0) {
+    comm::agree(context.world(), "planning the class samples", [&] {
+      planned = plan_class_samples(c, read_prompt_templates(c.prompts), context.pipeline().fingerprint(), dtype_name(context.placement()));
+    });
+    nlohmann::json keys = nlohmann::json::array();
+    for (const auto& sample : planned) keys.push_back(sample.key);
+    inputs["class_samples"] = base::hash_json(keys);
+  }
   context.stage(Stage::reconstruct, context.options_of({"seed", "model", "adapter", "reconstruct"}), inputs, [&] {
-    const Configuration& c = context.config();
     const Prepared prepared = Prepared::load(context.layout().prepared());
     const auto transformer = context.pipeline().load_transformer(context.placement());
-    auto adapter = models::hunyuan_video::Adapter::create(transformer.config(), adapter_options(c), context.placement().device);
+    objectives::ReconstructionPrior samples{.weight = prior.weight, .shift = prior.kind == "video" ? c.generate.sampling.shift : c.reconstruct.shift};
+    if (prior.weight > 0) samples.items = class_samples(context, prepared, transformer, planned);
+    auto adapter = hv::Adapter::create(transformer.config(), adapter_options(c), context.placement().device);
     std::vector<objectives::ReconstructionItem> items;
     for (const auto& reference : prepared.references) items.push_back({reference.latents, prepared.prompt(reference.caption)});
-    objectives::Reconstruction objective(transformer, adapter, std::move(items), context.seed(), c.reconstruct.shift);
+    objectives::Reconstruction objective(transformer, adapter, std::move(items), context.seed(), c.reconstruct.shift, 1.0, std::move(samples));
     TrainingFiles files(context, context.layout().reconstruct(), "reconstruct", adapter);
     training::run_steps("reconstruct", c.reconstruct.training, objective, context.world(), files.hooks());
     return files.result();

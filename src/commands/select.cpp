@@ -66,7 +66,7 @@ void select(RunContext& context) {
     comm::agree(context.world(), "selecting pairs", [&] {
       file = select_from(context.config(), plan, scored);
       json pairs = json::array();
-      for (const auto& p : file.selection.pairs) pairs.push_back({preference::to_string(p.kind), p.winner, p.loser, p.prompt});
+      for (const auto& p : file.selection.pairs) pairs.push_back({preference::to_string(p.kind), p.winner, p.loser, p.prompt, p.loser_still});
       hash = base::hash_json(pairs);
     });
     parallel::check_same_on_all_ranks(context.world(), "the selected pairs", hash);

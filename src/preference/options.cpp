@@ -8,6 +8,8 @@ void describe(config::Fields& fields, IdentityPairOptions& options) {
   fields.number("dynamics_quantile", options.dynamics_quantile,
                 {.help = "losers whose R_dy lies above this quantile of V_s are left out: the dynamics that a still winner may give up", .minimum = 0, .maximum = 1});
   fields.choice("condition", options.condition, {"loser", "portrait"}, {.help = "prompt under which a pair is trained: the loser's, or the reconstruction prompt"});
+  fields.choice("loser", options.loser, {"video", "still"},
+                {.help = "what is trained against: the loser as it is, or its first frame held still, so that winner and loser differ in identity and not in motion"});
 }
 
 void describe(config::Fields& fields, DynamicPairOptions& options) {

@@ -15,6 +15,7 @@ struct IdentityPairOptions {
   // A loser may move more than its (still) winner by at most this quantile of V_s' dynamics above the still.
   double dynamics_quantile = 0.9;
   std::string condition = "loser";  // loser | portrait: which prompt the pair is trained under
+  std::string loser = "video";      // video | still: what the loser shows in training
 };
 
 struct DynamicPairOptions {

@@ -44,6 +44,7 @@ void add_identity_pairs(const std::vector<Candidate>& candidates, const Identity
         if (gap <= 0 || gap < options.min_identity_gap) continue;
         Pair pair = make_pair(PairKind::identity, winner, loser);
         pair.prompt = options.condition == "portrait" ? -1 : loser.prompt;
+        pair.loser_still = options.loser == "still";
         found.push_back(std::move(pair));
       }
     }

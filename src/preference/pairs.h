@@ -31,6 +31,7 @@ struct Pair {
   std::int64_t prompt = -1;       // template of the condition; -1: the portrait prompt
   double identity_gap = 0, dynamics_gap = 0, semantics_gap = 0;  // winner minus loser
   int winner_front = -1, loser_front = -1;                       // dynamic pairs
+  bool loser_still = false;  // the loser is trained as its first frame, held still; its rewards and gaps are the video's
   bool operator==(const Pair&) const = default;
 };
 

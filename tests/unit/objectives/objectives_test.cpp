@@ -7,6 +7,7 @@
 #include <cmath>
 #include <mutex>
 #include <numbers>
+#include <set>
 
 #include "base/errors.h"
 #include "comm/threads.h"
@@ -88,22 +89,11 @@ TEST(Hpo, LossOfTheFirstStepIsExactlyLogTwo) {
   }
 }
 
-// The gradient that accumulate() builds branch by branch against autograd of the whole loss.
-TEST(Hpo, GradientEqualsThatOfTheJointLoss) {
-  const auto transformer = make_transformer(at::kFloat);
-  auto policy = make_adapter(0.05);
-  const auto reference = make_adapter(0.04).frozen_copy({});
-  const double beta = 30;
-  Hpo objective(transformer, policy, &reference, make_pairs(), {.beta = beta}, 1, 7);
-  const auto figures = objective.accumulate(2, 1, 3);
-
+// Finite differences of the loss along the gradient's direction.
+void expect_gradient_of_loss(training::Objective& objective, const hv::Adapter& policy, std::int64_t step, std::int64_t slot, std::int64_t global_batch) {
+  objective.gradient().zero_();
+  objective.accumulate(step, slot, global_batch);
   const at::Tensor ours = objective.gradient().clone();
-  EXPECT_NEAR(figures[0], std::log1p(std::exp(-figures[2])), 1e-6);
-  const auto terms = preference::hpo_terms({.winner = figures[7], .loser = figures[8], .reference_winner = figures[9], .reference_loser = figures[10]}, beta);
-  EXPECT_DOUBLE_EQ(terms.loss, figures[0]);
-  ASSERT_NE(figures[7], figures[9]);
-
-  // Finite differences of the loss along the gradient's direction.
   at::Tensor flat = policy.flat_parameters();
   const at::Tensor direction = ours / ours.norm();
   const double h = 1e-2;
@@ -111,13 +101,97 @@ TEST(Hpo, GradientEqualsThatOfTheJointLoss) {
     const c10::AutoGradMode no_grad(false);
     flat.add_(direction, t);
     const c10::AutoGradMode grad(true);
-    const double loss = objective.accumulate(2, 1, 3)[0];
+    const double loss = objective.accumulate(step, slot, global_batch)[0];
     const c10::AutoGradMode again(false);
     flat.add_(direction, -t);
     return loss;
   };
   const double slope = (loss_at(h) - loss_at(-h)) / (2 * h);
   EXPECT_NEAR(slope, ours.norm().item<double>(), 0.02 * std::abs(slope));
+}
+
+// The gradient that accumulate() builds branch by branch is that of the whole loss.
+TEST(Hpo, GradientEqualsThatOfTheJointLoss) {
+  const auto transformer = make_transformer(at::kFloat);
+  auto policy = make_adapter(0.05);
+  const auto reference = make_adapter(0.04).frozen_copy({});
+  const double beta = 30;
+  Hpo objective(transformer, policy, &reference, make_pairs(), {.beta = beta}, 1, 7);
+  const auto figures = objective.accumulate(2, 1, 3);
+  EXPECT_NEAR(figures[0], std::log1p(std::exp(-figures[2])), 1e-6);
+  const auto terms = preference::hpo_terms({.winner = figures[7], .loser = figures[8], .reference_winner = figures[9], .reference_loser = figures[10]}, beta);
+  EXPECT_DOUBLE_EQ(terms.loss, figures[0]);
+  ASSERT_NE(figures[7], figures[9]);
+  expect_gradient_of_loss(objective, policy, 2, 1, 3);
+}
+
+TEST(Hpo, WeightsOfEachKindOfPairAndOfTheWinnersOwnError) {
+  const auto transformer = make_transformer(at::kFloat);
+  auto policy = make_adapter(0.05);
+  const auto reference = make_adapter(0.04).frozen_copy({});
+  const auto with = [&](HpoOptions options) { return Hpo(transformer, policy, &reference, make_pairs(), options, 1, 7); };
+  Hpo plain = with({.beta = 30}), weighted = with({.beta = 30, .identity_weight = 0.5, .dynamic_weight = 3});
+  Hpo supervised = with({.beta = 30, .identity_supervised_weight = 0.25, .dynamic_supervised_weight = 4}), only = with({.beta = 30, .identity_weight = 0, .dynamic_weight = 0, .dynamic_supervised_weight = 4});
+  int kinds[2] = {0, 0};
+  for (int slot = 0; slot < 4; ++slot) {
+    const auto gradient = [&](Hpo& objective) {
+      objective.gradient().zero_();
+      auto figures = objective.accumulate(0, slot, 4);
+      return std::pair(figures, objective.gradient().clone());
+    };
+    const auto [figures, base] = gradient(plain);
+    const bool dynamic = figures[11] == 1;
+    ++kinds[dynamic];
+    const double weight = dynamic ? 3 : 0.5;
+    const auto [weighted_figures, weighted_gradient] = gradient(weighted);
+    EXPECT_DOUBLE_EQ(weighted_figures[0], weight * figures[0]);
+    EXPECT_TRUE(at::allclose(weighted_gradient, base * weight, 1e-5, 1e-8));
+    const auto [supervised_figures, supervised_gradient] = gradient(supervised);
+    EXPECT_DOUBLE_EQ(supervised_figures[0], figures[0] + (dynamic ? 4 : 0.25) * figures[7]);
+    const auto [only_figures, only_gradient] = gradient(only);
+    EXPECT_DOUBLE_EQ(only_figures[0], dynamic ? 4 * figures[7] : 0);
+    if (dynamic) {
+      EXPECT_TRUE(at::allclose(supervised_gradient - base, only_gradient, 1e-4, 1e-6));
+    } else {
+      EXPECT_EQ(only_gradient.abs().max().item<float>(), 0);
+    }
+    expect_gradient_of_loss(supervised, policy, 0, slot, 4);
+  }
+  EXPECT_EQ(kinds[0], 2);
+  EXPECT_EQ(kinds[1], 2);
+}
+
+ReconstructionPrior make_prior(double weight) { return {{{numbers({1, 4, 1, 4, 4}, 5), condition(5, 3)}, {numbers({1, 4, 3, 4, 4}, 6), condition(6, 5)}}, weight, 7}; }
+
+TEST(PriorPreservation, AddsTheClassSamplesErrorAndLeavesThePhotosAsTheyWere) {
+  const auto transformer = make_transformer(at::kFloat);
+  auto adapter = make_adapter(0.05);
+  Reconstruction plain(transformer, adapter, make_items(), 1, 3), off(transformer, adapter, make_items(), 1, 3, 1.0, make_prior(0)), half(transformer, adapter, make_items(), 1, 3, 1.0, make_prior(0.5)),
+      twice(transformer, adapter, make_items(), 1, 3, 1.0, make_prior(2));
+  EXPECT_EQ(off.metric_names(), plain.metric_names());
+  EXPECT_EQ(half.metric_names().size(), 4u);
+  std::set<double> prior_errors;
+  for (int slot = 0; slot < 3; ++slot) {
+    const auto gradient = [&](Reconstruction& objective) {
+      objective.gradient().zero_();
+      auto figures = objective.accumulate(1, slot, 3);
+      return std::pair(figures, objective.gradient().clone());
+    };
+    const auto [figures, base] = gradient(plain);
+    EXPECT_EQ(gradient(off).first, figures);
+    const auto [half_figures, half_gradient] = gradient(half);
+    const auto [twice_figures, twice_gradient] = gradient(twice);
+    EXPECT_EQ(half_figures[2], figures[0]) << "the photo's own error";
+    EXPECT_EQ(half_figures[1], figures[1]);
+    EXPECT_DOUBLE_EQ(half_figures[0], half_figures[2] + 0.5 * half_figures[3]);
+    EXPECT_EQ(half_figures[3], twice_figures[3]);
+    EXPECT_TRUE(at::allclose((half_gradient - base) * 4, twice_gradient - base, 1e-3, 1e-6));
+    EXPECT_GT((half_gradient - base).abs().max().item<float>(), 0);
+    expect_gradient_of_loss(half, adapter, 1, slot, 3);
+    prior_errors.insert(half_figures[3]);
+  }
+  EXPECT_EQ(prior_errors.size(), 3u);
+  EXPECT_THROW(Reconstruction(transformer, adapter, make_items(), 1, 3, 1.0, ReconstructionPrior{.weight = 1}), base::UserError);
 }
 
 template <class Objective, class Make>
@@ -153,6 +227,10 @@ TEST(OneStep, ReconstructionGivesTheSameParametersOnOneTwoAndFourRanks) {
   EXPECT_GT(relative(make_adapter(0.05).flat_parameters(), one), 1e-3) << "the step changed nothing";
   for (int ranks : {2, 3, 4}) EXPECT_LT(relative(one_step<Reconstruction>(ranks, make), one), 1e-5) << ranks;
   EXPECT_TRUE(at::equal(one_step<Reconstruction>(4, make), one_step<Reconstruction>(4, make)));
+  const auto with_prior = [](const hv::Transformer& t, hv::Adapter& a, const hv::Adapter&) { return Reconstruction(t, a, make_items(), 1, 3, 1.0, make_prior(1)); };
+  const at::Tensor prior = one_step<Reconstruction>(1, with_prior);
+  EXPECT_GT(relative(prior, one), 1e-4) << "the prior changed nothing";
+  EXPECT_LT(relative(one_step<Reconstruction>(3, with_prior), prior), 1e-5);
 }
 
 TEST(Objectives, LearnWhatTheyAreShown) {

@@ -46,6 +46,24 @@ TEST(Pairs, DoNotDependOnTheOrderOfTheInput) {
   EXPECT_FALSE(first.pairs.empty());
 }
 
+TEST(Pairs, StillLosersChangeWhatIsTrainedAndNotWhatIsChosen) {
+  const auto candidates = pool(3);
+  Options options;
+  const auto moving = select_pairs(candidates, options);
+  options.identity_pairs.loser = "still";
+  auto still = select_pairs(candidates, options);
+  ASSERT_EQ(still.pairs.size(), moving.pairs.size());
+  int identity = 0;
+  for (std::size_t i = 0; i < still.pairs.size(); ++i) {
+    EXPECT_EQ(still.pairs[i].loser_still, still.pairs[i].kind == PairKind::identity);
+    EXPECT_FALSE(moving.pairs[i].loser_still);
+    identity += still.pairs[i].loser_still;
+    still.pairs[i].loser_still = false;
+  }
+  EXPECT_GT(identity, 0);
+  EXPECT_EQ(still.pairs, moving.pairs);
+}
+
 TEST(Pairs, DynamicPairsKeepTheirRule) {
   const auto candidates = pool(2);
   auto lookup = by_key(candidates);

@@ -1,0 +1,113 @@
+#include "commands/candidates.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+
+#include "base/errors.h"
+#include "commands/pairs_file.h"
+#include "config/reader.h"
+#include "support/temporary_folder.h"
+
+namespace magicid::commands {
+namespace {
+
+const std::vector<std::string> templates{"a {subject} walks", "a {subject} waves", "a {subject} sings"};
+
+Configuration small() {
+  Configuration c;
+  c.video = {.height = 32, .width = 48, .frames = 5, .fps = 8};
+  return c;
+}
+
+std::vector<PlannedCandidate> plan(const Configuration& c) { return plan_candidates(c, {}, templates, "model", "adapter", "float32"); }
+
+TEST(Candidates, TunedVideosCycleThroughTheAdaptersStrengths) {
+  Configuration c = small();
+  c.generate.tuned_per_prompt = 5;
+  c.generate.adapter_strengths = {0.5, 0.75, 1, 1, 1.3};
+  std::map<std::int64_t, std::vector<double>> strengths;
+  std::set<std::string> keys;
+  for (const auto& candidate : plan(c)) {
+    keys.insert(candidate.key);
+    if (candidate.source != preference::Source::tuned) continue;
+    strengths[candidate.prompt].push_back(candidate.strength);
+    EXPECT_EQ(candidate.description.at("adapter").at("strength"), candidate.strength);  // recorded, and part of the key
+    EXPECT_EQ(candidate.text.find("sks person") != std::string::npos, true);
+  }
+  EXPECT_EQ(strengths.size(), 3u);
+  for (const auto& [prompt, list] : strengths) EXPECT_EQ(list, c.generate.adapter_strengths);
+  EXPECT_EQ(keys.size(), 3u * (1 + 5)) << "videos of one strength still differ in their noise";
+  c.generate.tuned_per_prompt = 7;  // goes round
+  strengths.clear();
+  for (const auto& candidate : plan(c))
+    if (candidate.source == preference::Source::tuned) strengths[candidate.prompt].push_back(candidate.strength);
+  EXPECT_EQ(strengths[0], (std::vector<double>{0.5, 0.75, 1, 1, 1.3, 0.5, 0.75}));
+}
+
+TEST(ClassSamples, AreNoneByDefault) { EXPECT_TRUE(plan_class_samples(small(), templates, "model", "float32").empty()); }
+
+TEST(ClassSamples, ImagesAreOneFrameOfTheClassPrompt) {
+  Configuration c = small();
+  c.reconstruct.prior_preservation = {.weight = 1, .kind = "image", .samples = 4};
+  std::set<std::string> keys;
+  for (const auto& sample : plan_class_samples(c, templates, "model", "float32")) {
+    keys.insert(sample.key);
+    EXPECT_EQ(sample.text, "a photo of person");
+    EXPECT_EQ(sample.description.at("size").at("frames"), 1);
+    EXPECT_TRUE(sample.description.at("adapter").is_null());
+  }
+  EXPECT_EQ(keys.size(), 4u);
+  // The weight is the training's business: another one finds the same samples.
+  c.reconstruct.prior_preservation.weight = 0.5;
+  for (const auto& sample : plan_class_samples(c, templates, "model", "float32")) EXPECT_TRUE(keys.contains(sample.key));
+  c.generate.sampling.steps = 7;
+  for (const auto& sample : plan_class_samples(c, templates, "model", "float32")) EXPECT_FALSE(keys.contains(sample.key));
+}
+
+TEST(ClassSamples, VideosAreTheFirstOfTheInitialModelsCandidates) {
+  Configuration c = small();
+  c.generate.initial_per_prompt = 2;
+  c.reconstruct.prior_preservation = {.weight = 1, .kind = "video", .samples = 5};
+  std::set<std::string> initial;
+  for (const auto& candidate : plan(c))
+    if (candidate.source == preference::Source::initial) initial.insert(candidate.key);
+  std::vector<std::int64_t> prompts;
+  for (const auto& sample : plan_class_samples(c, templates, "model", "float32")) {
+    EXPECT_TRUE(initial.contains(sample.key)) << "made twice";
+    prompts.push_back(sample.prompt);
+  }
+  EXPECT_EQ(prompts, (std::vector<std::int64_t>{0, 1, 2, 0, 1}));
+}
+
+TEST(PairsFile, KeepsWhatIsTrained) {
+  tests::TemporaryFolder folder;
+  PairsFile file;
+  file.candidates = nlohmann::json::array();
+  file.ranges = nlohmann::json::object();
+  file.selection.pairs = {{.winner = "w", .loser = "l", .prompt = 2, .identity_gap = 3, .loser_still = true}, {.kind = preference::PairKind::dynamic, .winner = "a", .loser = "b"}};
+  file.save(folder / "pairs.h5");
+  EXPECT_EQ(PairsFile::load(folder / "pairs.h5").selection.pairs, file.selection.pairs);
+}
+
+std::string refusal(const std::string& runs) {
+  Configuration c;
+  const std::string yaml = "output: /o\nprompts: /p\nmodel: {folder: /m}\nsubject: {references: /r}\n" + runs;
+  try {
+    config::read_text(yaml, "/c.yaml", [&](config::Fields& fields) { describe(fields, c); });
+  } catch (const base::UserError& error) {
+    return error.what();
+  }
+  return {};
+}
+
+TEST(Configuration, OtherRunsHaveNamesOfTheirOwnAndAreNotThisOne) {
+  EXPECT_EQ(refusal("evaluate: {runs: {identity pairs: runs/x}}\nreuse: /a\n"), "");
+  EXPECT_NE(refusal("evaluate: {runs: {hpo: runs/x}}\n").find("'hpo' is an arm of this run"), std::string::npos);
+  EXPECT_NE(refusal("reuse: /o/\n").find("own directory"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace magicid::commands
