@@ -1,15 +1,12 @@
 #include "objectives/hpo.h"
 
-#include <ATen/TensorOperators.h>
 #include <ATen/ops/zeros_like.h>
-#include <c10/core/GradMode.h>
-
-#include <array>
 
 #include "base/errors.h"
 #include "diffusion/flow_matching.h"
 #include "diffusion/initial_noise.h"
 #include "objectives/draws.h"
+#include "objectives/pair_gradient.h"
 #include "preference/hpo_loss.h"
 
 namespace magicid::objectives {
@@ -27,7 +24,6 @@ void describe(config::Fields& fields, HpoOptions& options) {
 Hpo::Hpo(const models::hunyuan_video::Transformer& transformer, models::hunyuan_video::Adapter& policy, const models::hunyuan_video::Adapter* reference,
          std::vector<HpoPair> pairs, const HpoOptions& options, std::uint64_t seed, double shift, double guidance, Execution execution)
     : transformer_(transformer), policy_(policy), reference_(reference), options_(options), seed_(seed), shift_(shift), guidance_(guidance), execution_(std::move(execution)) {
-  if (execution_.ranks == nullptr) execution_.ranks = &alone_;
   for (auto& pair : pairs) {
     base::check_invariant(pair.winner.sizes() == pair.loser.sizes(), "HPO: winner and loser differ in size");
     (pair.kind == preference::PairKind::identity ? identity_ : dynamic_).push_back(std::move(pair));
@@ -61,43 +57,12 @@ std::vector<double> Hpo::accumulate(std::int64_t step, std::int64_t slot, std::i
   const NoisySample winner{pair.winner, noise, sigma}, loser{pair.loser, noise, sigma};
 
   const bool dynamic = pair.kind == preference::PairKind::dynamic;
-  const double weight = dynamic ? options_.dynamic_weight : options_.identity_weight;
-  const double supervised = dynamic ? options_.dynamic_supervised_weight : options_.identity_supervised_weight;
-
-  using parallel::Branch;
-  parallel::SampleRanks& ranks = *execution_.ranks;
-  const auto reference_error = [&](Branch branch, const NoisySample& noisy) {
-    if (!ranks.computes(branch)) return 0.0;
-    const c10::AutoGradMode no_grad(false);
-    return velocity_error(transformer_, reference_, noisy, pair.condition, guidance_, execution_).item<double>();
-  };
-  at::Tensor buffer = policy_.flat_gradients();
-  buffer.zero_();
-  const auto policy_error = [&](Branch branch, const NoisySample& noisy, double sign) {
-    if (!ranks.computes(branch)) return 0.0;
-    const at::Tensor error = velocity_error(transformer_, &policy_, noisy, pair.condition, guidance_, execution_);
-    (error * sign).backward();
-    return error.item<double>();
-  };
-  std::array<double, 4> parts{};
-  parts[2] = reference_error(Branch::winner, winner);
-  parts[3] = reference_error(Branch::loser, loser);
-  parts[0] = policy_error(Branch::winner, winner, 1.0);
-  if (supervised > 0) {
-    // The buffer holds the winner's gradient alone (nothing, where another rank computes it).
-    const c10::AutoGradMode no_grad(false);
-    total_.add_(buffer, supervised);
-  }
-  parts[1] = policy_error(Branch::loser, loser, -1.0);
-  ranks.sum(parts);
-  const preference::PairErrors errors{.winner = parts[0], .loser = parts[1], .reference_winner = parts[2], .reference_loser = parts[3]};
+  const PairLoss loss{.beta = options_.beta,
+                      .weight = dynamic ? options_.dynamic_weight : options_.identity_weight,
+                      .supervised = dynamic ? options_.dynamic_supervised_weight : options_.identity_supervised_weight};
+  const auto errors = accumulate_pair(transformer_, policy_, reference_, winner, loser, pair.condition, guidance_, loss, execution_, total_);
   const auto terms = preference::hpo_terms(errors, options_.beta);
-  {
-    const c10::AutoGradMode no_grad(false);
-    total_.add_(buffer, weight * terms.gradient_factor);
-  }
-  const double loss = weight * terms.loss + (supervised > 0 ? supervised * errors.winner : 0);
-  return {loss,             terms.accuracy, terms.margin,  terms.winner_margin,     terms.loser_margin,     terms.gradient_factor,
+  return {loss(errors),     terms.accuracy, terms.margin,  terms.winner_margin,     terms.loser_margin,     terms.gradient_factor,
           terms.saturation, errors.winner,  errors.loser,  errors.reference_winner, errors.reference_loser, dynamic ? 1.0 : 0.0};
 }
 

@@ -60,7 +60,6 @@ class Hpo : public training::Objective {
   HpoOptions options_;
   std::uint64_t seed_;
   double shift_, guidance_;
-  parallel::SampleRanks alone_;
   Execution execution_;
   at::Tensor total_;  // [P]: the adapter's own gradient buffer holds one pair
 };

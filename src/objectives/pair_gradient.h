@@ -1,0 +1,34 @@
+// Errors and gradient of one preference pair, by one rank or by all that a mesh gives it.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "models/hunyuan_video/adapter.h"
+#include "models/hunyuan_video/transformer.h"
+#include "models/text/prompt_encoder.h"
+#include "objectives/velocity_error.h"
+#include "preference/hpo_loss.h"
+
+namespace magicid::objectives {
+
+// loss = weight * L(errors) + supervised * err_theta(winner), L as in preference/hpo_loss.h.
+struct PairLoss {
+  double beta = 2000;
+  double weight = 1;
+  double supervised = 0;
+
+  double operator()(const preference::PairErrors& errors) const {
+    return weight * preference::hpo_terms(errors, beta).loss + (supervised > 0 ? supervised * errors.winner : 0);
+  }
+};
+
+// Adds this rank's part of d(loss) / d(policy) to `total` [P] (the order of policy.flat_parameters()), and returns the pair's whole errors, the same on all
+// of its ranks. Winner forward and backward, then loser: one branch's activations live at a time; the gradients join in the policy's own
+// gradient buffer (overwritten) before the pair's factor multiplies it. With two ranks a pair each computes one branch, and the four errors are what they
+// exchange. `reference` may be null: the bare backbone; its errors come first, without graph. winner and loser share noise, sigma and
+// condition. The policy needs gradients (Adapter::set_requires_grad). Collective over the sample's ranks, execution.ranks.
+preference::PairErrors accumulate_pair(const models::hunyuan_video::Transformer& transformer, models::hunyuan_video::Adapter& policy,
+                                       const models::hunyuan_video::Adapter* reference, const NoisySample& winner, const NoisySample& loser,
+                                       const models::text::PromptEmbeddings& condition, double guidance, const PairLoss& loss, const Execution& execution, at::Tensor& total);
+
+}  // namespace magicid::objectives
