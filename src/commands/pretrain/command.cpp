@@ -40,7 +40,10 @@ struct Entry {
 
 std::vector<Entry> entries(const Configuration& c) {
   return {
+      {"clip", &c.clip, [&c](const Context& x) { return make_clip(x, c.clip); }},
+      {"text_encoder", &c.text_encoder, [&c](const Context& x) { return make_text_encoder(x, c.text_encoder); }},
       {"autoencoder", &c.autoencoder, [&c](const Context& x) { return make_autoencoder(x, c.autoencoder); }},
+      {"transformer", &c.transformer, [&c](const Context& x) { return make_transformer(x, c.transformer); }},
   };
 }
 

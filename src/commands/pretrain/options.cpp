@@ -110,6 +110,8 @@ void describe(config::Fields& fields, ClipOptions& options) {
   fields.integer("projection", options.projection, {.help = "projection_dim", .minimum = 1});
   fields.integer("text_width", options.text_width, {.help = "hidden_size of the text half", .minimum = 8});
   fields.integer("text_layers", options.text_layers, {.help = "layers of the text half", .minimum = 1});
+  fields.integer("grid", options.grid, {.help = "frames on a side of the tiled pictures that most of training shows; rewards.semantic_grid of runs must be the same", .minimum = 1, .maximum = 8});
+  fields.text("trigger", options.trigger, {.help = "a word for people that some captions use"});
 }
 
 void describe(config::Fields& fields, TransformerOptions& options) {
@@ -134,6 +136,10 @@ void describe(config::Fields& fields, FaceEmbedderOptions& options) {
   describe(fields, static_cast<NetworkOptions&>(options));
   fields.choice("architecture", options.architecture, {"mobilefacenet_112x112", "mobilefacenet_112x96", "iresnet18"}, {.help = "as in the folder's config.json"});
   fields.integer("embedding_size", options.embedding_size, {.help = "numbers of an embedding", .minimum = 8});
+  fields.integers("channels", options.channels, {.help = "of mobilefacenet_112x112: widths at 56 and 28 pixels, at 14, at 7, and of the last convolution; [64, 128, 128, 512] is the public network", .minimum = 1});
+  fields.integers("blocks", options.blocks, {.help = "of mobilefacenet_112x112: residual blocks at 28, 14 and 7 pixels; [4, 6, 2] is the public network", .minimum = 1});
+  fields.require("channels", options.channels.size() == 4, "must be four widths");
+  fields.require("blocks", options.blocks.size() == 3, "must be three counts");
   fields.number("scale", options.scale, {.help = "s of the margin softmax", .above = 0});
   fields.number("margin", options.margin, {.help = "m of the margin softmax, subtracted from the cosine", .minimum = 0, .maximum = 1});
 }

@@ -45,7 +45,9 @@ struct TextEncoderOptions : NetworkOptions {
 void describe(config::Fields& fields, TextEncoderOptions& options);
 
 struct ClipOptions : NetworkOptions {
-  std::int64_t width = 128, layers = 4, heads = 4, patch = 8, image_size = 48, projection = 64, text_width = 128, text_layers = 3;
+  std::int64_t width = 128, layers = 4, heads = 4, patch = 16, image_size = 96, projection = 64, text_width = 128, text_layers = 3;
+  std::int64_t grid = 3;         // frames on a side of the pictures that show a clip
+  std::string trigger = "sks";
   ClipOptions();
 };
 void describe(config::Fields& fields, ClipOptions& options);
@@ -68,6 +70,7 @@ void describe(config::Fields& fields, TransformerOptions& options);
 struct FaceEmbedderOptions : NetworkOptions {
   std::string architecture = "mobilefacenet_112x112";
   std::int64_t embedding_size = 128;
+  std::vector<std::int64_t> channels = {16, 48, 64, 256}, blocks = {2, 4, 2};  // of mobilefacenet_112x112; the public network has {64, 128, 128, 512}, {4, 6, 2}
   double scale = 32, margin = 0.3;
   FaceEmbedderOptions();
 };

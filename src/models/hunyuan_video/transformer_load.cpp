@@ -1,7 +1,6 @@
 // Weights in diffusers' or Tencent's layout to the fused form that the transformer computes with.
 #include <ATen/ops/cat.h>
 #include <ATen/ops/stack.h>
-#include <c10/core/GradMode.h>
 
 #include "base/errors.h"
 #include "models/hunyuan_video/transformer.h"
@@ -112,7 +111,6 @@ Transformer Transformer::load(const std::filesystem::path& folder, const nn::Pla
 }
 
 Transformer Transformer::load(const TransformerConfig& config, const nn::Weights& weights) {
-  const c10::AutoGradMode no_grad(false);
   const Loader loader(config, weights);
   const std::int64_t width = config.width();
   Transformer t;

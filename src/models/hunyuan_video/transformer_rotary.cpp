@@ -152,6 +152,12 @@ at::Tensor forward_operations(const at::Tensor& qk, const Constants& constants) 
   return rotate(x, constants, 1).to(qk.scalar_type());
 }
 
+// d/d weight: what comes back through the rotation, times the normalised numbers, summed over all tokens and heads of each part.
+at::Tensor weight_gradient(const at::Tensor& grad, const at::Tensor& qk, const Constants& constants) {
+  const at::Tensor h = rotate(grad.to(compute_type(qk)), constants, -1), x = qk.to(h.scalar_type());
+  return (h * x * at::rsqrt(x.square().mean(-1, true) + kEps)).sum({0, 1, 3}).to(constants.weight.scalar_type());
+}
+
 at::Tensor backward_operations(const at::Tensor& grad, const at::Tensor& qk, const Constants& constants) {
   at::Tensor h = rotate(grad.to(compute_type(qk)), constants, -1);
   if (constants.weight.defined()) {
@@ -164,7 +170,8 @@ at::Tensor backward_operations(const at::Tensor& grad, const at::Tensor& qk, con
 }
 
 struct NormalizeAndRotate : torch::autograd::Function<NormalizeAndRotate> {
-  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& qk, const Constants& constants) {
+  // `weight` is constants.weight once more, as an argument that autograd sees; without one, anything that needs no gradient.
+  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& qk, const at::Tensor& weight, const Constants& constants) {
     ctx->save_for_backward({qk, constants.weight, constants.cos, constants.sin});
     ctx->saved_data["rotated_tokens"] = constants.rotated_tokens;
     if (!has_kernel(qk)) return forward_operations(qk, constants);
@@ -177,10 +184,12 @@ struct NormalizeAndRotate : torch::autograd::Function<NormalizeAndRotate> {
     const auto saved = ctx->get_saved_variables();
     const Constants constants{saved[1], saved[2], saved[3], ctx->saved_data["rotated_tokens"].toInt()};
     const at::Tensor &qk = saved[0], &grad = grads[0];
-    if (!has_kernel(qk) || grad.stride(4) != 1) return {backward_operations(grad, qk, constants), {}};
+    // Only training the whole network asks for it; an adapter leaves the weights alone.
+    const at::Tensor of_weight = ctx->needs_input_grad(1) ? weight_gradient(grad, qk, constants) : at::Tensor();
+    if (!has_kernel(qk) || grad.stride(4) != 1) return {backward_operations(grad, qk, constants), of_weight, {}};
     const at::Tensor out = at::empty(qk.sizes(), qk.options());
     run_kernel(qk, grad, out, constants);
-    return {out, {}};
+    return {out, of_weight, {}};
   }
 };
 
@@ -201,7 +210,7 @@ RotaryTable rotary_table(const TransformerConfig& config, const std::array<std::
 
 at::Tensor normalize_and_rotate(at::Tensor qk, const at::Tensor& weight, const RotaryTable& rotary, std::int64_t rotated_tokens) {
   const Constants constants{weight, rotary.cos, rotary.sin, rotated_tokens};
-  if (at::GradMode::is_enabled()) return NormalizeAndRotate::apply(qk, constants);
+  if (at::GradMode::is_enabled()) return NormalizeAndRotate::apply(qk, weight.defined() ? weight : at::empty({0}, qk.options()), constants);
   if (has_kernel(qk))
     run_kernel(qk, {}, qk, constants);
   else

@@ -1,0 +1,61 @@
+#include "commands/pretrain/face_crops.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/_upsample_bilinear2d_aa.h>
+#include <ATen/ops/empty_like.h>
+
+#include <algorithm>
+#include <cmath>
+#include <span>
+
+#include "base/random.h"
+#include "media/alignment.h"
+#include "media/image.h"
+
+namespace magicid::commands::pretrain {
+
+at::Tensor degrade(const at::Tensor& image, miniature::Dice& dice) {
+  at::Tensor x = image;
+  if (dice.chance(0.7)) {
+    const double share = dice.uniform(0.5, 1);
+    const auto smaller = [&](std::int64_t size) { return std::max<std::int64_t>(8, std::llround(share * static_cast<double>(size))); };
+    const at::Tensor small = at::_upsample_bilinear2d_aa(x.unsqueeze(0), {smaller(x.size(1)), smaller(x.size(2))}, /*align_corners=*/false);
+    x = at::_upsample_bilinear2d_aa(small, {x.size(1), x.size(2)}, /*align_corners=*/false)[0];
+  }
+  if (dice.chance(0.5)) {
+    at::Tensor noise = at::empty_like(image, at::MemoryFormat::Contiguous);
+    base::CounterRandom(dice.bits(), "picture-noise").normal(std::span<float>(noise.data_ptr<float>(), static_cast<std::size_t>(noise.numel())), 0);
+    x = (x + noise * dice.uniform(0, 0.04)).clamp(0, 1);
+  }
+  if (dice.chance(0.5)) x = media::decode_image(media::encode_jpeg(x, 40 + dice.below(55)), "a degraded picture");
+  return x;
+}
+
+media::FaceDetection exact_face(const miniature::Photo& photo) {
+  media::FaceDetection face;
+  const auto box = photo.box.accessor<float, 1>();
+  // Boxes have pixel centres at halves, the world's and its landmarks have them at integers.
+  face.box = {box[0] + 0.5, box[1] + 0.5, static_cast<double>(box[2] - box[0]), static_cast<double>(box[3] - box[1])};
+  face.landmarks.emplace();
+  const auto points = photo.landmarks.accessor<float, 2>();
+  for (int k = 0; k < 5; ++k) (*face.landmarks)[static_cast<std::size_t>(k)] = {points[k][0], points[k][1]};
+  face.score = 1;
+  return face;
+}
+
+at::Tensor training_face(const miniature::Scene& scene, const WorldOptions& world, miniature::Dice& dice) {
+  const double scale = dice.chance(0.4) ? 1.0 : dice.uniform(1, 2);
+  const auto sized = [&](std::int64_t size) { return static_cast<std::int64_t>(std::llround(scale * static_cast<double>(size))); };
+  const auto photo = miniature::render_photo(scene, dice.uniform(), sized(world.height), sized(world.width));
+  auto face = exact_face(photo);
+  for (auto& point : *face.landmarks) point.x += scale * dice.uniform(-0.35, 0.35), point.y += scale * dice.uniform(-0.35, 0.35);
+  const at::Tensor image = dice.chance(0.5) ? degrade(photo.image, dice) : photo.image;
+  return media::align_face(image, face) * 2 - 1;
+}
+
+at::Tensor exact_crop(const miniature::Scene& scene, const WorldOptions& world, double time) {
+  const auto photo = miniature::render_photo(scene, time, world.height, world.width);
+  return media::align_face(photo.image, exact_face(photo)) * 2 - 1;
+}
+
+}  // namespace magicid::commands::pretrain

@@ -1,0 +1,27 @@
+// Aligned faces of the small world, as training and validation of the face embedder see them.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "commands/pretrain/network.h"
+#include "media/faces.h"
+#include "miniature/dice.h"
+#include "miniature/world.h"
+
+namespace magicid::commands::pretrain {
+
+// image [3,H,W] in 0..1 as a small autoencoder or a lossy file would give it back: softer, noisier, with blocks; each effect in some of the
+// pictures and of random strength.
+at::Tensor degrade(const at::Tensor& image, miniature::Dice& dice);
+
+// The photo's exact landmarks and box.
+media::FaceDetection exact_face(const miniature::Photo& photo);
+
+// A face of `scene` at a random time, rendered between once and twice as large as `world`'s frames, in half of the pictures degraded; aligned by
+// landmarks that are off by up to a third of a frame's pixel: [3,112,112] in -1..1.
+at::Tensor training_face(const miniature::Scene& scene, const WorldOptions& world, miniature::Dice& dice);
+
+// A face in a frame of the world, aligned by its exact landmarks: [3,112,112] in -1..1.
+at::Tensor exact_crop(const miniature::Scene& scene, const WorldOptions& world, double time);
+
+}  // namespace magicid::commands::pretrain

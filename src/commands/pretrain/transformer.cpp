@@ -1,0 +1,214 @@
+// The small world's diffusion transformer: HunyuanVideo's class, trained on latents of rendered clips and pictures.
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/full.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+
+#include <nlohmann/json.hpp>
+#include <unordered_map>
+
+#include "base/errors.h"
+#include "base/random.h"
+#include "commands/pretrain/network.h"
+#include "diffusion/initial_noise.h"
+#include "generation/sample.h"
+#include "media/image.h"
+#include "models/hunyuan_video/autoencoder.h"
+#include "models/hunyuan_video/initialize.h"
+#include "models/text/prompt_encoder.h"
+#include "objectives/text_to_video.h"
+#include "storage/atomic_file.h"
+
+namespace magicid::commands::pretrain {
+namespace {
+
+namespace hv = models::hunyuan_video;
+using nlohmann::json;
+
+constexpr std::int64_t prompt_tokens = 64, validation_clips = 24;
+constexpr const char* trigger = "sks";
+
+class TransformerNetwork : public Network {
+ public:
+  TransformerNetwork(const Context& context, const TransformerOptions& options)
+      : context_(context),
+        options_(options),
+        autoencoder_(hv::Autoencoder::load(context.model / "vae", {.device = context.placement.device, .dtype = at::kFloat})),
+        prompts_(models::text::PromptEncoder::load(context.model, {.device = context.placement.device, .dtype = at::kFloat})),
+        config_(config(options, autoencoder_.config(), prompts_)),
+        parameters_(hv::initialize_transformer(config_, context.seed), context.placement.device, "transformer"),
+        objective_(config_, parameters_, context.placement.dtype, [this](auto step, auto slot, auto global) { return batch(step, slot, global); }, batch_of({}, {""}),
+                   {.shift = options.shift, .distill_from = options.distill_from, .distill_guidance = options.distill_guidance}, context.seed) {}
+
+  training::Objective& objective() override { return objective_; }
+
+  // The flow-matching error on clips of unseen people, at evenly spread noise.
+  std::map<std::string, double> validate() override {
+    const auto network = load();
+    double sum = 0;
+    for (std::int64_t i = 0; i < validation_clips; ++i) {
+      const auto scene = validation_scene(i);
+      const at::Tensor x0 = encode(miniature::render(scene, context_.clip_size(), false).frames).to(context_.placement.device);
+      const at::Tensor noise = diffusion::initial_noise(context_.seed, "transformer-validation", x0.sizes(), static_cast<std::uint64_t>(i)).to(x0.device());
+      const double sigma = (static_cast<double>(i) + 0.5) / validation_clips;
+      const auto text = batch_of({}, {miniature::caption(scene)});
+      hv::TransformerInputs inputs{.hidden_states = x0 * (1 - sigma) + noise * sigma,
+                                   .timestep = at::full({1}, 1000 * sigma, x0.options()),
+                                   .encoder_hidden_states = text.prompt_embeds,
+                                   .encoder_attention_mask = text.prompt_mask,
+                                   .pooled_projections = text.pooled,
+                                   .guidance = at::full({1}, 1000.0, x0.options())};
+      sum += (network.forward(inputs) - (noise - x0)).square().mean().item<double>();
+    }
+    return {{"flow_error", sum / validation_clips}};
+  }
+
+  // A row of frames for each prompt, at guidance 1 and, once it is learned, at a higher one.
+  void write_samples(const std::filesystem::path& folder) override {
+    const auto network = load();
+    const auto scheduler = diffusion::FlowMatchEulerScheduler({.shift = options_.shift});
+    const auto shape = generation::latent_shape({context_.world.height, context_.world.width, context_.world.frames}, config_, autoencoder_.config());
+    std::vector<at::Tensor> rows;
+    std::string captions;
+    for (std::int64_t i = 0; i < 8; ++i) {
+      const std::string caption = miniature::caption(validation_scene(i), i % 4 == 3 ? miniature::describe_person(validation_scene(i).person) : "person");
+      const at::Tensor noise = diffusion::initial_noise(context_.seed, "transformer-samples", shape, static_cast<std::uint64_t>(i));
+      for (const double guidance : {1.0, 3.0}) {
+        const bool learned = guidance == 1 || options_.distill_from > 0;
+        // Before the embedded guidance is learned, the same by two passes.
+        const at::Tensor latents = generation::sample_latents(network, nullptr, scheduler, noise, embeddings(caption), embeddings(""),
+                                                              {.steps = static_cast<int>(options_.sample_steps), .guidance = learned ? guidance : 1.0, .true_cfg = learned ? 1.0 : guidance});
+        const at::Tensor frames = generation::decode_frames(autoencoder_, latents);
+        std::vector<at::Tensor> row;
+        for (std::int64_t f = 0; f < frames.size(0); f += 2) row.push_back(frames[f]);
+        rows.push_back(at::cat(row, 2));
+        captions += base::concat(caption, "  (guidance ", guidance, ")\n");
+      }
+    }
+    media::write_png(folder / "samples.png", at::cat(rows, 1));
+    storage::write_text_atomically(folder / "samples.txt", captions);
+  }
+
+  void write() override {
+    write_half(context_.model / "transformer", config_.to_json().dump(2), parameters_.named_tensors(), "diffusion_pytorch_model.safetensors");
+    storage::write_text_atomically(context_.model / "scheduler" / "scheduler_config.json",
+                                   json{{"_class_name", "FlowMatchEulerDiscreteScheduler"}, {"num_train_timesteps", 1000}, {"shift", options_.shift}}.dump(2) + "\n");
+    // Last: a folder with an index is a whole one.
+    storage::write_text_atomically(context_.model / "model_index.json", json{{"_class_name", "HunyuanVideoPipeline"},
+                                                                             {"_diffusers_version", "0.35.0"},
+                                                                             {"scheduler", {"diffusers", "FlowMatchEulerDiscreteScheduler"}},
+                                                                             {"text_encoder", {"transformers", "LlamaModel"}},
+                                                                             {"text_encoder_2", {"transformers", "CLIPTextModel"}},
+                                                                             {"tokenizer", {"transformers", "PreTrainedTokenizerFast"}},
+                                                                             {"tokenizer_2", {"transformers", "CLIPTokenizer"}},
+                                                                             {"transformer", {"diffusers", "HunyuanVideoTransformer3DModel"}},
+                                                                             {"vae", {"diffusers", "AutoencoderKLHunyuanVideo"}}}
+                                                                            .dump(2) +
+                                                                            "\n");
+  }
+
+ private:
+  static hv::TransformerConfig config(const TransformerOptions& o, const hv::AutoencoderConfig& autoencoder, const models::text::PromptEncoder& prompts) {
+    hv::TransformerConfig config;
+    config.in_channels = config.out_channels = autoencoder.latent_channels;
+    config.num_attention_heads = o.heads;
+    config.attention_head_dim = o.head_size;
+    config.num_layers = o.double_blocks;
+    config.num_single_layers = o.single_blocks;
+    config.num_refiner_layers = o.refiner_blocks;
+    config.text_embed_dim = prompts.llama().config().hidden_size;
+    config.pooled_projection_dim = prompts.clip().config().hidden_size;
+    // A quarter of each head for time, the rest for rows and columns, as the full model's 16, 56, 56 of 128 in spirit; each even.
+    const std::int64_t time = o.head_size / 4, space = (o.head_size - time) / 2;
+    if (o.head_size % 16 != 0) throw base::UserError("transformer.head_size is ", o.head_size, "; expected a multiple of 16, so that it splits into even parts for time, rows and columns");
+    config.rope_axes_dim = {time, space, space};
+    return config;
+  }
+
+  hv::Transformer load() const { return hv::Transformer::load(config_, parameters_.weights(at::kFloat)); }
+
+  miniature::Scene validation_scene(std::int64_t i) const {
+    return miniature::draw_scene(context_.person(miniature::Split::test, i % context_.world.test_people), context_.seed, 1'000'000'000 + i);
+  }
+
+  // frames [F,3,H,W] -> scaled latents [1,C,T,H',W'] on the CPU.
+  at::Tensor encode(const at::Tensor& frames) const {
+    const c10::AutoGradMode no_grad(false);
+    return generation::encode_frames(autoencoder_, frames).to(at::kCPU);
+  }
+
+  models::text::PromptEmbeddings embeddings(const std::string& caption) {
+    if (const auto known = remembered_.find(caption); known != remembered_.end()) return known->second;
+    const c10::AutoGradMode no_grad(false);
+    auto made = prompts_(caption, models::text::PromptTemplate::hunyuan_video(), prompt_tokens);
+    if (remembered_.size() < 20'000) remembered_.emplace(caption, made);
+    return made;
+  }
+
+  objectives::TextToVideoBatch batch_of(const at::Tensor& latents, const std::vector<std::string>& captions) {
+    std::vector<at::Tensor> embeds, masks, pooled;
+    for (const auto& caption : captions) {
+      const auto e = embeddings(caption);
+      embeds.push_back(e.prompt_embeds), masks.push_back(e.prompt_attention_mask), pooled.push_back(e.pooled_prompt_embeds);
+    }
+    return {latents, at::cat(embeds), at::cat(masks), at::cat(pooled)};
+  }
+
+  std::string caption(const miniature::Scene& scene, const base::CounterRandom& random, std::uint64_t number, std::uint64_t index) const {
+    if (random.uniform(number, index) < options_.text_dropout) return "";
+    const double kind = random.uniform(number, index + 1);
+    std::string subject = "person";
+    if (kind < options_.description_share) subject = miniature::describe_person(scene.person);
+    else if (kind < options_.description_share + options_.trigger_share) subject = base::concat(trigger, " person");
+    return miniature::caption(scene, subject);
+  }
+
+  objectives::TextToVideoBatch batch(std::int64_t step, std::int64_t slot, std::int64_t global) {
+    const base::CounterRandom random(context_.seed, "transformer-batch");
+    const auto number = static_cast<std::uint64_t>(step * global + slot);
+    const bool pictures = random.uniform(number, 0) < options_.image_share;
+    std::vector<at::Tensor> latents;
+    std::vector<std::string> captions;
+    for (std::int64_t i = 0; i < options_.batch; ++i) {
+      const auto index = static_cast<std::uint64_t>(8 * i + 1);
+      const auto people = static_cast<std::uint64_t>(context_.world.train_people);
+      if (pictures) {
+        auto scene = miniature::draw_scene(context_.person(miniature::Split::train, static_cast<std::int64_t>(random.below(people, number, index))), context_.seed,
+                                           2'000'000'000 + static_cast<std::int64_t>(number) * options_.batch + i);
+        const auto photo = miniature::render_photo(scene, random.uniform(number, index + 1), context_.world.height, context_.world.width);
+        latents.push_back(encode(photo.image.unsqueeze(0)));
+        scene.action = miniature::Action::stands_still, scene.camera = miniature::Camera::still;
+        captions.push_back(caption(scene, random, number, index + 2));
+      } else {
+        // Slots draw from clips of their own, so that a rank that keeps its slots encodes none that another has.
+        const std::int64_t own = std::max<std::int64_t>(1, options_.clips / global);
+        const std::int64_t clip = static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(own), number, index)) * global + slot;
+        const auto scene = miniature::draw_scene(context_.person(miniature::Split::train, clip % context_.world.train_people), context_.seed, clip);
+        auto& kept = clips_[clip];
+        if (!kept.defined()) kept = encode(miniature::render(scene, context_.clip_size(), false).frames).to(at::kHalf);
+        latents.push_back(kept.to(at::kFloat));
+        captions.push_back(caption(scene, random, number, index + 2));
+      }
+    }
+    return batch_of(at::cat(latents), captions);
+  }
+
+  Context context_;
+  TransformerOptions options_;
+  hv::Autoencoder autoencoder_;
+  models::text::PromptEncoder prompts_;
+  hv::TransformerConfig config_;
+  models::nn::Parameters parameters_;
+  std::unordered_map<std::string, models::text::PromptEmbeddings> remembered_;
+  std::unordered_map<std::int64_t, at::Tensor> clips_;  // latents in fp16
+  objectives::TextToVideo objective_;
+};
+
+}  // namespace
+
+std::unique_ptr<Network> make_transformer(const Context& context, const TransformerOptions& options) { return std::make_unique<TransformerNetwork>(context, options); }
+
+}  // namespace magicid::commands::pretrain

@@ -1,0 +1,51 @@
+// Training of a video autoencoder: absolute error of pixels and of their differences, weighted where it matters, and a divergence that keeps the
+// latents in reach of noise.
+// Sources: Kingma & Welling, "Auto-Encoding Variational Bayes" (arXiv:1312.6114); Rombach et al. (arXiv:2112.10752), appendix G, without its
+// adversarial and perceptual terms.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "models/hunyuan_video/autoencoder.h"
+#include "models/nn/parameters.h"
+#include "training/objective.h"
+
+namespace magicid::objectives {
+
+struct AutoencoderBatch {
+  at::Tensor sample;   // [B,3,T,H,W] in -1..1
+  at::Tensor weights;  // [B,1,T,H,W] or what broadcasts to it: weight of each pixel in the error
+};
+// The batch of one slot of one step; a function of its arguments alone.
+using AutoencoderBatches = std::function<AutoencoderBatch(std::int64_t step, std::int64_t slot, std::int64_t global_batch)>;
+
+struct AutoencoderLoss {
+  double gradient_weight = 1, kl_weight = 1e-5;
+};
+
+class AutoencoderReconstruction : public training::Objective {
+ public:
+  // `parameters` holds the network's tensors and must outlive the objective; the network computes in `dtype`.
+  AutoencoderReconstruction(models::hunyuan_video::AutoencoderConfig config, models::nn::Parameters& parameters, at::ScalarType dtype, AutoencoderBatches batches,
+                            const AutoencoderLoss& loss, std::uint64_t seed);
+
+  at::Tensor parameters() override { return parameters_.values(); }
+  at::Tensor gradient() override { return parameters_.gradient(); }
+  std::vector<std::string> metric_names() const override { return {"loss", "error", "gradient_error", "kl"}; }
+  std::vector<double> accumulate(std::int64_t step, std::int64_t slot, std::int64_t global_batch) override;
+
+ private:
+  models::hunyuan_video::AutoencoderConfig config_;
+  models::nn::Parameters& parameters_;
+  at::ScalarType dtype_;
+  AutoencoderBatches batches_;
+  AutoencoderLoss loss_;
+  std::uint64_t seed_;
+};
+
+}  // namespace magicid::objectives

@@ -1,0 +1,199 @@
+// The objectives that train whole networks: gradients against finite differences, losses against their parts computed apart.
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "base/errors.h"
+#include "diffusion/flow_matching.h"
+#include "diffusion/initial_noise.h"
+#include "models/hunyuan_video/initialize.h"
+#include "models/nn/parameters.h"
+#include "objectives/autoencoder_reconstruction.h"
+#include "objectives/text_to_video.h"
+#include "objectives/velocity_error.h"
+#include "training/adamw.h"
+
+namespace magicid::objectives {
+namespace {
+
+namespace hv = models::hunyuan_video;
+using models::nn::Parameters;
+
+at::Tensor numbers(std::vector<std::int64_t> shape, double phase) {
+  std::int64_t n = 1;
+  for (auto s : shape) n *= s;
+  return at::sin(at::arange(n, at::kDouble) * 0.7 + phase).to(at::kFloat).reshape(shape);
+}
+
+hv::TransformerConfig small_transformer() {
+  hv::TransformerConfig c;
+  c.in_channels = c.out_channels = 4;
+  c.num_attention_heads = 2;
+  c.attention_head_dim = 16;
+  c.num_layers = c.num_single_layers = c.num_refiner_layers = 1;
+  c.text_embed_dim = 24;
+  c.pooled_projection_dim = 12;
+  c.rope_axes_dim = {4, 6, 6};
+  return c;
+}
+
+hv::AutoencoderConfig small_autoencoder() {
+  hv::AutoencoderConfig c;
+  c.latent_channels = 3;
+  c.block_out_channels = {8, 8, 8};
+  c.layers_per_block = 1;
+  c.norm_num_groups = 4;
+  c.spatial_compression_ratio = 4;
+  return c;
+}
+
+TextToVideoBatch batch_of(double phase, std::int64_t items) {
+  at::Tensor mask = at::ones({items, 6}, at::kLong);
+  for (std::int64_t i = 0; i < items; ++i) mask[i].narrow(0, 6 - i % 3, i % 3).zero_();
+  return {numbers({items, 4, 2, 4, 6}, phase), numbers({items, 6, 24}, phase), mask, numbers({items, 12}, phase)};
+}
+
+TextToVideo text_to_video(Parameters& parameters, const TextToVideoOptions& options, std::int64_t items = 3, bool prompts_are_empty = false) {
+  TextToVideoBatch empty = batch_of(9, 1);
+  empty.latents.reset();
+  return TextToVideo(small_transformer(), parameters, at::kFloat,
+                     [=](std::int64_t step, std::int64_t slot, std::int64_t) {
+                       auto batch = batch_of(static_cast<double>(step + slot), items);
+                       if (prompts_are_empty) batch.prompt_embeds = empty.prompt_embeds.expand({items, -1, -1}), batch.prompt_mask = empty.prompt_mask.expand({items, -1}), batch.pooled = empty.pooled.expand({items, -1});
+                       return batch;
+                     },
+                     empty, options, 5);
+}
+
+// Central difference of the loss along the gradient.
+void expect_gradient(training::Objective& objective, std::int64_t step, std::int64_t slot, double h, double tolerance) {
+  at::Tensor values = objective.parameters(), gradient = objective.gradient();
+  gradient.zero_();
+  objective.accumulate(step, slot, 2);
+  const at::Tensor ours = gradient.clone(), direction = ours / ours.norm();
+  ASSERT_GT(ours.norm().item<double>(), 1e-3);
+  const auto at_offset = [&](double t) {
+    const auto move = [&](double distance) {
+      const c10::AutoGradMode no_grad(false);
+      values.add_(direction, distance);
+    };
+    move(t);
+    const double loss = objective.accumulate(step, slot, 2)[0];
+    move(-t);
+    return loss;
+  };
+  const double measured = (at_offset(h) - at_offset(-h)) / (2 * h);
+  EXPECT_NEAR(measured, ours.norm().item<double>(), tolerance * ours.norm().item<double>());
+}
+
+TEST(Parameters, GradientsReachTheFlatBufferUnderTheFilesNames) {
+  const auto initial = hv::initialize_transformer(small_transformer(), 3);
+  Parameters parameters(initial, at::kCPU, "test");
+  auto objective = text_to_video(parameters, {});
+  objective.accumulate(0, 0, 2);
+  for (const auto& [name, tensor] : parameters.named_tensors()) {
+    const at::Tensor gradient = parameters.at(name).grad();
+    ASSERT_TRUE(gradient.defined()) << name;
+    EXPECT_TRUE(gradient.is_alias_of(parameters.gradient())) << name;
+    EXPECT_TRUE(tensor.is_alias_of(parameters.values())) << name;
+    // Every weight takes part, in both streams; a missing gradient is not zero. (Text tokens of the last block do not reach the output.)
+    EXPECT_GT(gradient.abs().max().item<float>(), 0) << name;
+  }
+  EXPECT_THROW(parameters.assign({{"nothing.weight", at::zeros({1})}}), base::UserError);
+  EXPECT_THROW(parameters.assign({{"proj_out.bias", at::zeros({1})}}), base::UserError);
+  const at::Tensor bias = at::full_like(initial.at("proj_out.bias"), 0.5);
+  parameters.assign({{"proj_out.bias", bias}});
+  EXPECT_TRUE(at::equal(parameters.named_tensors().at("proj_out.bias"), bias));
+}
+
+TEST(TextToVideo, GradientEqualsFiniteDifferences) {
+  Parameters parameters(hv::initialize_transformer(small_transformer(), 3), at::kCPU, "test");
+  auto objective = text_to_video(parameters, {});
+  expect_gradient(objective, 1, 1, 1e-2, 2e-2);
+}
+
+// One by one for the weights whose gradient is written by hand.
+TEST(TextToVideo, GradientsOfTheQueryAndKeyNormsEqualFiniteDifferences) {
+  Parameters parameters(hv::initialize_transformer(small_transformer(), 3), at::kCPU, "test");
+  auto objective = text_to_video(parameters, {});
+  for (const char* name : {"transformer_blocks.0.attn.norm_q.weight", "transformer_blocks.0.attn.norm_added_k.weight", "single_transformer_blocks.0.attn.norm_k.weight"}) {
+    at::Tensor weight = parameters.named_tensors().at(name), all = objective.gradient();
+    all.zero_();
+    objective.accumulate(1, 0, 2);
+    const at::Tensor gradient = parameters.at(name).grad().clone();
+    const auto loss_at = [&](double t) {
+      weight.add_(gradient / gradient.norm(), t);
+      const double loss = objective.accumulate(1, 0, 2)[0];
+      weight.add_(gradient / gradient.norm(), -t);
+      return loss;
+    };
+    const double measured = (loss_at(3e-2) - loss_at(-3e-2)) / 6e-2, expected = gradient.norm().item<double>();
+    EXPECT_NEAR(measured, expected, 3e-2 * expected) << name;
+  }
+}
+
+// A batch of one is the error that fine-tuning minimises too.
+TEST(TextToVideo, LossOfOneSampleIsTheVelocityError) {
+  const auto initial = hv::initialize_transformer(small_transformer(), 3);
+  Parameters parameters(initial, at::kCPU, "test");
+  auto objective = text_to_video(parameters, {.shift = 2}, 1);
+  const auto figures = objective.accumulate(4, 1, 2);
+  const auto transformer = hv::Transformer::load(small_transformer(), models::nn::Weights::from_tensors(initial, "test", {}));
+  const auto batch = batch_of(5, 1);
+  const NoisySample noisy{batch.latents, diffusion::initial_noise(5, "text-to-video-noise", batch.latents.sizes(), 9), diffusion::sample_sigma(5, 4, 1, 2, 2)};
+  const models::text::PromptEmbeddings condition{.prompt_embeds = batch.prompt_embeds, .pooled_prompt_embeds = batch.pooled, .prompt_attention_mask = batch.prompt_mask};
+  EXPECT_NEAR(figures[0], velocity_error(transformer, nullptr, noisy, condition, 1.0).item<double>(), 1e-5 * figures[0]);
+}
+
+TEST(TextToVideo, DistillationLearnsTheGuidedVelocityOnEverySecondSlot) {
+  Parameters parameters(hv::initialize_transformer(small_transformer(), 3), at::kCPU, "test");
+  auto objective = text_to_video(parameters, {.distill_from = 2, .distill_guidance = 6});
+  EXPECT_EQ(objective.accumulate(1, 0, 2)[2], 0) << "before distill_from";
+  EXPECT_EQ(objective.accumulate(2, 0, 2)[2], 0);
+  const auto figures = objective.accumulate(2, 1, 2);
+  EXPECT_EQ(figures[1], 0);
+  EXPECT_GT(figures[2], 0);
+  // With a prompt that says nothing guidance has nothing to add: at guidance 1 (the largest allowed) the network is its own teacher.
+  Parameters same(hv::initialize_transformer(small_transformer(), 3), at::kCPU, "test");
+  auto idle = text_to_video(same, {.distill_from = 1, .distill_guidance = 1}, 2, /*prompts_are_empty=*/true);
+  EXPECT_NEAR(idle.accumulate(1, 0, 2)[2], 0, 1e-10);
+}
+
+TEST(AutoencoderReconstruction, GradientEqualsFiniteDifferencesForFramesAndClips) {
+  for (const std::int64_t frames : {1, 5}) {
+    Parameters parameters(hv::initialize_autoencoder(small_autoencoder(), 3), at::kCPU, "test");
+    AutoencoderReconstruction objective(small_autoencoder(), parameters, at::kFloat,
+                                        [&](std::int64_t step, std::int64_t slot, std::int64_t) {
+                                          return AutoencoderBatch{numbers({2, 3, frames, 8, 12}, static_cast<double>(step + slot)), numbers({2, 1, frames, 8, 12}, 1).abs() + 0.5};
+                                        },
+                                        {.gradient_weight = 0.5, .kl_weight = 0.1}, 5);
+    expect_gradient(objective, 0, 1, 2e-4, 5e-2);
+  }
+}
+
+TEST(AutoencoderReconstruction, LossIsTheSumOfItsPartsAndFalls) {
+  Parameters parameters(hv::initialize_autoencoder(small_autoencoder(), 3), at::kCPU, "test");
+  const AutoencoderLoss weights{.gradient_weight = 0.5, .kl_weight = 1e-2};
+  AutoencoderReconstruction objective(small_autoencoder(), parameters, at::kFloat,
+                                      [](std::int64_t, std::int64_t, std::int64_t) { return AutoencoderBatch{numbers({2, 3, 1, 8, 8}, 0), at::ones({1, 1, 1, 1, 1})}; }, weights, 5);
+  at::Tensor values = objective.parameters(), gradient = objective.gradient();
+  training::Options options;
+  options.learning_rate = 5e-3, options.weight_decay = 0;
+  training::AdamW optimizer(values, options);
+  double first = 0, last = 0;
+  for (int step = 0; step < 60; ++step) {
+    gradient.zero_();
+    const auto figures = objective.accumulate(step, 0, 1);
+    EXPECT_NEAR(figures[0], figures[1] + 0.5 * figures[2] + 1e-2 * figures[3], 1e-5);
+    (step == 0 ? first : last) = figures[0];
+    const c10::AutoGradMode no_grad(false);
+    optimizer.update(values, gradient, options.learning_rate);
+  }
+  EXPECT_LT(last, 0.75 * first);
+}
+
+}  // namespace
+}  // namespace magicid::objectives
