@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import struct
@@ -159,6 +160,137 @@ class Pipeline(unittest.TestCase):
         code, text = magicid(words("optimize", FOLDER / "empty-start"))
         self.assertEqual(code, 2)
         self.assertIn("magicid prepare", text)
+
+
+class Arms(unittest.TestCase):
+    """Several settings on one upstream: stages taken over from another run, and runs evaluated and compared side by side."""
+
+    def test_a_run_takes_over_the_stages_that_it_shares(self):
+        shutil.copytree(FOLDER / "two", FOLDER / "alone", copy_function=shutil.copy2)
+        run("alone", ranks=2, select__pairs="identity")
+        for ranks in (1, 2):
+            name = f"arm-{ranks}"
+            text = run(name, ranks=ranks, reuse=FOLDER / "two", select__pairs="identity")
+            self.assertEqual(re.findall(r"(\w+): taken over from", text), ["prepare", "reconstruct", "generate", "score"], text)
+            self.assertRegex(text, r"select: not taken over from [\s\S]*select.pairs: \"identity\+dynamic\" -> \"identity\"")
+            # Base and stage 1 were evaluated there: only the new adapter's videos are made.
+            self.assertRegex(text, r"evaluate 4/6")
+            self.assertTrue(os.path.samefile(FOLDER / name / "reconstruct/checkpoint-000006.h5", FOLDER / "two/reconstruct/checkpoint-000006.h5"))
+            self.assertFalse(os.path.samefile(FOLDER / name / "reconstruct/metrics.jsonl", FOLDER / "two/reconstruct/metrics.jsonl"))
+            self.assertEqual(stage_results(name)["select"], stage_results("alone")["select"])
+            self.assertEqual(ran(run(name, ranks=ranks, reuse=FOLDER / "two", select__pairs="identity")), [])
+        self.assertEqual(adapter("arm-2").read_bytes(), adapter("alone").read_bytes())
+        # What the arm goes on to do leaves the source as it was.
+        self.assertEqual(ran(run("two", ranks=2)), [])
+
+    def test_another_upstream_is_not_taken_over(self):
+        text = run("upstream", ranks=1, reuse=FOLDER / "two", reconstruct__steps=5)
+        self.assertEqual(re.findall(r"(\w+): taken over from", text), ["prepare"], text)
+        self.assertRegex(text, r"reconstruct: not taken over from [\s\S]*reconstruct.steps: 6 -> 5")
+        # The initial model's videos do not depend on stage 1, nor do the stills: they are found by key.
+        self.assertRegex(text, r"generate 5/11")
+
+    def test_a_damaged_file_is_not_taken_over(self):
+        source = FOLDER / "damaged"
+        shutil.copytree(FOLDER / "two", source, copy_function=shutil.copy2)
+        path, times = source / "prepared.h5", (source / "prepared.h5").stat()
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        text = run("from-damaged", ranks=2, verb="prepare", reuse=source)
+        self.assertRegex(text, r"prepare: not taken over from .*prepared.h5 is damaged")
+        self.assertEqual(stage_results("from-damaged")["prepare"], stage_results("two")["prepare"])
+        self.assertTrue(path.exists())
+
+    def test_killed_while_it_takes_over_it_can_go_on(self):
+        draw = random.Random(5)
+        for turn in range(4):
+            name = f"killed-arm-{turn}"
+            process = start(words("select", FOLDER / name, reuse=FOLDER / "two"), ranks=2)
+            time.sleep(draw.uniform(0.3, 1.0))
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            time.sleep(0.3)
+            for verb in ("prepare", "reconstruct", "generate", "score", "select"):
+                text = run(name, ranks=2, verb=verb, reuse=FOLDER / "two")
+                self.assertRegex(text, "taken over|finished earlier")
+            self.assertEqual({k: v for k, v in stage_results(name).items() if v}, {k: v for k, v in stage_results("two").items() if k in ("prepare", "reconstruct", "generate", "score", "select")})
+
+    def test_other_runs_stand_in_the_same_evaluation(self):
+        shutil.copytree(FOLDER / "two", FOLDER / "table", copy_function=shutil.copy2)
+        run("other", ranks=2, reuse=FOLDER / "two", optimize__beta=50, optimize__share_dynamic=1)
+        text = run("table", ranks=2, evaluate__runs=f"{{all dynamic: {FOLDER / 'other'}}}")
+        self.assertRegex(text, r"evaluate 6/8")
+        before, after, other = (json.loads((FOLDER / name / "evaluation.json").read_text()) for name in ("two", "table", "other"))
+        self.assertEqual([arm["arm"] for arm in after["arms"]], ["base", "stage1", "all dynamic", "hpo"])
+        videos = {(v["arm"], v["prompt"], v["sample"]): v for v in after["videos"]}
+        for video in before["videos"]:
+            self.assertEqual(videos[video["arm"], video["prompt"], video["sample"]], video)
+        # The same adapter, prompts and noise: the same figures as in its own run, whichever run makes the video.
+        for video in other["videos"]:
+            if video["arm"] == "hpo":
+                self.assertEqual(videos["all dynamic", video["prompt"], video["sample"]]["metrics"], video["metrics"])
+        self.assertIn("all dynamic", (FOLDER / "table/report.html").read_text())
+        self.assertTrue(all((FOLDER / "table/previews" / v["preview"]).exists() for v in after["videos"]))
+
+        code, text = magicid(["compare", str(FOLDER / "table"), "--out", str(FOLDER / "differences")])
+        self.assertEqual(code, 0, text)
+        rows = json.loads((FOLDER / "differences.json").read_text())["comparisons"]
+        self.assertEqual({row["arm"] for row in rows}, {"base", "all dynamic", "hpo"})
+        mean = {arm["arm"]: arm["metrics"]["dynamic_degree"]["mean"] for arm in after["arms"]}
+        for row in rows:
+            if row["metric"] == "dynamic_degree":
+                self.assertAlmostEqual(row["difference"]["mean"], mean[row["arm"]] - mean["stage1"], places=9)
+        self.assertIn("| hpo | dynamic_degree |", (FOLDER / "differences.md").read_text())
+        code, text = magicid(["compare", str(FOLDER / "other"), "--arm", "hpo", "--baseline", "hpo", "--baseline-runs", str(FOLDER / "two")])
+        self.assertEqual(code, 0, text)
+        self.assertIn("2 |", text)
+
+        for changes, message in (({"evaluate__runs": f"{{x: {FOLDER / 'nowhere'}}}"}, "no run directory"), ({"evaluate__runs": f"{{hpo: {FOLDER / 'other'}}}"}, "arm of this run"),
+                                 ({"evaluate__runs": f"{{x: {FOLDER / 'other'}}}", "subject__trigger": "xyz"}, "sks woman"), ({"reuse": FOLDER / "nowhere"}, "no run directory"),
+                                 ({"reuse": FOLDER / "table"}, "own directory")):
+            code, text = magicid(words("evaluate" if "subject__trigger" not in changes else "run", FOLDER / "table", **changes))
+            self.assertEqual(code, 2, text)
+            self.assertIn(message, text)
+
+    def test_still_losers_are_made_once_on_any_number_of_ranks(self):
+        results = []
+        for ranks in (1, 2):
+            name = f"still-{ranks}"
+            settings = dict(ranks=ranks, reuse=FOLDER / "two", select__identity_pairs__loser="still", select__pairs="identity")
+            text = run(name, **settings)
+            made = {p: p.stat().st_mtime_ns for p in (FOLDER / name / "candidates").glob("segment-*.h5")}
+            self.assertTrue(made)
+            self.assertRegex(text, rf"still losers {len(made)}/{len(made)}")
+            self.assertEqual(metrics(name, "optimize")[0]["loss"], 0.6931471805599453)
+            text = run(name, **dict(settings, optimize__beta=7))
+            self.assertIn("optimize", ran(text))
+            self.assertEqual({p: p.stat().st_mtime_ns for p in (FOLDER / name / "candidates").glob("segment-*.h5")}, made)
+            results.append((sorted(p.name for p in made), stage_results(name)["select"]))
+        self.assertEqual(results[0], results[1])
+        self.assertNotEqual(adapter("still-2").read_bytes(), adapter("arm-2").read_bytes() if adapter("arm-2").exists() else b"")
+
+    def test_prior_preservation_makes_its_class_samples_once(self):
+        settings = {"reconstruct__prior_preservation__weight": 1, "reconstruct__prior_preservation__samples": 3}
+        for ranks in (1, 2):
+            name = f"prior-{ranks}"
+            for verb in ("prepare", "reconstruct"):
+                run(name, ranks=ranks, verb=verb, **settings)
+            lines = metrics(name, "reconstruct")
+            self.assertTrue(all(abs(line["loss"] - line["photo_error"] - line["prior_error"]) < 1e-6 for line in lines))
+            made = {p.name: p.stat().st_mtime_ns for p in (FOLDER / name / "candidates").glob("segment-*.h5")}
+            self.assertEqual(len(made), 3)
+            text = run(name, ranks=ranks, verb="reconstruct", **dict(settings, reconstruct__prior_preservation__weight=0.5))
+            self.assertIn("class samples 3/3", text)
+            self.assertEqual({p.name: p.stat().st_mtime_ns for p in (FOLDER / name / "candidates").glob("segment-*.h5")}, made)
+        first, second = (metrics(f"prior-{ranks}", "reconstruct") for ranks in (1, 2))
+        self.assertLess(max(abs(a["prior_error"] - b["prior_error"]) for a, b in zip(first, second)), 1e-3)
+        # Clips of the class are the initial model's candidates: stage 1 makes them, generate finds them.
+        video = {"reconstruct__prior_preservation__kind": "video", "reconstruct__prior_preservation__samples": 2, "reconstruct__prior_preservation__weight": 1}
+        for verb in ("prepare", "reconstruct"):
+            run("prior-video", verb=verb, **video)
+        self.assertRegex(run("prior-video", verb="generate", **video), r"generate 2/11")
 
 
 class Kills(unittest.TestCase):
