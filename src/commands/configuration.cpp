@@ -96,6 +96,13 @@ void describe(config::Fields& fields, EvaluateOptions& o) {
   fields.named_paths("runs", o.runs, {.help = "further arms: {name: run directory} of other runs for the same person, whose adapters after optimize are put beside this run's", .fingerprint = false});
   for (const auto& [name, root] : o.runs)
     fields.require("runs", name != "base" && name != "stage1" && name != "hpo" && !name.empty(), "'" + name + "' is an arm of this run; name the other run's arm differently");
+  fields.named_paths("folders", o.folders, {.help = "further arms: {name: folder} of finished videos, e.g. of another method; a folder holds mp4 files and prompts.csv or prompts.jsonl (file, prompt), or files named PROMPT-INDEX.mp4", .fingerprint = false});
+  for (const auto& [name, folder] : o.folders) {
+    fields.require("folders", name != "base" && name != "stage1" && name != "hpo" && !name.empty(), "'" + name + "' is an arm of this run; name the folder differently");
+    for (const auto& [run, root] : o.runs) fields.require("folders", name != run, "'" + name + "' is a name in evaluate.runs too; every arm needs a name of its own");
+  }
+  fields.path("real_videos", o.real_videos, {.help = "folder of real videos that every arm's set is compared with (Frechet distance); empty: no such figure", .fingerprint = false});
+  fields.path("i3d", o.i3d, {.help = "i3d_torchscript.pt for FVD; empty: the Frechet distance is of CLIP features and named clip_frechet", .fingerprint = false});
 }
 
 void describe(config::Fields& fields, ExportOptions& o) {

@@ -86,6 +86,9 @@ struct EvaluateOptions {
   std::int64_t videos_per_prompt = 1;
   std::vector<std::string> arms = {"base", "stage1", "hpo"};
   config::NamedPaths runs;  // further arms: name and run directory
+  config::NamedPaths folders;  // further arms: name and folder of videos
+  std::string real_videos;     // reference set of the Frechet distance; empty: none
+  std::string i3d;             // TorchScript file of FVD's network; empty: CLIP's features instead
 };
 
 struct ExportOptions {
