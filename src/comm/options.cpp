@@ -10,8 +10,8 @@ namespace magicid::comm {
 void describe(config::Fields& fields, Options& options) {
   fields.choice("backend", options.backend, {"automatic", "local", "mpi", "nccl"},
                 {.help = "how ranks talk: automatic is local for one process, else nccl where there are GPUs, else mpi", .fingerprint = false});
-  fields.integer("pair", options.pair, {.help = "ranks over which one preference pair is spread: 1, or 2 (winner and loser on different ranks); only 1 is supported so far", .minimum = 1, .maximum = 2, .fingerprint = false});
-  fields.integer("sequence", options.sequence, {.help = "ranks that share the tokens of one sample; only 1 is supported so far", .minimum = 1, .maximum = 65536, .fingerprint = false});
+  fields.integer("pair", options.pair, {.help = "ranks over which one preference pair is spread: 1, or 2 (winner and loser on different ranks); other stages than optimize count them as replicas", .minimum = 1, .maximum = 2, .fingerprint = false});
+  fields.integer("sequence", options.sequence, {.help = "ranks that share the tokens of one sample, in generation and training", .minimum = 1, .maximum = 65536, .fingerprint = false});
   fields.number("collective_timeout", options.collective_timeout,
                 {.help = "seconds that ranks wait for each other before the job is ended; 0: from MAGICID_COLLECTIVE_TIMEOUT, else 1800", .minimum = 0, .maximum = 1e9, .fingerprint = false});
 }

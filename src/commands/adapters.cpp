@@ -25,6 +25,10 @@ hv::Adapter adapter_of(const hv::TransformerConfig& config, const run_directory:
 
 }  // namespace
 
+models::hunyuan_video::RecomputePlan recompute_plan(const Configuration& c) {
+  return {.all = models::hunyuan_video::recompute_from(c.model.recompute), .blocks = {}};
+}
+
 hv::AdapterOptions adapter_options(const Configuration& configuration) {
   const auto& a = configuration.adapter;
   return {.targets = a.targets, .lora_rank = a.lora_rank, .alpha = a.alpha > 0 ? a.alpha : static_cast<double>(a.lora_rank), .seed = static_cast<std::uint64_t>(configuration.seed)};

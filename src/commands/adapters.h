@@ -6,11 +6,14 @@
 
 #include "commands/run_context.h"
 #include "models/hunyuan_video/adapter.h"
+#include "models/hunyuan_video/recompute.h"
 #include "training/step_loop.h"
 
 namespace magicid::commands {
 
 models::hunyuan_video::AdapterOptions adapter_options(const Configuration& configuration);
+// model.recompute for every block.
+models::hunyuan_video::RecomputePlan recompute_plan(const Configuration& configuration);
 
 // The adapter after a finished training stage (reconstruct or optimize), read from its last checkpoint by every rank, as parameters in fp32 on the
 // placement's device. Throws UserError naming the stage to run first.

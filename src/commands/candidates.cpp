@@ -91,14 +91,14 @@ std::vector<PlannedCandidate> plan_class_samples(const Configuration& c, const s
 
 at::Tensor sample_candidate(const Configuration& c, const models::hunyuan_video::Transformer& transformer, const models::hunyuan_video::AutoencoderConfig& autoencoder,
                             const diffusion::FlowMatchEulerScheduler& scheduler, const Prepared& prepared, const PlannedCandidate& candidate,
-                            const models::hunyuan_video::Adapter* adapter) {
+                            const models::hunyuan_video::Adapter* adapter, parallel::SampleRanks* ranks) {
   const auto& s = c.generate.sampling;
   const json& size = candidate.description.at("size");
   const auto shape = generation::latent_shape({size.at("height"), size.at("width"), size.at("frames")}, transformer.config(), autoencoder);
   std::optional<generation::PromptEmbeddings> negative;
   if (s.true_cfg > 1 && !s.negative_prompt.empty()) negative = prepared.prompt(s.negative_prompt);
   return generation::sample_latents(transformer, adapter, scheduler, candidate_noise(candidate, shape), prepared.prompt(candidate.text), negative,
-                                    {.steps = static_cast<int>(s.steps), .guidance = s.guidance, .true_cfg = s.true_cfg}, stop_when_asked);
+                                    {.steps = static_cast<int>(s.steps), .guidance = s.guidance, .true_cfg = s.true_cfg}, ranks ? stop_together_when_asked(*ranks) : stop_when_asked, ranks);
 }
 
 std::string dtype_name(const models::nn::Placement& placement) { return placement.dtype == at::kBFloat16 ? "bfloat16" : "float32"; }

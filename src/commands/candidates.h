@@ -36,10 +36,10 @@ std::vector<PlannedCandidate> plan_class_samples(const Configuration& configurat
                                                  const std::string& dtype);
 
 // The latents [1,C,T,H,W] of a generated candidate, fp32 on the transformer's device. `scheduler` has the shift of generate.shift; `adapter` may be null. Throws
-// base::RequeueRequest when the job is asked to stop.
+// base::RequeueRequest when the job is asked to stop. Collective over the sequence group of `ranks` (null: this rank alone).
 at::Tensor sample_candidate(const Configuration& configuration, const models::hunyuan_video::Transformer& transformer, const models::hunyuan_video::AutoencoderConfig& autoencoder,
                             const diffusion::FlowMatchEulerScheduler& scheduler, const Prepared& prepared, const PlannedCandidate& candidate,
-                            const models::hunyuan_video::Adapter* adapter);
+                            const models::hunyuan_video::Adapter* adapter, parallel::SampleRanks* ranks = nullptr);
 
 // "float32" or "bfloat16", as descriptions name it.
 std::string dtype_name(const models::nn::Placement& placement);

@@ -13,6 +13,8 @@ void describe(config::Fields& fields, ModelOptions& o) {
   fields.choice("device", o.device, {"auto", "cpu", "cuda"}, {.help = "where networks run; auto: the GPU where there is one", .fingerprint = false});
   fields.choice("dtype", o.dtype, {"auto", "float32", "bfloat16"}, {.help = "dtype of the networks; auto: float32 on the CPU, bfloat16 on a GPU"});
   fields.path("template_file", o.template_file, {.help = "JSON {\"template\": \"...{}...\", \"crop_start\": N} for the language model; empty: HunyuanVideo's own", .fingerprint = false});
+  fields.choice("recompute", o.recompute, {"none", "attention_kept", "full"},
+                {.help = "what training computes again in the backward to save memory: nothing, all of a block but its attention, or all; the results are the same bits", .fingerprint = false});
   fields.integer("max_length", o.max_length, {.help = "prompt tokens kept after the template is cropped", .minimum = 1, .maximum = 4096});
 }
 
@@ -128,8 +130,6 @@ void describe(config::Fields& fields, Configuration& c) {
   fields.nested("video", c.video, "size of the candidates and of the evaluation videos");
   fields.nested("adapter", c.adapter, "the LoRA");
   fields.nested("mesh", c.mesh, "how ranks are laid out: replicas x pair x sequence");
-  fields.require("mesh.pair", c.mesh.pair == 1, "only pair: 1 is supported: winner and loser of a pair are computed by the same rank");
-  fields.require("mesh.sequence", c.mesh.sequence == 1, "only sequence: 1 is supported: every rank computes whole videos");
   fields.nested("reconstruct", c.reconstruct, "stage 1: the adapter learns the photos");
   fields.nested("generate", c.generate, "candidate videos");
   fields.nested("rewards", c.rewards, "reward networks and how candidates are scored");

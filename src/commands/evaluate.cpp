@@ -67,8 +67,9 @@ struct Evaluator {
   diffusion::FlowMatchEulerScheduler scheduler;
 };
 
-json measure(RunContext& context, Evaluator& e, const EvaluationItem& item, const std::string& prompt_template, const std::map<std::string, models::text::PromptEmbeddings>& prompts,
-             const hv::Adapter* adapter, const Prepared& prepared) {
+// Collective over the sequence group.
+at::Tensor sample(RunContext& context, Evaluator& e, const EvaluationItem& item, const std::string& prompt_template, const std::map<std::string, models::text::PromptEmbeddings>& prompts,
+                  const hv::Adapter* adapter) {
   const Configuration& c = context.config();
   const auto& s = c.generate.sampling;
   std::optional<generation::PromptEmbeddings> negative;
@@ -76,8 +77,13 @@ json measure(RunContext& context, Evaluator& e, const EvaluationItem& item, cons
   const auto shape = generation::latent_shape({c.video.height, c.video.width, c.video.frames}, e.transformer.config(), e.autoencoder.config());
   // The same noise in every arm.
   const at::Tensor noise = diffusion::initial_noise(context.seed(), "evaluation-noise/" + prompt_template + "/" + std::to_string(item.sample), shape);
-  const at::Tensor latents = generation::sample_latents(e.transformer, adapter, e.scheduler, noise, prompts.at(item.text), negative,
-                                                        {.steps = static_cast<int>(s.steps), .guidance = s.guidance, .true_cfg = s.true_cfg}, stop_when_asked);
+  return generation::sample_latents(e.transformer, adapter, e.scheduler, noise, prompts.at(item.text), negative,
+                                    {.steps = static_cast<int>(s.steps), .guidance = s.guidance, .true_cfg = s.true_cfg}, stop_together_when_asked(context.sequence_ranks()),
+                                    &context.sequence_ranks());
+}
+
+json measure(RunContext& context, Evaluator& e, const EvaluationItem& item, const at::Tensor& latents, const Prepared& prepared) {
+  const Configuration& c = context.config();
   const at::Tensor frames = generation::decode_frames(e.autoencoder, latents);
   const double fps = static_cast<double>(c.video.fps);
   media::write_mp4(context.layout().previews() / preview_name(item), frames, {.fps = fps});
@@ -177,11 +183,13 @@ void evaluate(RunContext& context) {
       });
     }
     std::optional<Evaluator> evaluator;
-    work_through(context, "evaluate", missing, items.size(), [&](std::size_t i) {
+    const auto make = [&](std::size_t i) {
       if (!evaluator) evaluator.emplace(context);
       const auto& item = items[i];
-      const hv::Adapter* adapter = item.arm == "base" ? nullptr : &trained.at(item.arm);
-      store.put({.description = item.description, .metadata = measure(context, *evaluator, item, templates[static_cast<std::size_t>(item.prompt)], prompts, adapter, prepared)});
+      return sample(context, *evaluator, item, templates[static_cast<std::size_t>(item.prompt)], prompts, item.arm == "base" ? nullptr : &trained.at(item.arm));
+    };
+    work_through_together(context, "evaluate", missing, items.size(), make, [&](std::size_t i, const at::Tensor& latents) {
+      store.put({.description = items[i].description, .metadata = measure(context, *evaluator, items[i], latents, prepared)});
     });
     RunContext::StageResult done;
     comm::agree(world, "writing evaluation.json", [&] {

@@ -30,7 +30,7 @@ class Generator {
   at::Tensor operator()(const PlannedCandidate& candidate) {
     if (candidate.source == preference::Source::still) return prepared_.references[static_cast<std::size_t>(candidate.sample)].still;
     const hv::Adapter* adapter = candidate.source == preference::Source::tuned ? &at_strength(candidate.strength) : nullptr;
-    return sample_candidate(context_.config(), transformer_, context_.pipeline().autoencoder_config(), scheduler_, prepared_, candidate, adapter);
+    return sample_candidate(context_.config(), transformer_, context_.pipeline().autoencoder_config(), scheduler_, prepared_, candidate, adapter, &context_.sequence_ranks());
   }
 
  private:
@@ -54,10 +54,13 @@ void make_missing(RunContext& context, const Prepared& prepared, const std::vect
   if (missing.empty()) return;
   const hv::Adapter trained = load_trained(context, Stage::reconstruct);
   std::optional<Generator> generator;
-  work_through(context, "generate", missing, candidates.size(), [&](std::size_t i) {
+  auto start = std::chrono::steady_clock::now();
+  const auto make = [&](std::size_t i) {
     if (!generator) generator.emplace(context, prepared, trained);
-    const auto start = std::chrono::steady_clock::now();
-    const at::Tensor latents = (*generator)(candidates[i]).cpu();
+    start = std::chrono::steady_clock::now();
+    return (*generator)(candidates[i]).cpu();
+  };
+  work_through_together(context, "generate", missing, candidates.size(), make, [&](std::size_t i, const at::Tensor& latents) {
     store.put({.description = candidates[i].description,
                .metadata = {{"source", preference::to_string(candidates[i].source)},
                             {"prompt_index", candidates[i].prompt},

@@ -71,9 +71,10 @@ void optimize(RunContext& context) {
     const auto transformer = context.pipeline().load_transformer(context.placement());
     hv::Adapter policy = load_trained(context, Stage::reconstruct);
     const hv::Adapter reference = policy.frozen_copy({context.placement().device, at::kFloat});
-    objectives::Hpo objective(transformer, policy, c.optimize.hpo.reference == "base" ? nullptr : &reference, std::move(pairs), c.optimize.hpo, context.seed(), c.optimize.shift);
+    objectives::Hpo objective(transformer, policy, c.optimize.hpo.reference == "base" ? nullptr : &reference, std::move(pairs), c.optimize.hpo, context.seed(), c.optimize.shift, 1.0,
+                             {.ranks = &context.pair_ranks(), .recompute = recompute_plan(c)});
     TrainingFiles files(context, context.layout().optimize(), "optimize", policy);
-    training::run_steps("optimize", c.optimize.training, objective, context.world(), with_saturation_warning(files.hooks()));
+    training::run_steps("optimize", c.optimize.training, objective, context.world(), context.mesh(), with_saturation_warning(files.hooks()));
     return files.result();
   });
 }

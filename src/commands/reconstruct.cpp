@@ -21,8 +21,10 @@ std::vector<objectives::ReconstructionItem> class_samples(RunContext& context, c
   run_directory::CandidateStore store(context.layout().candidates());
   const auto missing = find_missing(context, plan.size(), [&](std::size_t i) { return store.contains(plan[i].key); });
   const auto scheduler = context.pipeline().scheduler().with_shift(context.config().generate.sampling.shift);
-  work_through(context, "class samples", missing, plan.size(), [&](std::size_t i) {
-    const at::Tensor latents = sample_candidate(context.config(), transformer, context.pipeline().autoencoder_config(), scheduler, prepared, plan[i], nullptr).cpu();
+  const auto make = [&](std::size_t i) {
+    return sample_candidate(context.config(), transformer, context.pipeline().autoencoder_config(), scheduler, prepared, plan[i], nullptr, &context.sequence_ranks()).cpu();
+  };
+  work_through_together(context, "class samples", missing, plan.size(), make, [&](std::size_t i, const at::Tensor& latents) {
     store.put({.description = plan[i].description, .metadata = {{"source", "class sample"}, {"prompt_index", plan[i].prompt}, {"rank", context.world().rank()}}, .latents = latents});
   });
   std::vector<objectives::ReconstructionItem> items;
@@ -60,9 +62,10 @@ void reconstruct(RunContext& context) {
     auto adapter = hv::Adapter::create(transformer.config(), adapter_options(c), context.placement().device);
     std::vector<objectives::ReconstructionItem> items;
     for (const auto& reference : prepared.references) items.push_back({reference.latents, prepared.prompt(reference.caption)});
-    objectives::Reconstruction objective(transformer, adapter, std::move(items), context.seed(), c.reconstruct.shift, 1.0, std::move(samples));
+    objectives::Reconstruction objective(transformer, adapter, std::move(items), context.seed(), c.reconstruct.shift, 1.0, std::move(samples),
+                                        {.ranks = &context.sequence_ranks(), .recompute = recompute_plan(c)});
     TrainingFiles files(context, context.layout().reconstruct(), "reconstruct", adapter);
-    training::run_steps("reconstruct", c.reconstruct.training, objective, context.world(), files.hooks());
+    training::run_steps("reconstruct", c.reconstruct.training, objective, context.world(), context.mesh_without_pairs(), files.hooks());
     return files.result();
   });
 }

@@ -34,7 +34,9 @@ std::unique_ptr<RunContext> RunContext::open(const RunArguments& arguments) {
   context->layout_ = {c.output};
   context->placement_ = resolve({c.model.device, c.model.dtype});
   context->world_ = comm::make_world(c.mesh);
-  comm::make_mesh(c.mesh, context->world_->size());
+  context->groups_.emplace(comm::make_groups(*context->world_, comm::make_mesh(c.mesh, context->world_->size())));
+  context->pair_ranks_ = parallel::SampleRanks(*context->groups_);
+  context->sequence_ranks_ = parallel::SampleRanks::of_sequence(*context->groups_);
 
   comm::Communicator& world = *context->world_;
   base::log::configure(base::log::Level::info, world.rank(), world.size());

@@ -11,8 +11,10 @@
 
 #include "commands/configuration.h"
 #include "comm/communicator.h"
+#include "comm/mesh.h"
 #include "generation/pipeline.h"
 #include "models/nn/weights.h"
+#include "parallel/sample_ranks.h"
 #include "run_directory/run_directory.h"
 
 namespace magicid::commands {
@@ -37,6 +39,12 @@ class RunContext {
   // All ranks; host tensors and, on GPUs, device tensors.
   comm::Communicator& world() { return *world_; }
   bool leader() const { return world_->rank() == 0; }
+  // How the ranks are laid out, and this rank's groups. For stages without pairs (generation, reconstruction) the pair axis counts as replicas.
+  const comm::Mesh& mesh() const { return groups_->mesh; }
+  comm::Mesh mesh_without_pairs() const { return comm::Mesh::for_world(world_->size(), 1, mesh().shape().sequence); }
+  comm::MeshGroups& groups() { return *groups_; }
+  parallel::SampleRanks& pair_ranks() { return pair_ranks_; }
+  parallel::SampleRanks& sequence_ranks() { return sequence_ranks_; }
 
   // Options that change results, of these sections of the configuration ("reconstruct", "adapter"); scalars of the root by name ("seed").
   nlohmann::json options_of(const std::vector<std::string>& sections) const;
@@ -63,6 +71,8 @@ class RunContext {
   Configuration configuration_;
   run_directory::Layout layout_;
   std::unique_ptr<comm::Communicator> world_;
+  std::optional<comm::MeshGroups> groups_;
+  parallel::SampleRanks pair_ranks_, sequence_ranks_;
   std::optional<run_directory::RunDirectory> run_;  // on rank 0
   std::optional<generation::PipelineFolder> pipeline_;
   models::nn::Placement placement_;

@@ -40,7 +40,7 @@ std::vector<std::int64_t> latent_shape(const VideoSize& size, const models::huny
 
 at::Tensor sample_latents(const Transformer& transformer, const models::hunyuan_video::Adapter* adapter, const diffusion::FlowMatchEulerScheduler& scheduler,
                           const at::Tensor& noise, const PromptEmbeddings& prompt, const std::optional<PromptEmbeddings>& negative, const SampleOptions& options,
-                          const diffusion::StepCallback& after_step) {
+                          const diffusion::StepCallback& after_step, parallel::SampleRanks* ranks) {
   const c10::AutoGradMode no_grad(false);
   const auto device = transformer.placement().device;
   const auto placed = [&](const PromptEmbeddings& p) {
@@ -60,7 +60,9 @@ at::Tensor sample_latents(const Transformer& transformer, const models::hunyuan_
     inputs.encoder_attention_mask = p.prompt_attention_mask;
     inputs.pooled_projections = p.pooled_prompt_embeds;
     inputs.guidance = guidance;
-    return transformer.forward(inputs, adapter);
+    if (ranks == nullptr || ranks->sequence_size() == 1) return transformer.forward(inputs, adapter);
+    const at::Tensor tokens = ranks->gather_video(transformer.forward_tokens(inputs, adapter, ranks->attention()));
+    return transformer.unpatchify(tokens, latents.size(2), latents.size(3), latents.size(4));
   };
   const auto velocity = [&](const at::Tensor& latents, double timestep, int) {
     const at::Tensor conditioned = velocity_for(positive, latents, timestep);

@@ -13,6 +13,12 @@ SampleRanks::SampleRanks(comm::MeshGroups& groups) : sequence_(groups.sequence.g
   if (sequence_size() > 1) attention_.emplace(*sequence_);
 }
 
+SampleRanks SampleRanks::of_sequence(comm::MeshGroups& groups) {
+  SampleRanks ranks(groups);
+  ranks.pair_ = nullptr;
+  return ranks;
+}
+
 models::hunyuan_video::JointAttention& SampleRanks::attention() {
   if (attention_) return *attention_;
   return models::hunyuan_video::local_joint_attention();

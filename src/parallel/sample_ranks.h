@@ -21,6 +21,8 @@ class SampleRanks {
   SampleRanks() = default;
   // This rank's sequence group and pair group; `groups` must outlive this object. Not collective.
   explicit SampleRanks(comm::MeshGroups& groups);
+  // The sequence group alone, where there are no pairs: generation, reconstruction.
+  static SampleRanks of_sequence(comm::MeshGroups& groups);
 
   models::hunyuan_video::JointAttention& attention();
   int sequence_size() const { return sequence_ ? sequence_->size() : 1; }

@@ -121,17 +121,17 @@ TokenRange slice_of(std::int64_t total, int part, int parts) {
 at::Tensor HeadExchange::to_heads(const std::vector<at::Tensor>& parts) const { return ToHeads::apply(at::TensorList(parts), this); }
 std::vector<at::Tensor> HeadExchange::to_tokens(const at::Tensor& packed) const { return ToTokens::apply(packed, this); }
 
-SequenceAttention::SequenceAttention(comm::Communicator& group) : group_(group) {}
+SequenceAttention::SequenceAttention(comm::Communicator& group) : group_(&group) {}
 
-TokenRange SequenceAttention::video_range(std::int64_t total) const { return slice_of(total, group_.rank(), group_.size()); }
+TokenRange SequenceAttention::video_range(std::int64_t total) const { return slice_of(total, group_->rank(), group_->size()); }
 
-TokenRange SequenceAttention::text_range(std::int64_t total) const { return slice_of(total, group_.rank(), group_.size()); }
+TokenRange SequenceAttention::text_range(std::int64_t total) const { return slice_of(total, group_->rank(), group_->size()); }
 
 at::Tensor SequenceAttention::attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const TokenCounts& whole, AttentionTape* tape) {
-  if (group_.size() == 1) return models::hunyuan_video::attention(q, k, v, tape);
-  HeadExchange exchange{.group = &group_, .heads = q.size(2), .tokens = {}};
-  for (int rank = 0; rank < group_.size(); ++rank)
-    exchange.tokens.push_back(slice_of(whole.video, rank, group_.size()).count + slice_of(whole.text, rank, group_.size()).count);
+  if (group_->size() == 1) return models::hunyuan_video::attention(q, k, v, tape);
+  HeadExchange exchange{.group = group_, .heads = q.size(2), .tokens = {}};
+  for (int rank = 0; rank < group_->size(); ++rank)
+    exchange.tokens.push_back(slice_of(whole.video, rank, group_->size()).count + slice_of(whole.text, rank, group_->size()).count);
   // Attention without a mask does not ask for the order of tokens, so video and text of each rank may stay together.
   const auto parts = exchange.to_heads({q, k, v}).transpose(0, 1).unbind(2);
   const at::Tensor out = models::hunyuan_video::attention(parts[0], parts[1], parts[2], tape);
@@ -139,8 +139,8 @@ at::Tensor SequenceAttention::attend(const at::Tensor& q, const at::Tensor& k, c
 }
 
 at::Tensor SequenceAttention::gather_video(const at::Tensor& tokens) const {
-  if (group_.size() == 1) return tokens;
-  return group_.all_gather(tokens.detach().transpose(0, 1).contiguous()).transpose(0, 1);
+  if (group_->size() == 1) return tokens;
+  return group_->all_gather(tokens.detach().transpose(0, 1).contiguous()).transpose(0, 1);
 }
 
 }  // namespace magicid::parallel

@@ -36,7 +36,7 @@ class SequenceAttention : public models::hunyuan_video::JointAttention {
   at::Tensor gather_video(const at::Tensor& tokens) const;
 
  private:
-  comm::Communicator& group_;
+  comm::Communicator* group_;
 };
 
 // The two exchanges, each the other's adjoint; differentiable when grad mode is on. n tensors (n = 1 or 3) are packed into one message to each rank.
