@@ -13,13 +13,18 @@ VideoFeatures measure_video(const at::Tensor& frames, double fps, const Models& 
   features.fps = fps;
   if (models.face) features.faces = embed_faces(frames, options.face_frames, detector, models.face, options.batch);
   if (models.flow) features.dynamics = measure_dynamics(frames, fps, options.flow_rate, models.flow, options.batch);
-  if (models.image) features.images = image_features(frames, every_frame ? 0 : options.semantic_frames, models.image, options.batch);
+  if (models.image) {
+    const bool grid = options.semantic_input == "grid";
+    // Single frames are needed for the metrics, or where the reward compares them.
+    if (every_frame || !grid) features.images = image_features(frames, every_frame ? 0 : options.semantic_frames, models.image, options.batch);
+    features.semantic = grid ? image_features(tile_frames(frames, options.semantic_grid).unsqueeze(0), 0, models.image, options.batch) : features.images;
+  }
   return features;
 }
 
 Rewards raw_rewards(const VideoFeatures& features, const at::Tensor& references, const at::Tensor& text, const Options& options) {
-  base::check_invariant(features.faces.found.defined() && features.images.defined(), "raw_rewards needs face and image features");
-  return {identity_reward(features.faces, references, options.reference_aggregation), features.dynamics.score, semantic_reward(features.images, text)};
+  base::check_invariant(features.faces.found.defined() && features.semantic.defined(), "raw_rewards needs face and image features");
+  return {identity_reward(features.faces, references, options.reference_aggregation), features.dynamics.score, semantic_reward(features.semantic, text)};
 }
 
 Metrics evaluate_video(const VideoFeatures& features, const at::Tensor& references, const at::Tensor& text, const at::Tensor& image_references, const Options& options) {

@@ -14,7 +14,8 @@ namespace magicid::rewards {
 struct VideoFeatures {
   FaceEmbeddings faces;
   Dynamics dynamics;
-  at::Tensor images;  // [S,D] as image_features; undefined without an image network
+  at::Tensor images;    // [S,D] as image_features; undefined without an image network
+  at::Tensor semantic;  // [S,D]: what the semantic reward compares with the prompt, by options.semantic_input; undefined without an image network
   std::int64_t frames = 0, height = 0, width = 0;
   double fps = 0;
 };

@@ -16,6 +16,8 @@ struct Options {
   double flow_rate = 8;
   std::int64_t flow_updates = 20;
   std::int64_t semantic_frames = 16;
+  std::string semantic_input = "frames";  // frames | grid
+  std::int64_t semantic_grid = 3;
   std::int64_t batch = 8;
 };
 

@@ -34,6 +34,14 @@ at::Tensor image_features(const at::Tensor& frames, std::int64_t count, const Im
   return normalise_rows(at::cat(parts));
 }
 
+at::Tensor tile_frames(const at::Tensor& frames, std::int64_t side) {
+  base::check_invariant(frames.dim() == 4 && frames.size(1) == 3 && frames.size(0) >= 1 && side >= 1, "tile_frames needs frames [F,3,H,W] and a side of at least 1");
+  std::vector<std::int64_t> indices = evenly_spaced_frames(frames.size(0), side * side);
+  indices.resize(static_cast<std::size_t>(side * side), indices.back());
+  const at::Tensor chosen = frames.index_select(0, at::tensor(indices, at::TensorOptions(frames.device()).dtype(at::kLong)));
+  return chosen.view({side, side, 3, frames.size(2), frames.size(3)}).permute({2, 0, 3, 1, 4}).reshape({3, side * frames.size(2), side * frames.size(3)});
+}
+
 double semantic_reward(const at::Tensor& features, const at::Tensor& text) {
   base::check_invariant(features.dim() == 2 && text.numel() == features.size(1), "semantic_reward needs features [S,D] and text [D]");
   return at::matmul(unit(features), unit(text.reshape({1, -1})).squeeze(0)).mean().item<double>();

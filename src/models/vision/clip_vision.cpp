@@ -125,9 +125,13 @@ ClipVision ClipVision::from_weights(const nn::Weights& weights, const ClipVision
 }
 
 at::Tensor ClipVision::operator()(const at::Tensor& pixel_values) const {
+  const at::NoGradGuard no_gradient;
+  return embed(pixel_values);
+}
+
+at::Tensor ClipVision::embed(const at::Tensor& pixel_values) const {
   base::check_invariant(pixel_values.dim() == 4 && pixel_values.size(1) == 3 && pixel_values.size(2) == config.image_size && pixel_values.size(3) == config.image_size,
                         "pixel values have the shape ", pixel_values.sizes(), "; [N,3,", config.image_size, ",", config.image_size, "] was expected");
-  const at::NoGradGuard no_gradient;
   const std::int64_t n = pixel_values.size(0), d = config.hidden_size;
   if (n == 0) return at::zeros({0, config.projection_dim}, at::TensorOptions().dtype(at::kFloat).device(placement.device));
   const at::Tensor pixels = pixel_values.to(placement.device, placement.dtype);

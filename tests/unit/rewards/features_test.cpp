@@ -36,6 +36,28 @@ TEST(Features, RewardsOfAVideo) {
   EXPECT_TRUE(metrics.dynamic);  // 1 px is above 6 * 16 / 256
 }
 
+// A network that sees where its picture is bright, so that a grid and its frames differ.
+TEST(Features, SemanticRewardOfAGridOfFrames) {
+  const auto detector = media::make_face_detector({.kind = "none"});
+  Models models = color_models();
+  models.image = [](const at::Tensor& pictures) { return at::adaptive_avg_pool2d(pictures.narrow(1, 0, 1), {2, 2}).flatten(1); };
+  at::Tensor frames = at::zeros({8, 3, 16, 16});
+  frames.narrow(0, 6, 2).fill_(1);  // only the end is bright
+  const at::Tensor text = at::tensor({0.0, 0.0, 0.0, 1.0}), face = at::ones({1, 3});
+  Options options;
+  const double alone = raw_rewards(measure_video(frames, 8, models, *detector, options), face, text, options).semantic;
+  options.semantic_input = "grid";
+  options.semantic_grid = 2;
+  const VideoFeatures grid = measure_video(frames, 8, models, *detector, options);
+  EXPECT_NEAR(raw_rewards(grid, face, text, options).semantic, 1, 1e-6);
+  EXPECT_NEAR(alone, 0.5 * 2 / 8, 1e-6);  // a bright frame is so everywhere, a dark one nowhere
+  EXPECT_FALSE(grid.images.defined());
+  // The metrics stay those of single frames.
+  const VideoFeatures both = measure_video(frames, 8, models, *detector, options, /*every_frame=*/true);
+  EXPECT_EQ(both.images.size(0), 8);
+  EXPECT_EQ(both.semantic.size(0), 1);
+}
+
 TEST(Features, MissingNetworksLeaveTheirPartEmpty) {
   const auto detector = media::make_face_detector({.kind = "none"});
   Models models = color_models();

@@ -35,6 +35,25 @@ TEST(Semantics, FeaturesOfSampledFramesInAnyBatch) {
   EXPECT_EQ(image_features(frames, 0, network, 8).size(0), 21);
 }
 
+TEST(Semantics, TiledFramesStandInReadingOrder) {
+  at::Tensor frames = at::zeros({13, 3, 2, 3});
+  for (int f = 0; f < 13; ++f) frames[f].fill_(f);
+  frames[12][1][1][2] = 99;  // green, the lower right pixel of the last frame
+  const at::Tensor picture = tile_frames(frames, 2);
+  ASSERT_EQ(picture.sizes(), (std::vector<std::int64_t>{3, 4, 6}));
+  EXPECT_EQ(picture[0][0][0].item<float>(), 0);
+  EXPECT_EQ(picture[0][1][5].item<float>(), 4);
+  EXPECT_EQ(picture[0][2][0].item<float>(), 8);
+  EXPECT_EQ(picture[0][3][5].item<float>(), 12);
+  EXPECT_EQ(picture[1][3][5].item<float>(), 99);
+  // Too few frames: the last one again.
+  const at::Tensor few = tile_frames(frames.narrow(0, 0, 3), 2);
+  EXPECT_EQ(few[0][0][3].item<float>(), 1);
+  EXPECT_EQ(few[0][2][0].item<float>(), 2);
+  EXPECT_EQ(few[0][2][3].item<float>(), 2);
+  EXPECT_THROW(tile_frames(frames, 0), base::InvariantError);
+}
+
 TEST(Semantics, NormalisedRowsKeepZeroAndNaN) {
   const at::Tensor rows = at::tensor({0.0, 0.0, 3.0, 4.0, std::nan(""), 1.0}).reshape({3, 2});
   const at::Tensor unit = normalise_rows(rows);
