@@ -112,7 +112,7 @@ void write_rewards(const fs::path& out, text::ClipTextConfig clip, std::uint64_t
   const auto write = [](const fs::path& folder, const models::vision::InitialNetwork& network) {
     write_network(folder, json::parse(network.config), network.tensors, "model.safetensors");
   };
-  write(out / "arcface", models::vision::initial_face_embedder("mobilefacenet_112x112", 64, seed));
+  write(out / "arcface", models::vision::initial_face_embedder({.architecture = "mobilefacenet_112x112", .embedding_size = 64}, seed));
   write(out / "raft", models::vision::initial_raft("raft_small", seed));
 
   auto vision = models::vision::tiny_clip_vision();

@@ -8,7 +8,9 @@
 #include "base/errors.h"
 #include "models/vision/clip_vision.h"
 #include "models/vision/face_embedder.h"
+#include "models/vision/landmark_detector.h"
 #include "models/vision/raft.h"
+#include "rewards/landmark_faces.h"
 #include "rewards/semantics.h"
 
 namespace magicid::commands {
@@ -31,6 +33,14 @@ class WholeFrameWithoutFace : public media::FaceDetector {
  private:
   media::FaceDetector& detector_;
 };
+
+std::unique_ptr<media::FaceDetector> landmark_detector(const Configuration& configuration, const models::nn::Placement& placement) {
+  const auto& wanted = configuration.rewards.scoring.face_detector;
+  const fs::path folder = wanted.file.empty() ? fs::path(configuration.model.folder) / "rewards" / "landmarks" : fs::path(wanted.file);
+  if (!fs::is_directory(folder))
+    throw base::UserError("rewards.face_detector.file: ", folder.string(), " is no folder; kind landmarks expects one with config.json and model.safetensors, as `magicid pretrain` writes it");
+  return rewards::landmark_face_detector(std::make_shared<models::vision::LandmarkDetector>(models::vision::LandmarkDetector::load(folder, placement)), wanted.score_threshold);
+}
 
 }  // namespace
 
@@ -59,7 +69,8 @@ RewardNetworks RewardNetworks::load(const Configuration& configuration, const mo
     networks.tokenizer_ = std::make_shared<models::text::Tokenizer>(models::text::Tokenizer::load(folders.clip));
     if (!networks.text_->has_projection()) throw base::UserError(folders.clip.string(), ": has no text_projection; a whole CLIPModel was expected");
   }
-  networks.detector_ = media::make_face_detector(configuration.rewards.scoring.face_detector);
+  const auto& wanted = configuration.rewards.scoring.face_detector;
+  networks.detector_ = wanted.kind == "landmarks" ? landmark_detector(configuration, networks.placement_) : media::make_face_detector(wanted);
   if (configuration.rewards.frames_without_face == "whole_frame") networks.frame_detector_ = std::make_unique<WholeFrameWithoutFace>(*networks.detector_);
   return networks;
 }

@@ -46,7 +46,8 @@ void describe(config::Fields& fields, DetectorOptions& options);
 
 // `haar`: OpenCV's frontal cascade, no landmarks, heads tilted up to about 15 degrees; the file is `options.file` or is looked for in
 // $MAGICID_HAARCASCADES and in the folders where OpenCV's data packages put it. `yunet`: OpenCV's FaceDetectorYN with landmarks, from the ONNX file in
-// `options.file`. `none`: the whole image is the face. Throws UserError naming the file and what to install or give.
+// `options.file`. `none`: the whole image is the face. Throws UserError naming the file and what to install or give. `landmarks` is a network, which this room knows
+// nothing of: rewards::landmark_face_detector makes it.
 std::unique_ptr<FaceDetector> make_face_detector(const DetectorOptions& options);
 
 // The face of a reference photo. With `face_index` < 0 exactly one face must be found; faces less than a quarter as wide as the largest are bystanders

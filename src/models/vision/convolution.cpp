@@ -2,6 +2,8 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/conv2d.h>
+#include <ATen/ops/prelu.h>
+#include <c10/core/GradMode.h>
 
 namespace magicid::models::vision {
 namespace {
@@ -18,7 +20,10 @@ Convolution take_convolution(const nn::Weights& weights, const std::string& name
 
 }  // namespace
 
-at::Tensor Convolution::operator()(const at::Tensor& x) const { return at::conv2d(x, weight, bias, stride, padding, /*dilation=*/1, groups); }
+at::Tensor Convolution::operator()(const at::Tensor& x) const {
+  const at::Tensor y = at::conv2d(x, weight, bias, stride, padding, /*dilation=*/1, groups);
+  return norm.defined() ? norm(y) : y;
+}
 
 Convolution load_convolution(const nn::Weights& weights, const std::string& name, const ConvShape& shape, bool with_bias) {
   return take_convolution(weights, name, shape, with_bias, weights.placement().dtype);
@@ -33,13 +38,23 @@ ChannelAffine load_batch_norm(const nn::Weights& weights, const std::string& nam
 }
 
 Convolution load_convolution_and_norm(const nn::Weights& weights, const std::string& conv_name, const std::string& norm, const ConvShape& shape,
-                                      bool with_bias) {
+                                      bool with_bias, const NormMode& mode) {
+  if (mode.training) {
+    Convolution conv = load_convolution(weights, conv_name, shape, with_bias);
+    conv.norm = load_training_norm(weights, norm, shape.out, mode);
+    return conv;
+  }
   Convolution conv = take_convolution(weights, conv_name, shape, with_bias, at::kDouble);
   const ChannelAffine affine = load_batch_norm(weights, norm, shape.out);
   const auto dtype = weights.placement().dtype;
   conv.weight = (conv.weight * affine.scale.view({-1, 1, 1, 1})).to(dtype);
   conv.bias = (conv.bias.defined() ? conv.bias * affine.scale + affine.shift : affine.shift).to(dtype);
   return conv;
+}
+
+at::Tensor apply_prelu(const at::Tensor& x, const at::Tensor& slope) {
+  if (!c10::GradMode::is_enabled() || !slope.requires_grad()) return at::prelu(x, slope);
+  return x.relu() - slope.view({-1, 1, 1}) * x.neg().relu();
 }
 
 }  // namespace magicid::models::vision

@@ -3,8 +3,9 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/zeros.h>
 
+#include <nlohmann/json.hpp>
+
 #include "base/errors.h"
-#include "models/vision/network_config.h"
 
 namespace magicid::models::vision {
 
@@ -16,35 +17,70 @@ const std::vector<std::string>& face_embedder_architectures() {
 
 std::int64_t default_embedding_size(const std::string& architecture) { return architecture == "mobilefacenet_112x96" ? 128 : 512; }
 
-FaceEmbedder FaceEmbedder::load(const std::filesystem::path& folder, const nn::Placement& placement) {
-  const NetworkConfig config = NetworkConfig::open(folder / "config.json");
-  const std::string architecture = config.architecture(face_embedder_architectures());
-  return from_weights(nn::Weights::open_folder(folder, placement), architecture, config.positive("embedding_size", default_embedding_size(architecture)));
+namespace {
+
+// `value` replaced by the integers below `key`, if it is there.
+template <std::size_t count>
+void read_sizes(const NetworkConfig& config, const std::string& key, std::array<std::int64_t, count>& value) {
+  if (!config.has(key)) return;
+  const nlohmann::json& list = config.value()[key];
+  bool right = list.is_array() && list.size() == count;
+  for (std::size_t i = 0; right && i < count; ++i) right = list[i].is_number_integer() && list[i] > 0;
+  if (!right) throw base::UserError(config.place(), ": `", key, "` is ", list.dump(), "; ", count, " positive integers were expected");
+  for (std::size_t i = 0; i < count; ++i) value[i] = list[i];
 }
 
-FaceEmbedder FaceEmbedder::from_weights(const nn::Weights& weights, const std::string& architecture, std::int64_t embedding_size) {
+}  // namespace
+
+FaceEmbedderConfig FaceEmbedderConfig::from_json(const NetworkConfig& json) {
+  FaceEmbedderConfig config;
+  config.architecture = json.architecture(face_embedder_architectures());
+  config.embedding_size = json.positive("embedding_size", default_embedding_size(config.architecture));
+  read_sizes(json, "channels", config.shape.channels);
+  read_sizes(json, "blocks", config.shape.blocks);
+  if (config.architecture != "mobilefacenet_112x112" && config.shape != MobileFaceNetShape{})
+    throw base::UserError(json.place(), ": `channels` and `blocks` belong to mobilefacenet_112x112; ", config.architecture, " has one shape");
+  return config;
+}
+
+std::string FaceEmbedderConfig::to_json() const {
+  nlohmann::json json = {{"architecture", architecture}, {"embedding_size", embedding_size > 0 ? embedding_size : default_embedding_size(architecture)}};
+  if (shape != MobileFaceNetShape{}) json["channels"] = shape.channels, json["blocks"] = shape.blocks;
+  return json.dump(2) + "\n";
+}
+
+FaceEmbedder FaceEmbedder::load(const std::filesystem::path& folder, const nn::Placement& placement) {
+  const auto config = FaceEmbedderConfig::from_json(NetworkConfig::open(folder / "config.json"));
+  return from_weights(nn::Weights::open_folder(folder, placement), config);
+}
+
+FaceEmbedder FaceEmbedder::from_weights(const nn::Weights& weights, const FaceEmbedderConfig& config, const NormMode& norms) {
   // Files saved from a network under DataParallel.
   const nn::Weights keys = weights.contains("module.conv1.weight") || weights.contains("module.conv1.conv.weight") || weights.contains("module.layers.0.layers.0.weight")
                                ? weights.sub("module.")
                                : weights;
   FaceEmbedder embedder;
-  embedder.architecture = architecture;
-  embedder.embedding_size = embedding_size;
+  const std::string& architecture = embedder.architecture = config.architecture;
+  const std::int64_t embedding_size = embedder.embedding_size = config.embedding_size > 0 ? config.embedding_size : default_embedding_size(architecture);
   embedder.placement = weights.placement();
-  if (architecture == "mobilefacenet_112x96") embedder.network = MobileFaceNet::load_112x96(keys, embedding_size);
-  else if (architecture == "mobilefacenet_112x112") embedder.network = MobileFaceNet::load_112x112(keys, embedding_size);
-  else embedder.network = IResNet::load(keys, architecture, embedding_size);
+  if (architecture == "mobilefacenet_112x96") embedder.network = MobileFaceNet::load_112x96(keys, embedding_size, norms);
+  else if (architecture == "mobilefacenet_112x112") embedder.network = MobileFaceNet::load_112x112(keys, embedding_size, config.shape, norms);
+  else embedder.network = IResNet::load(keys, architecture, embedding_size, norms);
   keys.finish();
   return embedder;
 }
 
-at::Tensor FaceEmbedder::operator()(const at::Tensor& faces) const {
+at::Tensor FaceEmbedder::embed(const at::Tensor& faces) const {
   base::check_invariant(faces.dim() == 4 && faces.size(1) == 3 && faces.size(2) == face_size && faces.size(3) == face_size, "faces have the shape ",
                         faces.sizes(), "; [N,3,112,112] was expected");
-  if (faces.size(0) == 0) return at::zeros({0, embedding_size}, at::TensorOptions().dtype(at::kFloat).device(placement.device));
-  const at::NoGradGuard no_gradient;
   const at::Tensor x = faces.to(placement.device, placement.dtype);
-  return std::visit([&](const auto& embed) { return embed(x); }, network).to(at::kFloat);
+  return std::visit([&](const auto& of) { return of(x); }, network).to(at::kFloat);
+}
+
+at::Tensor FaceEmbedder::operator()(const at::Tensor& faces) const {
+  const at::NoGradGuard no_gradient;
+  if (faces.dim() == 4 && faces.size(0) == 0) return at::zeros({0, embedding_size}, at::TensorOptions().dtype(at::kFloat).device(placement.device));
+  return embed(faces);
 }
 
 }  // namespace magicid::models::vision

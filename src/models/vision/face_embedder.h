@@ -12,6 +12,7 @@
 #include "models/nn/weights.h"
 #include "models/vision/iresnet.h"
 #include "models/vision/mobilefacenet.h"
+#include "models/vision/network_config.h"
 
 namespace magicid::models::vision {
 
@@ -21,20 +22,34 @@ inline constexpr std::int64_t face_size = 112;
 // The values that `architecture` may have in an `arcface` folder's config.json.
 const std::vector<std::string>& face_embedder_architectures();
 
+// What an `arcface` folder's config.json says.
+struct FaceEmbedderConfig {
+  std::string architecture;
+  std::int64_t embedding_size = 0;  // 0: the public checkpoints'
+  MobileFaceNetShape shape;         // `channels` and `blocks`, for mobilefacenet_112x112 alone
+
+  // Throws UserError naming the file and key.
+  static FaceEmbedderConfig from_json(const NetworkConfig& json);
+  std::string to_json() const;
+};
+
 struct FaceEmbedder {
   std::variant<IResNet, MobileFaceNet> network;
   std::string architecture;
   std::int64_t embedding_size = 0;
   nn::Placement placement;
 
-  // Reads config.json (`architecture`, optional `embedding_size`) and the weights; keys may all begin with "module.".
+  // Reads config.json (FaceEmbedderConfig; all but `architecture` may be absent) and the weights; keys may all begin with "module.".
   // Throws UserError that names the file and what is wrong with it.
   static FaceEmbedder load(const std::filesystem::path& folder, const nn::Placement& placement);
-  static FaceEmbedder from_weights(const nn::Weights& weights, const std::string& architecture, std::int64_t embedding_size);
+  // For training, with norms that take the batch's statistics.
+  static FaceEmbedder from_weights(const nn::Weights& weights, const FaceEmbedderConfig& config, const NormMode& norms = {});
 
   // faces [N,3,112,112]: aligned, RGB, (x / 255 - 0.5) / 0.5, any floating dtype and device; N may be 0.
   // -> [N, embedding_size] float on the placement's device, not normalised. Not differentiable. Throws InvariantError for another shape.
   at::Tensor operator()(const at::Tensor& faces) const;
+  // The same, recorded by autograd when grad mode is on. At least one face; in training at least two.
+  at::Tensor embed(const at::Tensor& faces) const;
 };
 
 // The embedding size of the public checkpoints: 128 for mobilefacenet_112x96, else 512.

@@ -4,6 +4,7 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
 
+#include <array>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <span>
@@ -11,7 +12,6 @@
 
 #include "base/errors.h"
 #include "base/random.h"
-#include "models/vision/face_embedder.h"
 #include "models/vision/iresnet.h"
 #include "models/vision/raft.h"
 
@@ -125,7 +125,8 @@ void mobilefacenet_112x96_tensors(Builder& to, std::int64_t embedding_size) {
   spoken_unit(to, "linear1", {embedding_size, 512, 1, 1}, 1, true);
 }
 
-void mobilefacenet_112x112_tensors(Builder& to, std::int64_t embedding_size) {
+void mobilefacenet_112x112_tensors(Builder& to, std::int64_t embedding_size, const MobileFaceNetShape& shape) {
+  const auto& [first, second, third, last] = shape.channels;
   const auto bottleneck = [&](const std::string& name, std::int64_t in, std::int64_t hidden, std::int64_t out, bool residual) {
     spoken_unit(to, name + ".conv", {hidden, in, 1, 1}, 1);
     spoken_unit(to, name + ".conv_dw", {hidden, 1, 3, 3}, prelu_gain);
@@ -134,17 +135,17 @@ void mobilefacenet_112x112_tensors(Builder& to, std::int64_t embedding_size) {
   const auto residuals = [&](const std::string& name, std::int64_t count, std::int64_t width, std::int64_t hidden) {
     for (std::int64_t i = 0; i < count; ++i) bottleneck(concat(name, ".model.", i), width, hidden, width, true);
   };
-  spoken_unit(to, "conv1", {64, 3, 3, 3}, 1);
-  spoken_unit(to, "conv2_dw", {64, 1, 3, 3}, prelu_gain);
-  bottleneck("conv_23", 64, 128, 64, false);
-  residuals("conv_3", 4, 64, 128);
-  bottleneck("conv_34", 64, 256, 128, false);
-  residuals("conv_4", 6, 128, 256);
-  bottleneck("conv_45", 128, 512, 128, false);
-  residuals("conv_5", 2, 128, 256);
-  spoken_unit(to, "conv_6_sep", {512, 128, 1, 1}, 1);
-  spoken_unit(to, "conv_6_dw", {512, 1, 7, 7}, prelu_gain, true);
-  to.matrix("linear.weight", {embedding_size, 512}, 1);
+  spoken_unit(to, "conv1", {first, 3, 3, 3}, 1);
+  spoken_unit(to, "conv2_dw", {first, 1, 3, 3}, prelu_gain);
+  bottleneck("conv_23", first, 2 * first, first, false);
+  residuals("conv_3", shape.blocks[0], first, 2 * first);
+  bottleneck("conv_34", first, 4 * first, second, false);
+  residuals("conv_4", shape.blocks[1], second, 2 * second);
+  bottleneck("conv_45", second, 4 * second, third, false);
+  residuals("conv_5", shape.blocks[2], third, 2 * third);
+  spoken_unit(to, "conv_6_sep", {last, third, 1, 1}, 1);
+  spoken_unit(to, "conv_6_dw", {last, 1, 7, 7}, prelu_gain, true);
+  to.matrix("linear.weight", {embedding_size, last}, 1);
   to.batch_norm("bn", embedding_size);
 }
 
@@ -264,14 +265,32 @@ InitialNetwork initial_clip_vision(const ClipVisionConfig& config, std::uint64_t
   return {json.dump(2) + "\n", to.take()};
 }
 
-InitialNetwork initial_face_embedder(const std::string& architecture, std::int64_t embedding_size, std::uint64_t seed) {
-  if (embedding_size == 0) embedding_size = default_embedding_size(architecture);
+InitialNetwork initial_face_embedder(const FaceEmbedderConfig& config, std::uint64_t seed) {
+  const std::int64_t embedding_size = config.embedding_size > 0 ? config.embedding_size : default_embedding_size(config.architecture);
   Builder to(seed);
-  if (architecture == "mobilefacenet_112x96") mobilefacenet_112x96_tensors(to, embedding_size);
-  else if (architecture == "mobilefacenet_112x112") mobilefacenet_112x112_tensors(to, embedding_size);
-  else iresnet_tensors(to, architecture, embedding_size);
-  const nlohmann::json json = {{"architecture", architecture}, {"embedding_size", embedding_size}};
-  return {json.dump(2) + "\n", to.take()};
+  if (config.architecture == "mobilefacenet_112x96") mobilefacenet_112x96_tensors(to, embedding_size);
+  else if (config.architecture == "mobilefacenet_112x112") mobilefacenet_112x112_tensors(to, embedding_size, config.shape);
+  else iresnet_tensors(to, config.architecture, embedding_size);
+  return {config.to_json(), to.take()};
+}
+
+InitialNetwork initial_landmark_detector(const LandmarkDetectorConfig& config, std::uint64_t seed) {
+  const auto& [half, quarter, eighth] = config.channels;
+  Builder to(seed);
+  const auto convolution = [&](const std::string& name, const Shape& shape, double gain) {
+    to.matrix(name + ".weight", shape, gain);
+    to.constant(name + ".bias", {shape[0]}, 0);
+  };
+  const std::array<std::array<std::int64_t, 2>, 8> down{{{half, 3}, {half, half}, {quarter, half}, {quarter, quarter}, {eighth, quarter}, {eighth, eighth}, {eighth, eighth}, {eighth, eighth}}};
+  for (std::size_t i = 0; i < down.size(); ++i) convolution(concat("down.", i), {down[i][0], down[i][1], 3, 3}, relu_gain);
+  convolution("lateral4", {quarter, eighth, 1, 1}, 1);
+  convolution("merge4", {quarter, quarter, 3, 3}, 1);
+  convolution("lateral2", {half, quarter, 1, 1}, 1);
+  convolution("merge2", {half, half, 3, 3}, 1);
+  // Heatmaps begin flat: every point in the middle.
+  convolution("heat", {LandmarkDetector::points, half, 1, 1}, 0.1);
+  convolution("score", {1, 2 * eighth, 1, 1}, 0.1);
+  return {config.to_json(), to.take()};
 }
 
 InitialNetwork initial_raft(const std::string& architecture, std::uint64_t seed) {

@@ -6,6 +6,8 @@
 #include <string>
 
 #include "models/vision/clip_vision.h"
+#include "models/vision/face_embedder.h"
+#include "models/vision/landmark_detector.h"
 #include "storage/safetensors.h"
 
 namespace magicid::models::vision {
@@ -24,9 +26,10 @@ InitialNetwork initial_clip_vision(const ClipVisionConfig& config, std::uint64_t
 // A tiny one: 64 wide, 4 layers, 4 heads, pictures of 32 pixels in patches of 8, projection to 32.
 ClipVisionConfig tiny_clip_vision();
 
-// A face embedder; `architecture` as in face_embedder_architectures(), mobilefacenet_112x112 in TreB1eN's naming. `embedding_size` 0 stands
-// for the public checkpoints' size. Throws UserError for another architecture.
-InitialNetwork initial_face_embedder(const std::string& architecture, std::int64_t embedding_size, std::uint64_t seed);
+// A face embedder; `architecture` as in face_embedder_architectures(), mobilefacenet_112x112 in TreB1eN's naming. Throws UserError for another.
+InitialNetwork initial_face_embedder(const FaceEmbedderConfig& config, std::uint64_t seed);
+
+InitialNetwork initial_landmark_detector(const LandmarkDetectorConfig& config, std::uint64_t seed);
 
 // RAFT, `architecture` as in raft_architectures(), in torchvision's naming. Throws UserError for another architecture.
 InitialNetwork initial_raft(const std::string& architecture, std::uint64_t seed);

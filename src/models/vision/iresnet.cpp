@@ -3,7 +3,6 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/addcmul.h>
 #include <ATen/ops/mv.h>
-#include <ATen/ops/prelu.h>
 
 #include <map>
 
@@ -24,24 +23,30 @@ std::array<std::int64_t, 4> iresnet_blocks(const std::string& architecture) {
 
 namespace {
 
-IResNet::Block load_block(const nn::Weights& weights, const std::string& name, std::int64_t in, std::int64_t out, std::int64_t stride, bool project) {
+IResNet::Block load_block(const nn::Weights& weights, const std::string& name, std::int64_t in, std::int64_t out, std::int64_t stride, bool project,
+                          const NormMode& norms) {
   const auto dtype = weights.placement().dtype;
   IResNet::Block block;
-  const ChannelAffine norm = load_batch_norm(weights, name + ".bn1", in);
-  block.input_norm = {norm.scale.to(dtype).view({-1, 1, 1}), norm.shift.to(dtype).view({-1, 1, 1})};
-  block.conv1 = load_convolution_and_norm(weights, name + ".conv1", name + ".bn2", {.out = out, .in = in, .kernel = {3, 3}, .padding = {1, 1}}, false);
+  if (norms.training) {
+    block.training_norm = load_training_norm(weights, name + ".bn1", in, norms);
+  } else {
+    const ChannelAffine norm = load_batch_norm(weights, name + ".bn1", in);
+    block.input_norm = {norm.scale.to(dtype).view({-1, 1, 1}), norm.shift.to(dtype).view({-1, 1, 1})};
+  }
+  block.conv1 = load_convolution_and_norm(weights, name + ".conv1", name + ".bn2", {.out = out, .in = in, .kernel = {3, 3}, .padding = {1, 1}}, false, norms);
   block.slope = weights.take(name + ".prelu.weight", {out});
   block.conv2 = load_convolution_and_norm(weights, name + ".conv2", name + ".bn3",
-                                          {.out = out, .in = out, .kernel = {3, 3}, .stride = {stride, stride}, .padding = {1, 1}}, false);
+                                          {.out = out, .in = out, .kernel = {3, 3}, .stride = {stride, stride}, .padding = {1, 1}}, false, norms);
   if (project)
     block.downsample =
-        load_convolution_and_norm(weights, name + ".downsample.0", name + ".downsample.1", {.out = out, .in = in, .stride = {stride, stride}}, false);
+        load_convolution_and_norm(weights, name + ".downsample.0", name + ".downsample.1", {.out = out, .in = in, .stride = {stride, stride}}, false, norms);
   return block;
 }
 
+constexpr std::int64_t channels = 512, positions = 7 * 7;  // of what the head sees
+
 // bn2, flatten, fc and features are all linear: one matrix.
 nn::Linear load_head(const nn::Weights& weights, std::int64_t embedding_size) {
-  constexpr std::int64_t channels = 512, positions = 7 * 7;
   const ChannelAffine before = load_batch_norm(weights, "bn2", channels);
   const ChannelAffine after = load_batch_norm(weights, "features", embedding_size);
   at::Tensor weight = weights.take_as("fc.weight", {embedding_size, channels * positions}, at::kDouble);
@@ -57,9 +62,9 @@ nn::Linear load_head(const nn::Weights& weights, std::int64_t embedding_size) {
 
 }  // namespace
 
-IResNet IResNet::load(const nn::Weights& weights, const std::string& architecture, std::int64_t embedding_size) {
+IResNet IResNet::load(const nn::Weights& weights, const std::string& architecture, std::int64_t embedding_size, const NormMode& norms) {
   IResNet network;
-  network.stem = load_convolution_and_norm(weights, "conv1", "bn1", {.out = 64, .in = 3, .kernel = {3, 3}, .padding = {1, 1}}, false);
+  network.stem = load_convolution_and_norm(weights, "conv1", "bn1", {.out = 64, .in = 3, .kernel = {3, 3}, .padding = {1, 1}}, false, norms);
   network.stem_slope = weights.take("prelu.weight", {64});
   const auto counts = iresnet_blocks(architecture);
   std::int64_t in = 64;
@@ -67,22 +72,31 @@ IResNet IResNet::load(const nn::Weights& weights, const std::string& architectur
     const std::int64_t out = std::int64_t{64} << layer;
     for (std::int64_t i = 0; i < counts[layer]; ++i) {
       const bool first = i == 0;
-      network.blocks.push_back(load_block(weights, base::concat("layer", layer + 1, ".", i), in, out, first ? 2 : 1, first));
+      network.blocks.push_back(load_block(weights, base::concat("layer", layer + 1, ".", i), in, out, first ? 2 : 1, first, norms));
       in = out;
     }
   }
-  network.head = load_head(weights, embedding_size);
+  if (norms.training) {
+    network.before_head = load_training_norm(weights, "bn2", channels, norms);
+    network.head.weight = weights.take("fc.weight", {embedding_size, channels * positions});
+    network.head.bias = weights.take("fc.bias", {embedding_size});
+    network.after_head = load_training_norm(weights, "features", embedding_size, norms);
+  } else {
+    network.head = load_head(weights, embedding_size);
+  }
   return network;
 }
 
 at::Tensor IResNet::operator()(const at::Tensor& faces) const {
-  at::Tensor x = at::prelu(stem(faces), stem_slope);
+  at::Tensor x = apply_prelu(stem(faces), stem_slope);
   for (const Block& block : blocks) {
-    const at::Tensor normed = at::addcmul(block.input_norm.shift, x, block.input_norm.scale);
-    const at::Tensor y = block.conv2(at::prelu(block.conv1(normed), block.slope));
+    const at::Tensor normed = block.training_norm.defined() ? block.training_norm(x) : at::addcmul(block.input_norm.shift, x, block.input_norm.scale);
+    const at::Tensor y = block.conv2(apply_prelu(block.conv1(normed), block.slope));
     x = y + (block.downsample.weight.defined() ? block.downsample(x) : x);
   }
-  return head(x.flatten(1));
+  if (before_head.defined()) x = before_head(x);
+  x = head(x.flatten(1));
+  return after_head.defined() ? after_head(x) : x;
 }
 
 }  // namespace magicid::models::vision

@@ -1,9 +1,6 @@
 #include "models/vision/mobilefacenet.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/prelu.h>
-
-#include <array>
 
 #include "base/errors.h"
 
@@ -18,9 +15,9 @@ struct UnitNames {
   std::string conv, norm, slope;
 };
 
-Unit load_unit(const nn::Weights& weights, const UnitNames& names, const ConvShape& shape) {
+Unit load_unit(const nn::Weights& weights, const UnitNames& names, const ConvShape& shape, const NormMode& norms) {
   Unit unit;
-  unit.conv = load_convolution_and_norm(weights, names.conv, names.norm, shape, false);
+  unit.conv = load_convolution_and_norm(weights, names.conv, names.norm, shape, false, norms);
   if (!names.slope.empty()) unit.slope = weights.take(names.slope + ".weight", {shape.out});
   return unit;
 }
@@ -33,11 +30,11 @@ ConvShape pointwise(std::int64_t out, std::int64_t in) { return {.out = out, .in
 
 // Expand, depthwise, project.
 Block load_bottleneck(const nn::Weights& weights, const std::array<UnitNames, 3>& names, std::int64_t in, std::int64_t hidden, std::int64_t out,
-                      std::int64_t stride) {
+                      std::int64_t stride, const NormMode& norms) {
   Block block;
-  block.units.push_back(load_unit(weights, names[0], pointwise(hidden, in)));
-  block.units.push_back(load_unit(weights, names[1], depthwise(hidden, stride)));
-  block.units.push_back(load_unit(weights, names[2], pointwise(out, hidden)));
+  block.units.push_back(load_unit(weights, names[0], pointwise(hidden, in), norms));
+  block.units.push_back(load_unit(weights, names[1], depthwise(hidden, stride), norms));
+  block.units.push_back(load_unit(weights, names[2], pointwise(out, hidden), norms));
   block.residual = stride == 1 && in == out;
   return block;
 }
@@ -50,53 +47,58 @@ UnitNames numbered(const std::string& name, bool linear = false) {
   return {name + ".layers.0", name + ".layers.1", linear ? "" : name + ".layers.2"};
 }
 
-nn::Linear load_head(const nn::Weights& weights, const std::string& linear, const std::string& norm, std::int64_t embedding_size) {
+void load_head(MobileFaceNet& network, const nn::Weights& weights, const std::string& linear, const std::string& norm, std::int64_t embedding_size, std::int64_t in,
+               const NormMode& norms) {
+  if (norms.training) {
+    network.head.weight = weights.take(linear + ".weight", {embedding_size, in});
+    network.after_head = load_training_norm(weights, norm, embedding_size, norms);
+    return;
+  }
   const ChannelAffine affine = load_batch_norm(weights, norm, embedding_size);
   const auto dtype = weights.placement().dtype;
-  nn::Linear head;
-  head.weight = (weights.take_as(linear + ".weight", {embedding_size, 512}, at::kDouble) * affine.scale.view({-1, 1})).to(dtype);
-  head.bias = affine.shift.to(dtype);
-  return head;
+  network.head.weight = (weights.take_as(linear + ".weight", {embedding_size, in}, at::kDouble) * affine.scale.view({-1, 1})).to(dtype);
+  network.head.bias = affine.shift.to(dtype);
 }
 
 constexpr ConvShape first_convolution(std::int64_t width) { return {.out = width, .in = 3, .kernel = {3, 3}, .stride = {2, 2}, .padding = {1, 1}}; }
 
-ConvShape global_depthwise(std::int64_t kernel_width) { return {.out = 512, .in = 512, .kernel = {7, kernel_width}, .groups = 512}; }
+ConvShape global_depthwise(std::int64_t channels, std::int64_t kernel_width) { return {.out = channels, .in = channels, .kernel = {7, kernel_width}, .groups = channels}; }
 
-MobileFaceNet load_treb1en(const nn::Weights& weights, std::int64_t embedding_size) {
+MobileFaceNet load_treb1en(const nn::Weights& weights, std::int64_t embedding_size, const MobileFaceNetShape& shape, const NormMode& norms) {
+  const auto& [first, second, third, last] = shape.channels;
   MobileFaceNet network;
-  const auto unit = [&](const UnitNames& names, const ConvShape& shape) { network.blocks.push_back({{load_unit(weights, names, shape)}, false}); };
+  const auto unit = [&](const UnitNames& names, const ConvShape& conv) { network.blocks.push_back({{load_unit(weights, names, conv, norms)}, false}); };
   const auto bottleneck = [&](const std::string& name, std::int64_t in, std::int64_t hidden, std::int64_t out, std::int64_t stride) {
     network.blocks.push_back(
-        load_bottleneck(weights, {spoken(name + ".conv"), spoken(name + ".conv_dw"), spoken(name + ".project", true)}, in, hidden, out, stride));
+        load_bottleneck(weights, {spoken(name + ".conv"), spoken(name + ".conv_dw"), spoken(name + ".project", true)}, in, hidden, out, stride, norms));
   };
   const auto residuals = [&](const std::string& name, std::int64_t count, std::int64_t width, std::int64_t hidden) {
     for (std::int64_t i = 0; i < count; ++i) bottleneck(base::concat(name, ".model.", i), width, hidden, width, 1);
   };
-  unit(spoken("conv1"), first_convolution(64));
-  unit(spoken("conv2_dw"), depthwise(64, 1));
-  bottleneck("conv_23", 64, 128, 64, 2);
-  residuals("conv_3", 4, 64, 128);
-  bottleneck("conv_34", 64, 256, 128, 2);
-  residuals("conv_4", 6, 128, 256);
-  bottleneck("conv_45", 128, 512, 128, 2);
-  residuals("conv_5", 2, 128, 256);
-  unit(spoken("conv_6_sep"), pointwise(512, 128));
-  unit(spoken("conv_6_dw", true), global_depthwise(7));
-  network.head = load_head(weights, "linear", "bn", embedding_size);
+  unit(spoken("conv1"), first_convolution(first));
+  unit(spoken("conv2_dw"), depthwise(first, 1));
+  bottleneck("conv_23", first, 2 * first, first, 2);
+  residuals("conv_3", shape.blocks[0], first, 2 * first);
+  bottleneck("conv_34", first, 4 * first, second, 2);
+  residuals("conv_4", shape.blocks[1], second, 2 * second);
+  bottleneck("conv_45", second, 4 * second, third, 2);
+  residuals("conv_5", shape.blocks[2], third, 2 * third);
+  unit(spoken("conv_6_sep"), pointwise(last, third));
+  unit(spoken("conv_6_dw", true), global_depthwise(last, 7));
+  load_head(network, weights, "linear", "bn", embedding_size, last, norms);
   return network;
 }
 
 // insightface's own: `mbf` is twice as wide between the bottlenecks as the paper's network, `mbf_large` four times and deeper.
-MobileFaceNet load_insightface(const nn::Weights& weights, std::int64_t embedding_size) {
+MobileFaceNet load_insightface(const nn::Weights& weights, std::int64_t embedding_size, const NormMode& norms) {
   const bool large = weights.contains("layers.1.layers.0.layers.0.layers.0.weight");
   const std::array<std::int64_t, 4> counts = large ? std::array<std::int64_t, 4>{2, 8, 12, 4} : std::array<std::int64_t, 4>{1, 4, 6, 2};
   const std::int64_t narrow = large ? 256 : 128, wide = 2 * narrow;
   MobileFaceNet network;
-  const auto unit = [&](const UnitNames& names, const ConvShape& shape) { network.blocks.push_back({{load_unit(weights, names, shape)}, false}); };
+  const auto unit = [&](const UnitNames& names, const ConvShape& shape) { network.blocks.push_back({{load_unit(weights, names, shape, norms)}, false}); };
   const auto bottleneck = [&](const std::string& name, std::int64_t in, std::int64_t hidden, std::int64_t out, std::int64_t stride, bool residual) {
     network.blocks.push_back(
-        load_bottleneck(weights, {numbered(name + ".layers.0"), numbered(name + ".layers.1"), numbered(name + ".layers.2", true)}, in, hidden, out, stride));
+        load_bottleneck(weights, {numbered(name + ".layers.0"), numbered(name + ".layers.1"), numbered(name + ".layers.2", true)}, in, hidden, out, stride, norms));
     network.blocks.back().residual = residual;
   };
   const auto residuals = [&](const std::string& name, std::int64_t count, std::int64_t width, std::int64_t hidden) {
@@ -116,20 +118,20 @@ MobileFaceNet load_insightface(const nn::Weights& weights, std::int64_t embeddin
   bottleneck("layers.6", wide, 512, wide, 2, false);
   residuals("layers.7", counts[3], wide, 256);
   unit(numbered("conv_sep"), pointwise(512, wide));
-  unit(numbered("features.layers.0", true), global_depthwise(7));
-  network.head = load_head(weights, "features.layers.2", "features.layers.3", embedding_size);
+  unit(numbered("features.layers.0", true), global_depthwise(512, 7));
+  load_head(network, weights, "features.layers.2", "features.layers.3", embedding_size, 512, norms);
   return network;
 }
 
 }  // namespace
 
-MobileFaceNet MobileFaceNet::load_112x96(const nn::Weights& weights, std::int64_t embedding_size) {
+MobileFaceNet MobileFaceNet::load_112x96(const nn::Weights& weights, std::int64_t embedding_size, const NormMode& norms) {
   struct Stage {
     std::int64_t expansion, out, count, stride;
   };
   MobileFaceNet network;
   network.narrow = true;
-  const auto unit = [&](const UnitNames& names, const ConvShape& shape) { network.blocks.push_back({{load_unit(weights, names, shape)}, false}); };
+  const auto unit = [&](const UnitNames& names, const ConvShape& shape) { network.blocks.push_back({{load_unit(weights, names, shape, norms)}, false}); };
   unit(spoken("conv1"), first_convolution(64));
   unit(spoken("dw_conv1"), depthwise(64, 1));
   std::int64_t in = 64, index = 0;
@@ -137,17 +139,17 @@ MobileFaceNet MobileFaceNet::load_112x96(const nn::Weights& weights, std::int64_
     for (std::int64_t i = 0; i < stage.count; ++i, ++index) {
       const auto part = [&](int n) { return base::concat("blocks.", index, ".conv.", n); };
       network.blocks.push_back(load_bottleneck(weights, {UnitNames{part(0), part(1), part(2)}, UnitNames{part(3), part(4), part(5)}, UnitNames{part(6), part(7), ""}},
-                                               in, in * stage.expansion, stage.out, i == 0 ? stage.stride : 1));
+                                               in, in * stage.expansion, stage.out, i == 0 ? stage.stride : 1, norms));
       in = stage.out;
     }
   unit(spoken("conv2"), pointwise(512, 128));
-  unit(spoken("linear7", true), global_depthwise(6));
+  unit(spoken("linear7", true), global_depthwise(512, 6));
   unit(spoken("linear1", true), pointwise(embedding_size, 512));
   return network;
 }
 
-MobileFaceNet MobileFaceNet::load_112x112(const nn::Weights& weights, std::int64_t embedding_size) {
-  return weights.contains("layers.0.layers.0.weight") ? load_insightface(weights, embedding_size) : load_treb1en(weights, embedding_size);
+MobileFaceNet MobileFaceNet::load_112x112(const nn::Weights& weights, std::int64_t embedding_size, const MobileFaceNetShape& shape, const NormMode& norms) {
+  return weights.contains("layers.0.layers.0.weight") ? load_insightface(weights, embedding_size, norms) : load_treb1en(weights, embedding_size, shape, norms);
 }
 
 at::Tensor MobileFaceNet::operator()(const at::Tensor& faces) const {
@@ -156,12 +158,13 @@ at::Tensor MobileFaceNet::operator()(const at::Tensor& faces) const {
     at::Tensor y = x;
     for (const Unit& unit : block.units) {
       y = unit.conv(y);
-      if (unit.slope.defined()) y = at::prelu(y, unit.slope);
+      if (unit.slope.defined()) y = apply_prelu(y, unit.slope);
     }
     x = block.residual ? x + y : y;
   }
   x = x.flatten(1);
-  return head.weight.defined() ? head(x) : x;
+  if (head.weight.defined()) x = head(x);
+  return after_head.defined() ? after_head(x) : x;
 }
 
 }  // namespace magicid::models::vision

@@ -26,7 +26,7 @@ using ::testing::ThrowsMessage;
 const std::filesystem::path data = std::filesystem::path(MAGICID_TEST_DATA) / "arcface";
 
 FaceEmbedder embedder_of(const storage::NamedTensors& tensors, const nlohmann::json& spec, const Placement& placement = {}) {
-  return FaceEmbedder::from_weights(Weights::from_tensors(tensors, "golden", placement), spec["architecture"], spec["embedding_size"]);
+  return FaceEmbedder::from_weights(Weights::from_tensors(tensors, "golden", placement), {.architecture = spec["architecture"], .embedding_size = spec["embedding_size"]});
 }
 
 at::Tensor expected(const std::string& name) { return storage::SafetensorsFile::open(data / "embeddings.safetensors").at(name); }

@@ -48,7 +48,7 @@ double cosine(const at::Tensor& x) { return at::cosine_similarity(x[0], x[1], 0)
 TEST(InitialFaceEmbedder, HasThePublicNamesAndShapes) {
   for (const auto& [architecture, file] : {std::pair{"iresnet18", "iresnet18"}, std::pair{"iresnet50", "iresnet50"}, std::pair{"mobilefacenet_112x96", "mobilefacenet_112x96"},
                                            std::pair{"mobilefacenet_112x112", "mobilefacenet_112x112"}})
-    EXPECT_EQ(shapes_of(models::vision::initial_face_embedder(architecture, 0, 1).tensors), shapes_in(data / "arcface" / (std::string(file) + ".shapes.json"))) << architecture;
+    EXPECT_EQ(shapes_of(models::vision::initial_face_embedder({.architecture = architecture}, 1).tensors), shapes_in(data / "arcface" / (std::string(file) + ".shapes.json"))) << architecture;
 }
 
 TEST(InitialFaceEmbedder, DeepNetworksHaveThePublishedNumberOfParameters) {
@@ -58,7 +58,7 @@ TEST(InitialFaceEmbedder, DeepNetworksHaveThePublishedNumberOfParameters) {
     SCOPED_TRACE(architecture);
     std::vector<std::string> lines;
     std::int64_t parameters = 0;
-    for (const auto& [name, tensor] : models::vision::initial_face_embedder(architecture, 0, 1).tensors) {
+    for (const auto& [name, tensor] : models::vision::initial_face_embedder({.architecture = architecture}, 1).tensors) {
       if (name.ends_with("num_batches_tracked")) continue;
       if (name.find("running_") == std::string::npos) parameters += tensor.numel();
       std::string shape;
@@ -82,10 +82,9 @@ TEST(InitialFaceEmbedder, DeepNetworksHaveThePublishedNumberOfParameters) {
 TEST(InitialFaceEmbedder, TellsPicturesApart) {
   for (const std::string architecture : {"iresnet18", "mobilefacenet_112x96", "mobilefacenet_112x112"}) {
     SCOPED_TRACE(architecture);
-    const auto initial = models::vision::initial_face_embedder(architecture, 0, 5);
+    const auto initial = models::vision::initial_face_embedder({.architecture = architecture}, 5);
     const auto config = NetworkConfig::from_json(nlohmann::json::parse(initial.config), "initial");
-    const auto embedder = FaceEmbedder::from_weights(Weights::from_tensors(initial.tensors, "initial", {}), config.architecture(models::vision::face_embedder_architectures()),
-                                                     config.positive("embedding_size", 0));
+    const auto embedder = FaceEmbedder::from_weights(Weights::from_tensors(initial.tensors, "initial", {}), models::vision::FaceEmbedderConfig::from_json(config));
     const at::Tensor embeddings = embedder(smooth_images("initial", 2, 112, 112, 9));
     ASSERT_TRUE(at::isfinite(embeddings).all().item<bool>());
     const double deviation = embeddings.std().item<double>();
@@ -97,16 +96,16 @@ TEST(InitialFaceEmbedder, TellsPicturesApart) {
 }
 
 TEST(InitialFaceEmbedder, WeightsFollowTheSeed) {
-  const auto weights = [](std::uint64_t seed) { return models::vision::initial_face_embedder("mobilefacenet_112x96", 0, seed).tensors.at("conv2.conv.weight"); };
+  const auto weights = [](std::uint64_t seed) { return models::vision::initial_face_embedder({.architecture = "mobilefacenet_112x96"}, seed).tensors.at("conv2.conv.weight"); };
   EXPECT_TRUE(at::equal(weights(7), weights(7)));
   EXPECT_FALSE(at::allclose(weights(7), weights(8)));
-  EXPECT_THROW(models::vision::initial_face_embedder("iresnet19", 0, 1), base::UserError);
+  EXPECT_THROW(models::vision::initial_face_embedder({.architecture = "iresnet19"}, 1), base::UserError);
 }
 
 TEST(FaceEmbedderParity, Iresnet100) {
   storage::NamedTensors tensors;
-  for (const auto& [name, tensor] : models::vision::initial_face_embedder("iresnet100", 0, 1).tensors) tensors[name] = tests::formula_tensor(name, tensor.sizes().vec());
-  const auto embedder = FaceEmbedder::from_weights(Weights::from_tensors(tensors, "golden", {}), "iresnet100", 512);
+  for (const auto& [name, tensor] : models::vision::initial_face_embedder({.architecture = "iresnet100"}, 1).tensors) tensors[name] = tests::formula_tensor(name, tensor.sizes().vec());
+  const auto embedder = FaceEmbedder::from_weights(Weights::from_tensors(tensors, "golden", {}), {.architecture = "iresnet100"});
   const double error = relative_error(embedder(smooth_images("arcface.iresnet100", 1, 112, 112, 9)),
                                       storage::SafetensorsFile::open(data / "arcface" / "embeddings.safetensors").at("iresnet100"));
   std::printf("iresnet100 relative error %.2e\n", error);
