@@ -2,6 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <algorithm>
 #include <chrono>
 #include <ctime>
 #include <fstream>
@@ -51,6 +52,8 @@ void add_candidates(report::ReportData& data, const PairsFile& file, const RunCo
                           .loser_front = p.loser_front});
   }
   data.selection_notes = file.selection.notes;
+  if (std::any_of(file.selection.pairs.begin(), file.selection.pairs.end(), [](const auto& p) { return p.loser_still; }))
+    data.selection_notes.push_back("losers of identity pairs are trained as their first frame, held still; shown is the whole video");
 }
 
 void add_training(report::ReportData& data, const std::string& name, const fs::path& folder) {

@@ -49,8 +49,11 @@ std::unique_ptr<RunContext> RunContext::open(const RunArguments& arguments) {
     options.configuration = config::to_json(describe_root(c), config::Selection::all);
     options.resolved_yaml = config::resolved_yaml(describe_root(c));
     options.accept_other_identity = arguments.accept_other_model;
-    // Before this run is touched: a name that leads nowhere is more likely a slip than a wish to make everything anew.
-    if (!c.reuse.empty()) run_directory::RunDirectory::view(c.reuse);
+    if (!c.reuse.empty() && !fs::exists(run_directory::Layout{c.reuse}.manifest())) {
+      // At a run's beginning a name that leads nowhere is a slip; later the other run may have been cleared away.
+      if (!fs::exists(context->layout_.manifest())) throw base::UserError("reuse: ", c.reuse, ": is no run directory (it has no manifest.json)");
+      base::log::warning("reuse: " + c.reuse + " is gone; what this run still needs is made here");
+    }
     context->run_ = run_directory::RunDirectory::open(c.output, options);
   });
   return context;
@@ -100,7 +103,7 @@ bool RunContext::stage(Stage stage, const json& options, const json& inputs, con
 
 bool RunContext::reuse_stage(Stage stage, const run_directory::Fingerprint& fingerprint) {
   const std::string& other = configuration_.reuse;
-  if (other.empty()) return false;
+  if (other.empty() || !fs::exists(run_directory::Layout{other}.manifest())) return false;
   const std::string name = run_directory::stage_name(stage);
   const run_directory::Layout there{other};
   bool taken = false;

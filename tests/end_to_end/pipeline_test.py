@@ -202,6 +202,10 @@ class Arms(unittest.TestCase):
         self.assertRegex(text, r"prepare: not taken over from .*prepared.h5 is damaged")
         self.assertEqual(stage_results("from-damaged")["prepare"], stage_results("two")["prepare"])
         self.assertTrue(path.exists())
+        shutil.rmtree(source)
+        text = run("from-damaged", ranks=2, verb="reconstruct", reuse=source)
+        self.assertIn("is gone", text)
+        self.assertEqual(stage_results("from-damaged")["reconstruct"], stage_results("two")["reconstruct"])
 
     def test_killed_while_it_takes_over_it_can_go_on(self):
         draw = random.Random(5)
