@@ -35,6 +35,33 @@ Interval bootstrap_mean(const std::vector<double>& values, double confidence, st
   return {mean, base::quantile(means, (1 - confidence) / 2), base::quantile(means, (1 + confidence) / 2)};
 }
 
+Interval bootstrap_grouped_mean(const std::vector<std::vector<double>>& groups, double confidence, std::int64_t resamples, std::uint64_t seed) {
+  std::vector<double> sums, all;
+  for (const auto& group : groups) {
+    check_values(group);
+    double sum = 0;
+    for (double value : group) sum += value;
+    sums.push_back(sum);
+    all.insert(all.end(), group.begin(), group.end());
+  }
+  if (groups.size() < 2) return bootstrap_mean(all, confidence, resamples, seed);
+  base::check_invariant(confidence > 0 && confidence < 1 && resamples >= 1, "bootstrap_grouped_mean needs a confidence inside (0,1) and a resample");
+  const base::CounterRandom random(seed, "bootstrap");
+  std::vector<double> means(static_cast<std::size_t>(resamples));
+  for (std::size_t r = 0; r < means.size(); ++r) {
+    double sum = 0, count = 0;
+    for (std::size_t i = 0; i < groups.size(); ++i) {
+      const auto drawn = static_cast<std::size_t>(random.below(groups.size(), r, i));
+      sum += sums[drawn];
+      count += static_cast<double>(groups[drawn].size());
+    }
+    means[r] = sum / count;
+  }
+  double total = 0;
+  for (double value : all) total += value / static_cast<double>(all.size());
+  return {total, base::quantile(means, (1 - confidence) / 2), base::quantile(means, (1 + confidence) / 2)};
+}
+
 namespace {
 
 struct Means {

@@ -15,6 +15,10 @@ struct Interval {
 // Throws InvariantError for an empty list, NaN, or confidence outside (0,1).
 Interval bootstrap_mean(const std::vector<double>& values, double confidence = 0.95, std::int64_t resamples = 2000, std::uint64_t seed = 0);
 
+// The same for values in groups that are not independent, such as videos of one prompt: the mean is over all values, and whole groups are drawn (cluster bootstrap,
+// Davison & Hinkley 1997, section 3.8; with one value a group it is bootstrap_mean()). With one group its values are drawn. Throws as bootstrap_mean(), and for an empty group.
+Interval bootstrap_grouped_mean(const std::vector<std::vector<double>>& groups, double confidence = 0.95, std::int64_t resamples = 2000, std::uint64_t seed = 0);
+
 // One figure of the same prompt and noise under two arms.
 struct PairedValue {
   double value = 0, baseline = 0;

@@ -104,5 +104,34 @@ TEST(Comparison, TheSameSeedGivesTheSameIntervalAndNonsenseIsRefused) {
   EXPECT_THROW(compare_paired({{{1, 1}}}, 1), base::InvariantError);
 }
 
+TEST(GroupedMean, OneValueAGroupIsTheOrdinaryBootstrap) {
+  std::vector<double> values;
+  std::vector<std::vector<double>> groups;
+  for (int i = 0; i < 30; ++i) {
+    values.push_back(std::sin(i));
+    groups.push_back({values.back()});
+  }
+  const auto plain = bootstrap_mean(values, 0.9, 500, 3), grouped = bootstrap_grouped_mean(groups, 0.9, 500, 3);
+  EXPECT_NEAR(plain.mean, grouped.mean, 1e-12);
+  EXPECT_NEAR(plain.low, grouped.low, 1e-12);
+  EXPECT_NEAR(plain.high, grouped.high, 1e-12);
+}
+
+TEST(GroupedMean, VideosOfOnePromptAreNotIndependent) {
+  // Two prompts of 50 equal videos each: a resample's mean is 0, 1/2 or 1, however many videos there are.
+  const auto two = bootstrap_grouped_mean({std::vector<double>(50, 0.0), std::vector<double>(50, 1.0)});
+  EXPECT_NEAR(two.mean, 0.5, 1e-12);
+  EXPECT_EQ(two.low, 0);
+  EXPECT_EQ(two.high, 1);
+  // Uneven groups: the mean is over the videos.
+  EXPECT_NEAR(bootstrap_grouped_mean({{0, 0, 0}, {1}}).mean, 0.25, 1e-12);
+  // One prompt: its videos are drawn.
+  const auto one = bootstrap_grouped_mean({{0, 1, 2, 3}});
+  EXPECT_LT(one.low, 1.5);
+  EXPECT_GT(one.high, 1.5);
+  EXPECT_THROW(bootstrap_grouped_mean({{1}, {}}), base::InvariantError);
+  EXPECT_THROW(bootstrap_grouped_mean({}), base::InvariantError);
+}
+
 }  // namespace
 }  // namespace magicid::rewards
