@@ -1,9 +1,10 @@
 // Times HunyuanVideo's transformer on this machine: the counterpart of transformer_step.py, line for line the same work.
 //
-//   transformer_step TRANSFORMER_FOLDER forward|train [float32|bfloat16] [REPEATS]
+//   transformer_step TRANSFORMER_FOLDER forward|train [float32|bfloat16] [REPEATS] [none|attention_kept|full]
 //
 // `forward` is one prediction without autograd; `train` is one step's forward and backward of the mean squared error with respect to a LoRA
-// of rank 16 on all of the blocks' Linears but the modulations. One untimed repetition first. Prints one line of JSON: the seconds
+// of rank 16 on all of the blocks' Linears but the modulations; the last argument is what its backward computes again (the counterpart's gradient
+// checkpointing is `full`). One untimed repetition first. Prints one line of JSON: the seconds
 // of each repetition and the peak resident memory of the whole process. bench/compare_transformer runs both and prints ratios.
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
@@ -32,9 +33,10 @@ constexpr std::int64_t kFrames = 8, kRows = 32, kColumns = 32, kTextRows = 64, k
 int run(int argc, char** argv) {
   const std::string mode = argc > 2 ? argv[2] : "", type = argc > 3 ? argv[3] : "float32";
   if ((mode != "forward" && mode != "train") || (type != "float32" && type != "bfloat16")) {
-    std::fprintf(stderr, "usage: %s TRANSFORMER_FOLDER forward|train [float32|bfloat16] [REPEATS]\n", argv[0]);
+    std::fprintf(stderr, "usage: %s TRANSFORMER_FOLDER forward|train [float32|bfloat16] [REPEATS] [none|attention_kept|full]\n", argv[0]);
     return 2;
   }
+  const hv::RecomputePlan recompute{.all = hv::recompute_from(argc > 5 ? argv[5] : "none"), .blocks = {}};
   const int repeats = argc > 4 ? std::stoi(argv[4]) : 3;
   const auto dtype = type == "bfloat16" ? at::kBFloat16 : at::kFloat;
   at::get_num_threads();  // reads OMP_NUM_THREADS
@@ -60,7 +62,8 @@ int run(int argc, char** argv) {
   for (int i = -1; i < repeats; ++i) {
     const auto start = std::chrono::steady_clock::now();
     if (train) {
-      at::mse_loss(transformer.forward(in, &adapter).to(at::kFloat), target).backward();
+      const at::Tensor tokens = transformer.forward_tokens(in, &adapter, hv::local_joint_attention(), recompute);
+      at::mse_loss(transformer.unpatchify(tokens, kFrames, kRows, kColumns).to(at::kFloat), target).backward();
       adapter.flat_gradients().detach().zero_();
     } else {
       transformer.forward(in);

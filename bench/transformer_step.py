@@ -1,6 +1,6 @@
 """The counterpart of transformer_step.cpp with diffusers and PEFT; same arguments, same output.
 
-    python bench/transformer_step.py TRANSFORMER_FOLDER forward|train [float32|bfloat16] [REPEATS]
+    python bench/transformer_step.py TRANSFORMER_FOLDER forward|train [float32|bfloat16] [REPEATS] [none|full]
 """
 import json
 import os
@@ -29,6 +29,8 @@ def main():
         from peft import LoraConfig
 
         model.add_adapter(LoraConfig(r=LORA_RANK, lora_alpha=LORA_RANK, target_modules=TARGETS))
+    if len(sys.argv) > 5 and sys.argv[5] != "none":
+        model.enable_gradient_checkpointing()
     config = model.config
     parameters = [p for p in model.parameters() if p.requires_grad]
     inputs = {

@@ -33,7 +33,7 @@ PromptEmbeddings prompt(double phase, std::int64_t length) {
 }
 
 TEST(SampleLatents, RanksThatShareTheTokensGetOneRanksVideo) {
-  const auto transformer = hv::Transformer::load(config(), models::nn::Weights::from_tensors(hv::initialize_transformer(config(), 5), "test"));
+  const auto transformer = hv::Transformer::load(config(), models::nn::Weights::from_tensors(hv::initialize_transformer(config(), 5), "test", {}));
   const diffusion::FlowMatchEulerScheduler scheduler({.shift = 7});
   const at::Tensor noise = diffusion::initial_noise(1, "test", {1, 4, 3, 6, 10});
   const SampleOptions options{.steps = 4, .true_cfg = 2.0};
