@@ -105,6 +105,7 @@ void describe(config::Fields& fields, EvaluateOptions& o) {
   }
   fields.path("real_videos", o.real_videos, {.help = "folder of real videos that every arm's set is compared with (Frechet distance); empty: no such figure", .fingerprint = false});
   fields.path("i3d", o.i3d, {.help = "i3d_torchscript.pt for FVD; empty: the Frechet distance is of CLIP features and named clip_frechet", .fingerprint = false});
+  fields.require("i3d", o.i3d.empty() || !o.real_videos.empty(), "FVD compares with real videos: name a folder of them in evaluate.real_videos");
 }
 
 void describe(config::Fields& fields, ExportOptions& o) {

@@ -77,21 +77,36 @@ void add_evaluation(report::ReportData& data, const RunContext& context) {
                {"temporal_consistency", "Temporal consistency", "Cosine of consecutive frames' CLIP features.", true},
                {"clip_t", "CLIP-T", "Cosine of frames and prompt in CLIP, times 100.", true},
                {"clip_i", "CLIP-I", "Cosine of frames and photos in CLIP, times 100.", true}};
-  const std::map<std::string, std::string> labels{{"base", "Base model"}, {"stage1", "After reconstruction"}, {"hpo", "After HPO"}};
-  for (const auto& arm : evaluation.at("arms")) {
-    report::EvaluationArm row{.name = arm.at("arm"), .label = labels.contains(arm.at("arm")) ? labels.at(arm.at("arm")) : std::string()};
+  const json& frechet = evaluation.at("frechet");
+  std::string features = frechet.at("features").get<std::string>() + ".";
+  if (frechet.contains("hint")) features += " Absent: it " + frechet.at("hint").get<std::string>() + ".";
+  e.metrics.push_back({frechet.at("metric"), frechet.at("metric") == "fvd" ? "FVD" : "CLIP Fréchet distance",
+                       "Distance between the sets of an arm's and of real videos, " + std::to_string(frechet.at("videos").get<std::size_t>()) + " of each: " + features, false});
+  for (const auto& note : evaluation.at("notes")) e.notes.push_back(note);
+  const auto number = [](const json& value) { return value.is_number() ? value.get<double>() : report::unknown; };
+  const auto estimates = [&](const json& metrics) {
+    std::vector<report::Estimate> list;
     for (const auto& metric : e.metrics) {
-      const auto& m = arm.at("metrics").at(metric.name);
-      row.estimates.push_back({m.at("mean"), m.at("low"), m.at("high")});
+      const auto m = metrics.find(metric.name);
+      list.push_back(m == metrics.end() ? report::Estimate{} : report::Estimate{number(m->at("mean")), number(m->at("low")), number(m->at("high"))});
     }
-    e.arms.push_back(std::move(row));
+    return list;
+  };
+  const std::map<std::string, std::string> labels{{"base", "Base model"}, {"stage1", "After reconstruction"}, {"hpo", "After HPO"}};
+  std::map<std::string, fs::path> folders;
+  for (const auto& arm : evaluation.at("arms")) {
+    const std::string name = arm.at("arm");
+    e.arms.push_back({.name = name, .label = labels.contains(name) ? labels.at(name) : std::string(), .estimates = estimates(arm.at("metrics")), .videos = arm.at("videos")});
+    if (arm.contains("folder")) folders[name] = arm.at("folder").get<std::string>();
   }
   const auto& prompts = evaluation.at("prompts");
+  for (const auto& row : evaluation.at("by_prompt"))
+    e.by_prompt.push_back({.arm = row.at("arm"), .prompt = prompts.at(row.at("prompt").get<std::size_t>()), .estimates = estimates(row.at("metrics"))});
   for (const auto& video : evaluation.at("videos")) {
-    report::EvaluationSample sample{.arm = video.at("arm"),
-                                    .prompt = prompts.at(video.at("prompt").get<std::size_t>()),
-                                    .video = {.path = context.layout().previews() / video.at("preview").get<std::string>()}};
-    for (const auto& metric : e.metrics) sample.values.push_back(video.at("metrics").at(metric.name));
+    const std::string arm = video.at("arm");
+    report::EvaluationSample sample{.arm = arm, .prompt = prompts.at(video.at("prompt").get<std::size_t>())};
+    sample.video.path = video.contains("file") ? folders.at(arm) / video.at("file").get<std::string>() : context.layout().previews() / video.at("preview").get<std::string>();
+    for (const auto& metric : e.metrics) sample.values.push_back(number(video.at("metrics").value(metric.name, json())));
     e.samples.push_back(std::move(sample));
   }
 }

@@ -16,10 +16,8 @@ std::string label_of(const EvaluationArm& arm) { return arm.label.empty() ? arm.
 // intervals is no result to point at.
 int best_arm(const Evaluation& evaluation, std::size_t metric) {
   const bool higher = evaluation.metrics[metric].higher_is_better;
-  const auto bound = [](double limit, double mean) { return std::isfinite(limit) ? limit : mean; };
-  const auto beats = [&](const Estimate& a, const Estimate& b) {
-    return higher ? bound(a.low, a.mean) > bound(b.high, b.mean) : bound(a.high, a.mean) < bound(b.low, b.mean);
-  };
+  // Without intervals nothing can be said: a comparison with what is not a number is false.
+  const auto beats = [&](const Estimate& a, const Estimate& b) { return higher ? a.low > b.high : a.high < b.low; };
   for (std::size_t i = 0; i < evaluation.arms.size(); ++i) {
     const Estimate& own = evaluation.arms[i].estimates[metric];
     int others = 0, beaten = 0;
@@ -43,7 +41,9 @@ Html figures_table(const Evaluation& evaluation) {
   out << "</tr></thead><tbody>";
   for (std::size_t i = 0; i < evaluation.arms.size(); ++i) {
     const EvaluationArm& arm = evaluation.arms[i];
-    out << "<tr><th scope=\"row\"><span class=\"dot a" << i % 4 << "\"></span>" << text(label_of(arm)) << "</th>";
+    out << "<tr><th scope=\"row\"><span class=\"dot a" << i % 4 << "\"></span>" << text(label_of(arm));
+    if (arm.videos > 0) out << "<span class=\"quiet\">" << text(count_of(static_cast<std::size_t>(arm.videos), "video", "videos")) << "</span>";
+    out << "</th>";
     for (std::size_t m = 0; m < evaluation.metrics.size(); ++m) {
       const Estimate& estimate = arm.estimates[m];
       const bool best = best_arm(evaluation, m) == static_cast<int>(i);
@@ -56,6 +56,41 @@ Html figures_table(const Evaluation& evaluation) {
     out << "</tr>";
   }
   return out << "</tbody></table></div>";
+}
+
+// One row for each prompt and arm, under a summary that opens it.
+Html prompts_table(const Evaluation& evaluation) {
+  if (evaluation.by_prompt.empty()) return {};
+  std::vector<std::size_t> shown;
+  for (std::size_t m = 0; m < evaluation.metrics.size(); ++m) {
+    if (std::any_of(evaluation.by_prompt.begin(), evaluation.by_prompt.end(), [&](const PromptEstimates& row) { return std::isfinite(row.estimates[m].mean); })) shown.push_back(m);
+  }
+  Html out;
+  out << "<details class=\"more\"><summary>Figures of every prompt</summary><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Figures of every prompt\"><table class=\"evaluation\"><thead><tr>"
+      << "<th scope=\"col\">Prompt</th><th scope=\"col\">Arm</th>";
+  for (const std::size_t m : shown) out << "<th scope=\"col\">" << text(label_of(evaluation.metrics[m])) << "</th>";
+  out << "</tr></thead><tbody>";
+  std::vector<std::string> prompts;
+  for (const PromptEstimates& row : evaluation.by_prompt) {
+    if (std::find(prompts.begin(), prompts.end(), row.prompt) == prompts.end()) prompts.push_back(row.prompt);
+  }
+  for (const std::string& prompt : prompts) {
+    bool first = true;
+    for (std::size_t i = 0; i < evaluation.arms.size(); ++i) {
+      const auto row = std::find_if(evaluation.by_prompt.begin(), evaluation.by_prompt.end(), [&](const PromptEstimates& r) { return r.prompt == prompt && r.arm == evaluation.arms[i].name; });
+      if (row == evaluation.by_prompt.end()) continue;
+      out << "<tr><th scope=\"row\" dir=\"auto\">" << (first ? text(prompt) : Html()) << "</th><td><span class=\"dot a" << i % 4 << "\"></span>" << text(label_of(evaluation.arms[i])) << "</td>";
+      first = false;
+      for (const std::size_t m : shown) {
+        const Estimate& estimate = row->estimates[m];
+        out << "<td>" << text(format_number(estimate.mean));
+        if (std::isfinite(estimate.low) && std::isfinite(estimate.high)) out << "<span class=\"quiet\">" << text(format_number(estimate.low)) << " to " << text(format_number(estimate.high)) << "</span>";
+        out << "</td>";
+      }
+      out << "</tr>";
+    }
+  }
+  return out << "</tbody></table></div></details>";
 }
 
 Html interval_charts(const Evaluation& evaluation) {
@@ -110,6 +145,7 @@ Html prompt_row(Page& page, const std::string& prompt, bool autoplay) {
     }
     out << page.shelf.video(row[i]->video, label_of(evaluation.arms[i]) + ": " + prompt, autoplay) << "<dl class=\"values\">";
     for (std::size_t m = 0; m < evaluation.metrics.size(); ++m) {
+      if (!std::isfinite(row[i]->values[m])) continue;
       out << "<div><dt>" << text(label_of(evaluation.metrics[m])) << "</dt><dd>" << text(format_number(row[i]->values[m])) << "</dd></div>";
     }
     out << "</dl></figure>";
@@ -139,6 +175,9 @@ Html evaluation_section(Page& page) {
     base::check_invariant(sample.values.size() == evaluation.metrics.size(), "report: a sample of arm '", sample.arm, "' has ", sample.values.size(), " values for ", evaluation.metrics.size(),
                           " metrics");
   }
+  for (const PromptEstimates& row : evaluation.by_prompt) {
+    base::check_invariant(row.estimates.size() == evaluation.metrics.size(), "report: a prompt's row of arm '", row.arm, "' has ", row.estimates.size(), " estimates for ", evaluation.metrics.size(), " metrics");
+  }
   Html out = section_start("evaluation", "Result");
   if (evaluation.arms.empty()) return out << empty_state("Nothing has been evaluated yet: figures and videos appear here after the stage `evaluate`.") << section_end();
   const auto prompts = prompts_of(evaluation);
@@ -146,7 +185,8 @@ Html evaluation_section(Page& page) {
   if (!evaluation.metrics.empty()) {
     out << "<div class=\"card\">" << figures_table(evaluation) << interval_charts(evaluation);
     if (!evaluation.interval.empty()) out << "<p class=\"note\">Dots are means, lines the " << text(evaluation.interval) << "; from top to bottom in the order of the table.</p>";
-    out << "</div>";
+    for (const std::string& note : evaluation.notes) out << "<p class=\"note\">" << text(note) << "</p>";
+    out << prompts_table(evaluation) << "</div>";
   }
   if (prompts.empty()) return out << empty_state("No sample videos were kept.") << section_end();
   out << "<h3>Side by side <span class=\"count\">" << prompts.size() << "</span></h3><div class=\"grid comparisons\">";

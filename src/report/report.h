@@ -83,11 +83,18 @@ struct EvaluationArm {
   std::string name;   // "base", "stage1", "hpo"
   std::string label;  // "After reconstruction"; empty: the name
   std::vector<Estimate> estimates;  // one for each metric
+  std::int64_t videos = 0;          // behind the figures; 0: not shown
+};
+
+// The figures of an arm on one prompt.
+struct PromptEstimates {
+  std::string arm, prompt;
+  std::vector<Estimate> estimates;  // one for each metric
 };
 
 struct EvaluationSample {
   std::string arm, prompt;
-  std::vector<double> values;  // one for each metric
+  std::vector<double> values;  // one for each metric; those that are unknown are left out
   Media video;
 };
 
@@ -95,6 +102,8 @@ struct Evaluation {
   std::vector<EvaluationMetric> metrics;
   std::vector<EvaluationArm> arms;        // in the order of the columns
   std::vector<EvaluationSample> samples;  // prompts are shown in order of first appearance, arms side by side
+  std::vector<PromptEstimates> by_prompt;  // shown as a table; metrics that no prompt has are left out
+  std::vector<std::string> notes;          // what the reader must know before comparing figures
   std::string interval = "95% bootstrap interval over prompts";
 };
 

@@ -32,6 +32,25 @@ function play(video){
   var done=video.play();
   if(done&&done.catch){done.catch(function(){});}
 }
+// Videos of one prompt, or of one pair: they play together, and are stopped together.
+var groups=[].map.call(document.querySelectorAll('.arms,.sides'),function(row){return [].slice.call(row.querySelectorAll('video'));}).filter(function(group){return group.length>1;});
+function together(video){
+  for(var i=0;i<groups.length;i++){if(groups[i].indexOf(video)>=0){return groups[i];}}
+  return [video];
+}
+// The longest leads; a shorter one runs on in its own loop from the same start. Setting the time is cheap but seen, so small drift is left alone.
+function align(group){
+  var ready=group.filter(function(video){return video.readyState>=2&&video.duration>0;});
+  if(ready.length<2){return;}
+  var leader=ready.reduce(function(best,video){return video.duration>best.duration+0.01?video:best;});
+  if(leader.paused){return;}
+  ready.forEach(function(video){
+    if(video===leader||video.seeking){return;}
+    var wanted=leader.currentTime%video.duration,drift=Math.abs(video.currentTime-wanted);
+    if(Math.min(drift,video.duration-drift)>0.08){video.currentTime=wanted;}
+  });
+}
+if(groups.length){setInterval(function(){groups.forEach(align);},250);}
 function open(video){
   if(!video.hasAttribute('src')){video.preload='auto';video.src=urlOf(own(video));}
   play(video);
@@ -58,11 +77,15 @@ if('IntersectionObserver' in window){
   if(videos.length){pause.hidden=false;}
 }
 function toggle(video){
-  if(video.paused){
-    video.dataset.held='';
-    var done=video.play();
+  var start=video.paused,group=together(video);
+  group.forEach(function(other){
+    other.dataset.held=start?'':'1';
+    if(!start){other.pause();return;}
+    if(!other.hasAttribute('src')){return;}
+    var done=other.play();
     if(done&&done.catch){done.catch(function(){});}
-  }else{video.dataset.held='1';video.pause();}
+  });
+  align(group);
 }
 function label(){pause.textContent=paused?'Play videos':'Pause videos';pause.setAttribute('aria-pressed',String(paused));}
 label();

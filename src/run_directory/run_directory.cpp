@@ -112,7 +112,7 @@ std::vector<fs::path> Layout::owned_by(Stage stage) const {
     case Stage::score: return {};
     case Stage::select: return {pairs()};
     case Stage::optimize: return {optimize()};
-    case Stage::evaluate: return {evaluation()};
+    case Stage::evaluate: return {evaluation(), evaluation_table(), evaluation_summary()};
     case Stage::adapter_export: return {adapter()};
     case Stage::report: return {report()};
   }

@@ -38,6 +38,8 @@ struct Layout {
   std::filesystem::path pairs() const { return root / "pairs.h5"; }
   std::filesystem::path optimize() const { return root / "optimize"; }
   std::filesystem::path evaluation() const { return root / "evaluation.json"; }
+  std::filesystem::path evaluation_table() const { return root / "evaluation.csv"; }  // one row a video
+  std::filesystem::path evaluation_summary() const { return root / "evaluation-summary.csv"; }
   std::filesystem::path evaluation_store() const { return root / "evaluation"; }  // figures of each video, by key
   std::filesystem::path adapter() const { return root / "adapter"; }
   std::filesystem::path report() const { return root / "report.html"; }

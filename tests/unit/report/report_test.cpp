@@ -286,5 +286,36 @@ TEST(Files, TypesComeFromTheirFirstBytes) {
   EXPECT_EQ(mp4_frame_size("....tkhd\0"s).width, 0);
 }
 
+TEST(Report, FiguresOfEveryPromptAndWhatForbidsAComparison) {
+  ReportData data = sample();
+  Evaluation& e = data.evaluation;
+  e.metrics.push_back({.name = "clip_frechet", .label = "CLIP distance", .explanation = "Absent: it needs real videos.", .higher_is_better = false});
+  for (EvaluationArm& arm : e.arms) arm.estimates.push_back({});
+  for (EvaluationSample& s : e.samples) s.values.push_back(unknown);
+  e.arms[1].videos = 37;
+  e.notes = {"Arm <other> has videos of another size"};
+  e.by_prompt = {{.arm = "hpo", .prompt = "she <waves>", .estimates = {{0.614, 0.5, 0.75}, {7.25, unknown, unknown}, {26, 25, 27}, {}}},
+                 {.arm = "base", .prompt = "she <waves>", .estimates = {{0.11, unknown, unknown}, {9.5, unknown, unknown}, {26, 25, 27}, {}}}};
+  const std::string page = render_report(data);
+  const tests::Markup markup = checked(page);
+  for (const char* what : {"37 videos", "Arm <other> has videos of another size", "Figures of every prompt", "she <waves>", "0.614", "0.5 to 0.75", "7.25", "Absent: it needs real videos."}) EXPECT_THAT(markup.words, HasSubstr(what));
+  // The distance has a column in the arms' table, lower is better, and none in the prompts' table, where nobody has it.
+  const std::size_t table = page.find("Figures of every prompt");
+  EXPECT_NE(page.substr(0, table).find("CLIP distance<span class=\"quiet\">lower is better"), std::string::npos);
+  EXPECT_EQ(page.substr(table, page.find("</table>", table) - table).find("CLIP distance"), std::string::npos);
+  e.by_prompt[0].estimates.pop_back();
+  EXPECT_THROW(render_report(data), base::InvariantError);
+}
+
+TEST(Report, WithoutIntervalsNoArmIsBest) {
+  ReportData data = sample();
+  data.evaluation.metrics = {{.name = "fvd", .higher_is_better = false}};
+  for (std::size_t i = 0; i < data.evaluation.arms.size(); ++i) data.evaluation.arms[i].estimates = {{.mean = 100.0 * static_cast<double>(i)}};
+  for (EvaluationSample& s : data.evaluation.samples) s.values = {1};
+  EXPECT_EQ(render_report(data).find("tag best"), std::string::npos);
+  for (EvaluationArm& arm : data.evaluation.arms) arm.estimates[0] = {arm.estimates[0].mean, arm.estimates[0].mean - 1, arm.estimates[0].mean + 1};
+  EXPECT_NE(render_report(data).find("tag best"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace magicid::report

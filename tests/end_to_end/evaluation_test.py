@@ -1,0 +1,223 @@
+#!/usr/bin/env python3
+"""`magicid evaluate` over own runs and folders of videos: rank counts, tables, finished work, bad folders. Standard library only.
+
+Usage: evaluation_test.py MAGICID_PROGRAM PROJECT_FOLDER [unittest arguments]
+"""
+import csv
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+PROGRAM, PROJECT = (pathlib.Path(word).resolve() for word in sys.argv[1:3])
+FOLDER = pathlib.Path(tempfile.mkdtemp(prefix="magicid-evaluation-"))
+MODEL, OTHER, REAL = FOLDER / "model", FOLDER / "other", FOLDER / "real"
+ENVIRONMENT = dict(os.environ, OMP_NUM_THREADS="1", OMPI_MCA_rmaps_base_oversubscribe="1")
+SETTINGS = {"model.folder": MODEL, "prompts": FOLDER / "prompts.txt", "video.frames": 13, "video.height": 32, "video.width": 48, "rewards.flow_updates": 1, "generate.steps": 1,
+            "optimize.pairs_seen": 4, "reconstruct.steps": 2}
+OWN = "a sks woman says \"hello\", and walks"
+
+
+def magicid(command, ranks=0):
+    launcher = [str(PROJECT / "launch/mpirun"), "-n", str(ranks)] if ranks else []
+    done = subprocess.run(launcher + [str(PROGRAM), *map(str, command)], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=200)
+    return done.returncode, done.stdout
+
+
+def run(verb, name, ranks=0, expect=0, **changes):
+    command = [verb, PROJECT / "configs/quickstart.yaml", "--set", f"output={FOLDER / name}"]
+    for key, value in {**SETTINGS, **{key.replace("__", "."): value for key, value in changes.items()}}.items():
+        command += ["--set", f"{key}={value}"]
+    code, text = magicid(command, ranks)
+    if code != expect:
+        raise AssertionError(f"exit code {code}:\n{text}")
+    return text
+
+
+def evaluation(name):
+    return json.loads((FOLDER / name / "evaluation.json").read_text())
+
+
+def arm(name, which):
+    return next(row for row in evaluation(name)["arms"] if row["arm"] == which)
+
+
+def table(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def copy_of_run(name, fresh=False):
+    """A copy of the run; `fresh`: without anything that `evaluate` made."""
+    shutil.copytree(FOLDER / "run", FOLDER / name)
+    if fresh:
+        shutil.rmtree(FOLDER / name / "evaluation")
+        for preview in (FOLDER / name / "previews").glob("evaluate-*"):
+            preview.unlink()
+    return name
+
+
+def write_table(folder, rows):
+    with open(folder / "prompts.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["file", "prompt"], *rows])
+
+
+FOLDERS = {"evaluate__folders": f"{{other method: {OTHER}}}", "evaluate__real_videos": REAL}
+
+
+def setUpModule():
+    (FOLDER / "prompts.txt").write_text("a {subject} walks\na {subject} waves\n")
+    code, text = magicid(["init-model", "--size", "tiny", "--seed", "1", MODEL])
+    assert code == 0, text
+    run("run", "run", ranks=2)
+    # Another method's videos: two of our own under its names, and one of another size.
+    OTHER.mkdir()
+    REAL.mkdir()
+    videos = [v for v in evaluation("run")["videos"] if v["arm"] == "hpo"]
+    for name, video in zip(("x.mp4", "y, 1.mp4"), videos):
+        shutil.copy(FOLDER / "run/previews" / video["preview"], OTHER / name)
+    code, text = magicid(["sample", "--model", MODEL, "--prompt", OWN, "--height", 48, "--width", 32, "--frames", 9, "--steps", 1, "--max-length", 64, "--fps", 12, "--output", OTHER / "z.mp4"])
+    assert code == 0, text
+    write_table(OTHER, [["y, 1.mp4", "a woman waves"], ["x.mp4", "a {subject} walks"], ["z.mp4", OWN]])
+    for index, source in enumerate(("z.mp4", "x.mp4", "y, 1.mp4")):
+        shutil.copy(OTHER / source, REAL / f"{index}.mp4")
+
+
+def tearDownModule():
+    shutil.rmtree(FOLDER, ignore_errors=True)
+
+
+class Evaluation(unittest.TestCase):
+    maxDiff = None
+
+    def test_one_and_two_ranks_give_the_same_figures(self):
+        for ranks in (1, 2):
+            run("evaluate", copy_of_run(f"ranks-{ranks}", fresh=True), ranks=ranks, **FOLDERS)
+        for file in ("evaluation.json", "evaluation.csv", "evaluation-summary.csv"):
+            self.assertEqual((FOLDER / "ranks-1" / file).read_text(), (FOLDER / "ranks-2" / file).read_text())
+        # And the videos that the first evaluation had made on two ranks.
+        old = {(v["arm"], v["prompt"]): v["metrics"] for v in evaluation("run")["videos"]}
+        new = {(v["arm"], v["prompt"]): v["metrics"] for v in evaluation("ranks-1")["videos"]}
+        self.assertEqual(old, {key: new[key] for key in old})
+
+    def test_a_folder_stands_in_the_tables_as_an_arm(self):
+        name = copy_of_run("folder")
+        text = run("evaluate", name, ranks=2, **FOLDERS)
+        e = evaluation(name)
+        self.assertEqual([row["arm"] for row in e["arms"]], ["base", "stage1", "other method", "hpo"])
+        self.assertEqual(e["prompts"], ["a {subject} walks", "a {subject} waves", OWN])
+        # The same files with the same text give the same figures as our own arm.
+        own = {v["prompt"]: v["metrics"] for v in e["videos"] if v["arm"] == "hpo"}
+        theirs = {v["prompt"]: v for v in e["videos"] if v["arm"] == "other method"}
+        for prompt in (0, 1):
+            self.assertEqual(theirs[prompt]["metrics"], own[prompt])
+        self.assertEqual(theirs[1]["file"], "y, 1.mp4")
+        self.assertEqual(theirs[2]["size"], {"height": 48, "width": 32, "frames": 9, "fps": 12.0})
+        self.assertIn("another size or rate", e["notes"][0])
+        self.assertIn("another size or rate", text)
+        # All of the folder's videos against themselves under other names, two of each.
+        self.assertEqual(e["frechet"]["metric"], "clip_frechet")
+        self.assertEqual(e["frechet"]["videos"], 2)
+        for row in e["arms"]:
+            self.assertGreaterEqual(row["metrics"]["clip_frechet"]["mean"], 0)
+            self.assertEqual(row["metrics"]["clip_frechet"]["n"], 2)
+        self.assertEqual(arm(name, "hpo")["metrics"]["clip_frechet"], arm(name, "other method")["metrics"]["clip_frechet"])
+        # The tables hold the figures of the JSON file.
+        rows = table(FOLDER / name / "evaluation.csv")
+        self.assertEqual(len(rows), 9)
+        for row, video in zip(rows, e["videos"]):
+            self.assertEqual(row["prompt"], e["prompts"][video["prompt"]])
+            self.assertEqual(float(row["face_similarity"]), video["metrics"]["face_similarity"])
+            self.assertEqual(int(row["height"]), video["size"]["height"])
+        summary = {(row["arm"], row["prompt"], row["metric"]): row for row in table(FOLDER / name / "evaluation-summary.csv")}
+        for row in e["arms"]:
+            for metric, estimate in row["metrics"].items():
+                self.assertEqual(float(summary[row["arm"], "all", metric]["mean"]), estimate["mean"])
+        self.assertEqual(summary["other method", OWN, "clip_t"]["n"], "1")
+        self.assertEqual(summary["hpo", "all", "clip_frechet"]["low"], "")
+        manifest = json.loads((FOLDER / name / "manifest.json").read_text())["stages"]["evaluate"]["files"]
+        self.assertEqual(set(manifest), {"evaluation.json", "evaluation.csv", "evaluation-summary.csv"})
+        # The report shows them.
+        run("report", name, **FOLDERS)
+        page = (FOLDER / name / "report.html").read_text()
+        for word in ("other method", "Figures of every prompt", "CLIP Fréchet distance", "another size or rate"):
+            self.assertIn(word, page)
+
+    def test_finished_work_is_not_done_again(self):
+        name = copy_of_run("again")
+        # Figures of our own videos were measured by the run; only the folder's and the real ones are new, and files of the same bytes are measured once for each use.
+        self.assertNotIn("evaluate, videos", run("evaluate", name, **FOLDERS))
+        self.assertIn("evaluate: finished earlier", run("evaluate", name, **FOLDERS))
+        before = {v["arm"]: v for v in evaluation(name)["videos"]}
+        # Other figures of the same videos: measured from their files, none generated.
+        changed = run("evaluate", name, rewards__flow_updates=2, **FOLDERS)
+        self.assertNotIn("evaluate, videos", changed)
+        self.assertIn("evaluate, figures", changed)
+        self.assertNotEqual(before, {v["arm"]: v for v in evaluation(name)["videos"]})
+        # A damaged video is made again, with the same figures.
+        preview = FOLDER / name / "previews" / evaluation(name)["videos"][0]["preview"]
+        whole = preview.read_bytes()
+        preview.write_bytes(whole[:-10])
+        self.assertIn("evaluate, videos", run("evaluate", name, rewards__flow_updates=3, **FOLDERS))
+        self.assertEqual(preview.read_bytes(), whole)
+
+    def test_fvd_by_a_torchscript_network(self):
+        name = copy_of_run("fvd")
+        rest = FOLDER / "long"  # the videos with enough frames
+        rest.mkdir()
+        for file in ("x.mp4", "y, 1.mp4"):
+            shutil.copy(OTHER / file, rest / file.replace(", ", "-"))
+        (rest / "prompts.jsonl").write_text('{"file": "x.mp4", "prompt": "a woman walks"}\n{"file": "y-1.mp4", "prompt": "a woman waves"}\n')
+        i3d = PROJECT / "tests/data/i3d/small.pt"
+        run("evaluate", name, ranks=2, evaluate__folders=f"{{same: {rest}}}", evaluate__real_videos=rest, evaluate__i3d=i3d)
+        self.assertLess(arm(name, "same")["metrics"]["fvd"]["mean"], 1e-6)
+        self.assertGreater(arm(name, "base")["metrics"]["fvd"]["mean"], 1e-6)
+        self.assertNotIn("clip_frechet", arm(name, "same")["metrics"])
+        # Nine frames are too few for I3D: a dash, and why.
+        run("evaluate", name, evaluate__i3d=i3d, **FOLDERS)
+        self.assertIsNone(arm(name, "hpo")["metrics"]["fvd"]["mean"])
+        self.assertIn("10 frames", evaluation(name)["frechet"]["hint"])
+        self.assertIn("evaluate.real_videos", evaluation("run")["frechet"]["hint"])
+
+    def test_folders_alone_and_paired_differences(self):
+        name = copy_of_run("alone")
+        run("evaluate", name, evaluate__arms="[]", **FOLDERS)
+        self.assertEqual([row["arm"] for row in evaluation(name)["arms"]], ["other method"])
+        self.assertEqual(evaluation(name)["frechet"]["videos"], 3)
+        self.assertLess(arm(name, "other method")["metrics"]["clip_frechet"]["mean"], 1e-9)  # the same files
+        run("evaluate", name, **FOLDERS)
+        code, text = magicid(["compare", FOLDER / name, "--arm", "hpo", "--baseline", "other method", "--metric", "face_similarity"])
+        self.assertEqual(code, 0, text)
+        self.assertRegex(text, r"\| hpo \| face_similarity \|.*\| \+0 \|.*\| 2 \|")
+
+    def test_bad_folders_are_named_before_any_work(self):
+        name = copy_of_run("refused")
+        before = (FOLDER / name / "evaluation.json").read_bytes()
+        bad = FOLDER / "bad"
+        bad.mkdir()
+
+        def refused(*expected, ranks=0, **changes):
+            text = run("evaluate", name, ranks=ranks, expect=2, **{**{"evaluate__folders": f"{{bad: {bad}}}"}, **changes})
+            for part in expected:
+                self.assertIn(part, text)
+            self.assertEqual((FOLDER / name / "evaluation.json").read_bytes(), before)
+            self.assertNotIn("evaluate, figures", text)
+
+        refused("bad", ranks=2)
+        shutil.copy(OTHER / "x.mp4", bad / "first.mp4")
+        refused("'first.mp4'", "prompts.csv")
+        (bad / "text.mp4").write_text("no video")
+        write_table(bad, [["first.mp4", "a woman walks"], ["text.mp4", "a woman walks"], ["third.mp4", "a woman walks"]])
+        refused("text.mp4", "'third.mp4'", ranks=2)
+        refused("evaluate.real_videos", "absent", evaluate__folders="", evaluate__real_videos=FOLDER / "absent")
+        refused("hpo", "arm of this run", evaluate__folders=f"{{hpo: {OTHER}}}")
+        refused("text.mp4", evaluate__folders="", evaluate__real_videos=REAL, evaluate__i3d=bad / "text.mp4")
+        refused("evaluate.real_videos", evaluate__folders="", evaluate__i3d=PROJECT / "tests/data/i3d/small.pt")
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1] + sys.argv[3:], verbosity=2)
