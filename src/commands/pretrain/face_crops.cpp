@@ -1,34 +1,19 @@
 #include "commands/pretrain/face_crops.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/_upsample_bilinear2d_aa.h>
-#include <ATen/ops/empty_like.h>
 
-#include <algorithm>
 #include <cmath>
-#include <span>
 
-#include "base/random.h"
+#include "commands/pretrain/augmentation.h"
 #include "media/alignment.h"
 #include "media/image.h"
 
 namespace magicid::commands::pretrain {
 
-at::Tensor degrade(const at::Tensor& image, miniature::Dice& dice) {
-  at::Tensor x = image;
-  if (dice.chance(0.7)) {
-    const double share = dice.uniform(0.5, 1);
-    const auto smaller = [&](std::int64_t size) { return std::max<std::int64_t>(8, std::llround(share * static_cast<double>(size))); };
-    const at::Tensor small = at::_upsample_bilinear2d_aa(x.unsqueeze(0), {smaller(x.size(1)), smaller(x.size(2))}, /*align_corners=*/false);
-    x = at::_upsample_bilinear2d_aa(small, {x.size(1), x.size(2)}, /*align_corners=*/false)[0];
-  }
-  if (dice.chance(0.5)) {
-    at::Tensor noise = at::empty_like(image, at::MemoryFormat::Contiguous);
-    base::CounterRandom(dice.bits(), "picture-noise").normal(std::span<float>(noise.data_ptr<float>(), static_cast<std::size_t>(noise.numel())), 0);
-    x = (x + noise * dice.uniform(0, 0.04)).clamp(0, 1);
-  }
-  if (dice.chance(0.5)) x = media::decode_image(media::encode_jpeg(x, 40 + dice.below(55)), "a degraded picture");
-  return x;
+at::Tensor as_received(const at::Tensor& image, miniature::Dice& dice) {
+  const at::Tensor degraded = degrade(image.unsqueeze(0), dice)[0];
+  if (!dice.chance(0.3)) return degraded;
+  return media::decode_image(media::encode_jpeg(degraded, 40 + dice.below(55)), "a picture of the small world");
 }
 
 media::FaceDetection exact_face(const miniature::Photo& photo) {
@@ -49,8 +34,7 @@ at::Tensor training_face(const miniature::Scene& scene, const WorldOptions& worl
   const auto photo = miniature::render_photo(scene, dice.uniform(), sized(world.height), sized(world.width));
   auto face = exact_face(photo);
   for (auto& point : *face.landmarks) point.x += scale * dice.uniform(-0.35, 0.35), point.y += scale * dice.uniform(-0.35, 0.35);
-  const at::Tensor image = dice.chance(0.5) ? degrade(photo.image, dice) : photo.image;
-  return media::align_face(image, face) * 2 - 1;
+  return media::align_face(as_received(photo.image, dice), face) * 2 - 1;
 }
 
 at::Tensor exact_crop(const miniature::Scene& scene, const WorldOptions& world, double time) {

@@ -10,14 +10,13 @@
 
 namespace magicid::commands::pretrain {
 
-// image [3,H,W] in 0..1 as a small autoencoder or a lossy file would give it back: softer, noisier, with blocks; each effect in some of the
-// pictures and of random strength.
-at::Tensor degrade(const at::Tensor& image, miniature::Dice& dice);
+// image [3,H,W] in 0..1 as it may reach a run: degraded as augmentation.h does, and in some pictures by a lossy file.
+at::Tensor as_received(const at::Tensor& image, miniature::Dice& dice);
 
 // The photo's exact landmarks and box.
 media::FaceDetection exact_face(const miniature::Photo& photo);
 
-// A face of `scene` at a random time, rendered between once and twice as large as `world`'s frames, in half of the pictures degraded; aligned by
+// A face of `scene` at a random time, rendered between once and twice as large as `world`'s frames, as_received; aligned by
 // landmarks that are off by up to a third of a frame's pixel: [3,112,112] in -1..1.
 at::Tensor training_face(const miniature::Scene& scene, const WorldOptions& world, miniature::Dice& dice);
 

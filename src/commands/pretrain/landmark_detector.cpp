@@ -143,7 +143,7 @@ class LandmarkDetectorNetwork : public Network {
       const auto points = points_of(photo);
       miniature::Dice dice(context_.seed, "landmark-validation-picture", number);
       photos.add(detector->detect(photo.image), points, pixels);
-      degraded.add(detector->detect(degrade(photo.image, dice)), points, pixels);
+      degraded.add(detector->detect(as_received(photo.image, dice)), points, pixels);
       const at::Tensor without = i % 4 == 3 ? noise_picture(context_.world.height, dice) : faceless({photo.image, points, true}, dice).picture;
       false_alarms += detector->detect(without).empty() ? 0 : 1;
       faceless_pictures += 1;
@@ -198,7 +198,7 @@ class LandmarkDetectorNetwork : public Network {
     if (!out.face) return out;
     if (kind < 0.3) out = faceless(out, dice);
     else if (kind < 0.7) out = reframed(out, dice);
-    if (dice.chance(0.5)) out.picture = degrade(out.picture, dice);
+    out.picture = as_received(out.picture, dice);
     return out;
   }
 
