@@ -171,7 +171,7 @@ json compare_runs(const std::vector<EvaluatedRun>& runs, const std::vector<Evalu
 std::string comparison_markdown(const json& comparison) {
   const std::size_t runs = comparison.at("runs").size(), people = comparison.at("people");
   std::string text = "Paired differences to `" + comparison.at("baseline").get<std::string>() + "`" + (comparison.at("between_runs") ? " of the baseline runs" : "") +
-                     ", same prompt and noise; " + std::to_string(runs) + (runs == 1 ? " run of " : " runs of ") + std::to_string(people) + (people == 1 ? " person" : " people") + "; " +
+                     ", paired by prompt and sample; " + std::to_string(runs) + (runs == 1 ? " run of " : " runs of ") + std::to_string(people) + (people == 1 ? " person" : " people") + "; " +
                      comparison.at("interval").get<std::string>() + ". Bold: the interval excludes zero.\n\n" +
                      "| arm | figure | arm's mean | baseline's mean | difference | interval | ratio | pairs |\n|---|---|---|---|---|---|---|---|\n";
   for (const auto& row : comparison.at("comparisons")) {

@@ -115,6 +115,18 @@ class Pipeline(unittest.TestCase):
             losses = [abs(a["loss"] - b["loss"]) for a, b in zip(metrics("two", "optimize"), metrics(f"ranks-{ranks}", "optimize"))]
             self.assertLess(max(losses), 1e-4)
 
+    def test_shared_sequences_and_spread_pairs_train_the_same_adapter_to_rounding(self):
+        expected = tensors(adapter("two"))
+        largest = {name: max(map(abs, values)) for name, values in expected.items()}
+        for name, ranks, layout in (("sequence", 2, {"mesh__sequence": 2}), ("pair", 2, {"mesh__pair": 2, "model__recompute": "full"}),
+                                    ("sequence-pair", 4, {"mesh__sequence": 2, "mesh__pair": 2, "model__recompute": "attention_kept"})):
+            run(name, ranks=ranks, **layout)
+            self.assertEqual(metrics(name, "optimize")[0]["loss"], 0.6931471805599453)
+            worst = max(max(abs(a - b) for a, b in zip(values, expected[key])) / max(largest[key], 1e-6) for key, values in tensors(adapter(name)).items())
+            self.assertLess(worst, 0.02, name)
+            losses = [abs(a["loss"] - b["loss"]) for a, b in zip(metrics("two", "optimize"), metrics(name, "optimize"))]
+            self.assertLess(max(losses), 1e-4)
+
     def test_from_the_same_stage_1_every_rank_count_gives_the_same_candidates_scores_and_pairs(self):
         for verb in ("prepare", "reconstruct"):
             run("stage1", ranks=2, verb=verb)
@@ -174,7 +186,7 @@ class Arms(unittest.TestCase):
             self.assertEqual(re.findall(r"(\w+): taken over from", text), ["prepare", "reconstruct", "generate", "score"], text)
             self.assertRegex(text, r"select: not taken over from [\s\S]*select.pairs: \"identity\+dynamic\" -> \"identity\"")
             # Base and stage 1 were evaluated there: only the new adapter's videos are made.
-            self.assertRegex(text, r"evaluate 4/6")
+            self.assertRegex(text, r"evaluate, videos 4/6")
             self.assertTrue(os.path.samefile(FOLDER / name / "reconstruct/checkpoint-000006.h5", FOLDER / "two/reconstruct/checkpoint-000006.h5"))
             self.assertFalse(os.path.samefile(FOLDER / name / "reconstruct/metrics.jsonl", FOLDER / "two/reconstruct/metrics.jsonl"))
             self.assertEqual(stage_results(name)["select"], stage_results("alone")["select"])
@@ -225,7 +237,7 @@ class Arms(unittest.TestCase):
         shutil.copytree(FOLDER / "two", FOLDER / "table", copy_function=shutil.copy2)
         run("other", ranks=2, reuse=FOLDER / "two", optimize__beta=50, optimize__share_dynamic=1)
         text = run("table", ranks=2, evaluate__runs=f"{{all dynamic: {FOLDER / 'other'}}}")
-        self.assertRegex(text, r"evaluate 6/8")
+        self.assertRegex(text, r"evaluate, videos 6/8")
         before, after, other = (json.loads((FOLDER / name / "evaluation.json").read_text()) for name in ("two", "table", "other"))
         self.assertEqual([arm["arm"] for arm in after["arms"]], ["base", "stage1", "all dynamic", "hpo"])
         videos = {(v["arm"], v["prompt"], v["sample"]): v for v in after["videos"]}
