@@ -1,6 +1,9 @@
 #include "objectives/autoencoder_reconstruction.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+
+#include <cmath>
 
 #include "diffusion/initial_noise.h"
 
@@ -11,7 +14,28 @@ constexpr std::int64_t kHeight = 3, kWidth = 4;
 
 at::Tensor differences(const at::Tensor& x, std::int64_t dimension) { return x.narrow(dimension, 1, x.size(dimension) - 1) - x.narrow(dimension, 0, x.size(dimension) - 1); }
 
+// One frame meets a kernel's temporal taps only in their sum, so it would pull all of them alike and teach the network to blend frames.
+// Single frames therefore train the last tap, the frame's own; the earlier ones learn from clips.
+storage::NamedTensors for_single_frames(const storage::NamedTensors& leaves) {
+  storage::NamedTensors tensors;
+  for (const auto& [name, leaf] : leaves) {
+    const std::int64_t taps = leaf.dim() == 5 ? leaf.size(2) : 1;
+    tensors[name] = taps == 1 ? leaf : at::cat({leaf.detach().narrow(2, 0, taps - 1), leaf.narrow(2, taps - 1, 1)}, 2);
+  }
+  return tensors;
+}
+
 }  // namespace
+
+storage::NamedTensors initialize_framewise(storage::NamedTensors tensors) {
+  for (auto& [name, tensor] : tensors) {
+    if (tensor.dim() != 5 || tensor.size(2) == 1) continue;
+    const std::int64_t taps = tensor.size(2);
+    tensor.narrow(2, taps - 1, 1).mul_(std::sqrt(static_cast<double>(taps)));
+    tensor.narrow(2, 0, taps - 1).zero_();
+  }
+  return tensors;
+}
 
 AutoencoderReconstruction::AutoencoderReconstruction(models::hunyuan_video::AutoencoderConfig config, models::nn::Parameters& parameters, at::ScalarType dtype,
                                                      AutoencoderBatches batches, const AutoencoderLoss& loss, std::uint64_t seed)
@@ -19,8 +43,10 @@ AutoencoderReconstruction::AutoencoderReconstruction(models::hunyuan_video::Auto
 
 std::vector<double> AutoencoderReconstruction::accumulate(std::int64_t step, std::int64_t slot, std::int64_t global_batch) {
   const auto batch = batches_(step, slot, global_batch);
-  const auto network = models::hunyuan_video::Autoencoder::from_weights(config_, parameters_.weights(dtype_));
   const auto device = parameters_.values().device();
+  const bool clip = batch.sample.size(2) > 1;
+  const auto network = models::hunyuan_video::Autoencoder::from_weights(
+      config_, clip ? parameters_.weights(dtype_) : models::nn::Weights::from_tensors(for_single_frames(parameters_.leaves()), "autoencoder", {.device = device, .dtype = dtype_}));
   const at::Tensor sample = batch.sample.to(device);
   const auto posterior = network.encode(sample);
   const at::Tensor noise =

@@ -13,6 +13,7 @@
 
 #include "models/hunyuan_video/autoencoder.h"
 #include "models/nn/parameters.h"
+#include "storage/safetensors.h"
 #include "training/objective.h"
 
 namespace magicid::objectives {
@@ -27,6 +28,10 @@ using AutoencoderBatches = std::function<AutoencoderBatch(std::int64_t step, std
 struct AutoencoderLoss {
   double gradient_weight = 1, kl_weight = 1e-5;
 };
+
+// Initial weights of a network that treats frames alike and apart: every kernel's earlier temporal taps zero, its last one grown to keep the variance. (The
+// usual start of video autoencoders; Carreira & Zisserman, arXiv:1705.07750, section 2.4, put the image network in all taps instead, which blends frames.)
+storage::NamedTensors initialize_framewise(storage::NamedTensors tensors);
 
 class AutoencoderReconstruction : public training::Objective {
  public:

@@ -29,7 +29,7 @@ class AutoencoderNetwork : public Network {
   AutoencoderNetwork(const Context& context, const AutoencoderOptions& options)
       : context_(context),
         options_(options),
-        parameters_(hv::initialize_autoencoder(config(options), context.seed), context.placement.device, "autoencoder"),
+        parameters_(objectives::initialize_framewise(hv::initialize_autoencoder(config(options), context.seed)), context.placement.device, "autoencoder"),
         objective_(config(options), parameters_, context.placement.dtype, [this](auto step, auto slot, auto global) { return batch(step, slot, global); },
                    {.gradient_weight = options.gradient_weight, .kl_weight = options.kl_weight}, context.seed) {}
 
@@ -123,8 +123,11 @@ class AutoencoderNetwork : public Network {
   objectives::AutoencoderBatch batch(std::int64_t step, std::int64_t slot, std::int64_t global) const {
     const base::CounterRandom random(context_.seed, "autoencoder-batch");
     const auto number = static_cast<std::uint64_t>(step * global + slot);
-    const bool clips = 2 * step >= options_.training.steps && random.uniform(number, 0) < options_.clip_share;
-    const std::int64_t items = clips ? options_.clip_batch : options_.batch;
+    const bool clips = random.uniform(number, 0) < options_.clip_share;
+    // Clips of all lengths, short ones in larger batches: a batch costs about the same whatever it holds.
+    auto size = context_.clip_size();
+    size.frames = 1 + 4 * static_cast<std::int64_t>(1 + random.below(static_cast<std::uint64_t>(std::max<std::int64_t>(1, (size.frames - 1) / 4)), number, 1'000'000));
+    const std::int64_t items = clips ? std::max<std::int64_t>(1, options_.clip_batch * context_.world.frames / size.frames) : options_.batch;
     std::vector<at::Tensor> samples, weights;
     for (std::int64_t i = 0; i < items; ++i) {
       const auto index = static_cast<std::uint64_t>(i);
@@ -132,7 +135,7 @@ class AutoencoderNetwork : public Network {
       const auto scene = miniature::draw_scene(person, context_.seed, static_cast<std::int64_t>(number) * options_.batch + i);
       at::Tensor frames, boxes;
       if (clips) {
-        const auto clip = miniature::render(scene, context_.clip_size(), /*with_flow=*/false);
+        const auto clip = miniature::render(scene, size, /*with_flow=*/false);
         frames = clip.frames, boxes = clip.boxes;
       } else {
         const auto photo = miniature::render_photo(scene, random.uniform(number, 2 * index + 2), context_.world.height, context_.world.width);

@@ -30,7 +30,8 @@ class Parameters {
 
   // The parts by name, float, sharing memory with values(), without gradient.
   storage::NamedTensors named_tensors() const;
-  // One part, as a leaf that records gradients: for heads that only training has.
+  // The parts as leaves that record gradients; one of them, for heads that only training has.
+  const storage::NamedTensors& leaves() const { return leaves_; }
   const at::Tensor& at(const std::string& name) const;
   // Overwrites the parts that `tensors` names. Throws UserError for an unknown name or another shape.
   void assign(const storage::NamedTensors& tensors);

@@ -174,6 +174,27 @@ TEST(AutoencoderReconstruction, GradientEqualsFiniteDifferencesForFramesAndClips
   }
 }
 
+// What clips and single frames teach apart: a still clip decodes to its single frame, and frames leave the earlier taps alone.
+TEST(AutoencoderReconstruction, SingleFramesTrainTheLastTemporalTap) {
+  Parameters parameters(initialize_framewise(hv::initialize_autoencoder(small_autoencoder(), 3)), at::kCPU, "test");
+  for (const std::int64_t frames : {1, 5}) {
+    AutoencoderReconstruction objective(small_autoencoder(), parameters, at::kFloat,
+                                        [&](std::int64_t, std::int64_t, std::int64_t) { return AutoencoderBatch{numbers({2, 3, frames, 8, 8}, 0), at::ones({1, 1, 1, 1, 1})}; }, {}, 5);
+    objective.gradient().zero_();
+    objective.accumulate(0, 0, 1);
+    for (const char* name : {"encoder.conv_in.conv.weight", "decoder.up_blocks.1.resnets.0.conv1.conv.weight"}) {
+      const at::Tensor gradient = parameters.at(name).grad();
+      EXPECT_GT(gradient.narrow(2, 2, 1).abs().max().item<float>(), 0) << name;
+      EXPECT_EQ(gradient.narrow(2, 0, 2).abs().max().item<float>() > 0, frames > 1) << name << " " << frames << " frames";
+    }
+  }
+  const auto network = hv::Autoencoder::from_weights(small_autoencoder(), parameters.weights(at::kFloat));
+  const c10::AutoGradMode no_grad(false);
+  const at::Tensor still = numbers({1, 3, 1, 8, 8}, 0);
+  const at::Tensor one = network.decode(network.encode(still).mean), many = network.decode(network.encode(still.expand({1, 3, 5, 8, 8})).mean);
+  EXPECT_LT((many - one).abs().max().item<double>(), 1e-4 * one.abs().max().item<double>());
+}
+
 TEST(AutoencoderReconstruction, LossIsTheSumOfItsPartsAndFalls) {
   Parameters parameters(hv::initialize_autoencoder(small_autoencoder(), 3), at::kCPU, "test");
   const AutoencoderLoss weights{.gradient_weight = 0.5, .kl_weight = 1e-2};
