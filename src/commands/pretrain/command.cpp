@@ -40,10 +40,11 @@ struct Entry {
 
 std::vector<Entry> entries(const Configuration& c) {
   return {
-      {"face_embedder", &c.face_embedder, [&c](const Context& x) { return make_face_embedder(x, c.face_embedder); }},
-      {"landmark_detector", &c.landmark_detector, [&c](const Context& x) { return make_landmark_detector(x, c.landmark_detector); }},
       {"clip", &c.clip, [&c](const Context& x) { return make_clip(x, c.clip); }},
       {"text_encoder", &c.text_encoder, [&c](const Context& x) { return make_text_encoder(x, c.text_encoder); }},
+      {"face_embedder", &c.face_embedder, [&c](const Context& x) { return make_face_embedder(x, c.face_embedder); }},
+      {"landmark_detector", &c.landmark_detector, [&c](const Context& x) { return make_landmark_detector(x, c.landmark_detector); }},
+      {"optical_flow", &c.optical_flow, [&c](const Context& x) { return make_optical_flow(x, c.optical_flow); }},
       {"autoencoder", &c.autoencoder, [&c](const Context& x) { return make_autoencoder(x, c.autoencoder); }},
       {"transformer", &c.transformer, [&c](const Context& x) { return make_transformer(x, c.transformer); }},
   };

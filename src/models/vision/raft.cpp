@@ -159,15 +159,21 @@ Raft Raft::from_weights(const nn::Weights& all, const std::string& architecture)
 }
 
 at::Tensor Raft::flow(const at::Tensor& image1, const at::Tensor& image2, int updates) const {
+  const at::NoGradGuard no_gradient;
+  return run(image1, image2, updates, /*all=*/false).back();
+}
+
+std::vector<at::Tensor> Raft::flows(const at::Tensor& image1, const at::Tensor& image2, int updates) const { return run(image1, image2, updates, /*all=*/true); }
+
+std::vector<at::Tensor> Raft::run(const at::Tensor& image1, const at::Tensor& image2, int updates, bool all) const {
   base::check_invariant(image1.dim() == 4 && image1.size(1) == 3 && image1.sizes() == image2.sizes() && image1.size(2) % scale == 0 && image1.size(3) % scale == 0 &&
                             image1.size(2) >= raft_minimum_size && image1.size(3) >= raft_minimum_size,
                         "images have the shapes ", image1.sizes(), " and ", image2.sizes(), "; the same [N,3,H,W] was expected, with H and W multiples of 8 and at least ",
                         raft_minimum_size);
   base::check_invariant(updates >= 1, "updates is ", updates, "; at least 1 was expected");
-  const at::NoGradGuard no_gradient;
   const std::int64_t n = image1.size(0), h = image1.size(2) / scale, w = image1.size(3) / scale;
   const auto options = at::TensorOptions().dtype(at::kFloat).device(device);
-  if (n == 0) return at::zeros({0, 2, h * scale, w * scale}, options);
+  if (n == 0) return std::vector<at::Tensor>(static_cast<std::size_t>(all ? updates : 1), at::zeros({0, 2, h * scale, w * scale}, options));
   const at::Tensor first = image1.to(options), second = image2.to(options);
 
   const auto features = feature_encoder(at::cat({first, second})).chunk(2);
@@ -180,7 +186,9 @@ at::Tensor Raft::flow(const at::Tensor& image1, const at::Tensor& image2, int up
 
   const at::Tensor origin = coordinates(h, w, options), offsets = window(radius, options);
   at::Tensor coarse = at::zeros({n, 2, h, w}, options);
+  std::vector<at::Tensor> upsampled;
   for (int update = 0; update < updates; ++update) {
+    coarse = coarse.detach();
     at::Tensor correlation = look_up(pyramid, origin + coarse, offsets), flow_features = coarse;
     for (const Convolution& layer : correlation_layers) correlation = layer(correlation).relu_();
     for (const Convolution& layer : flow_layers) flow_features = layer(flow_features).relu_();
@@ -191,10 +199,12 @@ at::Tensor Raft::flow(const at::Tensor& image1, const at::Tensor& image2, int up
       state = state.lerp(candidate, gates[0]);
     }
     coarse = coarse + flow_head2(flow_head1(state).relu_());
+    if (!all && update + 1 < updates) continue;
+    constexpr double mask_gain = 0.25;  // a factor of the original training code that the weights were trained with
+    upsampled.push_back(mask1.weight.defined() ? upsample_by_mask(coarse, mask2(mask1(state).relu_()).mul_(mask_gain))
+                                               : at::upsample_bilinear2d(coarse, {h * scale, w * scale}, /*align_corners=*/true).mul_(scale));
   }
-  if (!mask1.weight.defined()) return at::upsample_bilinear2d(coarse, {h * scale, w * scale}, /*align_corners=*/true).mul_(scale);
-  constexpr double mask_gain = 0.25;  // a factor of the original training code that the weights were trained with
-  return upsample_by_mask(coarse, mask2(mask1(state).relu_()).mul_(mask_gain));
+  return upsampled;
 }
 
 }  // namespace magicid::models::vision

@@ -65,6 +65,13 @@ struct Raft {
   // image1 is found at p + flow in image2. Memory: 4 * 4/3 * (hw)^2 bytes a pair for the correlations. Not differentiable.
   // Throws InvariantError for other shapes.
   at::Tensor flow(const at::Tensor& image1, const at::Tensor& image2, int updates) const;
+
+  // The same with the flows after every update, recorded by autograd where grad mode is on: for training. As in the reference, no gradient passes from an update's flow
+  // into the next update's start, only through the recurrent state.
+  std::vector<at::Tensor> flows(const at::Tensor& image1, const at::Tensor& image2, int updates) const;
+
+ private:
+  std::vector<at::Tensor> run(const at::Tensor& image1, const at::Tensor& image2, int updates, bool all) const;
 };
 
 }  // namespace magicid::models::vision

@@ -51,7 +51,8 @@ at::Tensor RaftEncoder::operator()(const at::Tensor& images) const {
   for (const Block& block : blocks) {
     at::Tensor y = x;
     for (const Unit& unit : block.units) y = unit(y).relu_();
-    x = y.add_(block.downsample.conv.weight.defined() ? block.downsample(x) : x).relu_();
+    // Not in place: the last unit's ReLU keeps its result for the backward pass.
+    x = (y + (block.downsample.conv.weight.defined() ? block.downsample(x) : x)).relu_();
   }
   return out(x);
 }
