@@ -35,13 +35,15 @@ vision::FaceEmbedderConfig config_of(const FaceEmbedderOptions& o) {
   return config;
 }
 
+std::int64_t people_of(const Context& context, const FaceEmbedderOptions& options) { return std::min(options.people, context.world.train_people); }
+
 class FaceEmbedderNetwork : public Network {
  public:
   FaceEmbedderNetwork(const Context& context, const FaceEmbedderOptions& options)
       : context_(context),
         options_(options),
         config_(config_of(options)),
-        parameters_(objectives::face_margin_tensors(vision::initial_face_embedder(config_, context.seed).tensors, context.world.train_people, options.embedding_size, context.seed),
+        parameters_(objectives::face_margin_tensors(vision::initial_face_embedder(config_, context.seed).tensors, people_of(context, options), options.embedding_size, context.seed),
                     context.placement.device, "face embedder"),
         objective_(config_, parameters_, context.placement.dtype, [this](auto step, auto slot, auto global) { return batch(static_cast<std::uint64_t>(step * global + slot), options_.batch); },
                    {.scale = options.scale, .margin = options.margin, .margin_steps = options.training.steps / 4}) {}
@@ -90,7 +92,7 @@ class FaceEmbedderNetwork : public Network {
     std::vector<at::Tensor> faces;
     at::Tensor people = at::empty({size}, at::kLong);
     for (std::int64_t i = 0; i < size; ++i) {
-      const auto person = static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(context_.world.train_people), number, static_cast<std::uint64_t>(i)));
+      const auto person = static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(people_of(context_, options_)), number, static_cast<std::uint64_t>(i)));
       const auto index = number * static_cast<std::uint64_t>(size) + static_cast<std::uint64_t>(i);
       const auto scene = miniature::draw_scene(context_.person(miniature::Split::train, person), context_.seed, static_cast<std::int64_t>(index));
       miniature::Dice dice(context_.seed, "face-embedder-picture", index);

@@ -140,6 +140,7 @@ void describe(config::Fields& fields, FaceEmbedderOptions& options) {
   fields.integers("blocks", options.blocks, {.help = "of mobilefacenet_112x112: residual blocks at 28, 14 and 7 pixels; [4, 6, 2] is the public network", .minimum = 1});
   fields.require("channels", options.channels.size() == 4, "must be four widths");
   fields.require("blocks", options.blocks.size() == 3, "must be three counts");
+  fields.integer("people", options.people, {.help = "training people that are told apart; fewer learn faster in few steps, more tell strangers apart better. All of world.train_people where that is less", .minimum = 2});
   fields.number("scale", options.scale, {.help = "s of the margin softmax", .above = 0});
   fields.number("margin", options.margin, {.help = "m of the margin softmax, subtracted from the cosine", .minimum = 0, .maximum = 1});
 }

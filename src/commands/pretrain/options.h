@@ -72,6 +72,7 @@ struct FaceEmbedderOptions : NetworkOptions {
   std::int64_t embedding_size = 128;
   std::vector<std::int64_t> channels = {16, 48, 64, 256}, blocks = {2, 4, 2};  // of mobilefacenet_112x112; the public network has {64, 128, 128, 512}, {4, 6, 2}
   double scale = 32, margin = 0.3;
+  std::int64_t people = 2000;  // classes; at most world.train_people are taken
   FaceEmbedderOptions();
 };
 void describe(config::Fields& fields, FaceEmbedderOptions& options);
