@@ -264,11 +264,14 @@ class Arms(unittest.TestCase):
         self.assertIn("2 |", text)
 
         for changes, message in (({"evaluate__runs": f"{{x: {FOLDER / 'nowhere'}}}"}, "no run directory"), ({"evaluate__runs": f"{{hpo: {FOLDER / 'other'}}}"}, "arm of this run"),
-                                 ({"evaluate__runs": f"{{x: {FOLDER / 'other'}}}", "subject__trigger": "xyz"}, "sks woman"), ({"reuse": FOLDER / "nowhere"}, "no run directory"),
-                                 ({"reuse": FOLDER / "table"}, "own directory")):
+                                 ({"evaluate__runs": f"{{x: {FOLDER / 'other'}}}", "subject__trigger": "xyz"}, "sks woman"), ({"reuse": FOLDER / "table"}, "own directory")):
             code, text = magicid(words("evaluate" if "subject__trigger" not in changes else "run", FOLDER / "table", **changes))
             self.assertEqual(code, 2, text)
             self.assertIn(message, text)
+        code, text = magicid(words("prepare", FOLDER / "new", reuse=FOLDER / "nowhere"))
+        self.assertEqual(code, 2, text)
+        self.assertIn("no run directory", text)
+        self.assertFalse((FOLDER / "new").exists())
 
     def test_still_losers_are_made_once_on_any_number_of_ranks(self):
         results = []
