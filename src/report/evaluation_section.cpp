@@ -83,7 +83,7 @@ Html prompts_table(const Evaluation& evaluation) {
       first = false;
       for (const std::size_t m : shown) {
         const Estimate& estimate = row->estimates[m];
-        out << "<td>" << text(format_number(estimate.mean));
+        out << "<td><span>" << text(format_number(estimate.mean)) << "</span>";
         if (std::isfinite(estimate.low) && std::isfinite(estimate.high)) out << "<span class=\"quiet\">" << text(format_number(estimate.low)) << " to " << text(format_number(estimate.high)) << "</span>";
         out << "</td>";
       }

@@ -298,7 +298,7 @@ TEST(Report, FiguresOfEveryPromptAndWhatForbidsAComparison) {
                  {.arm = "base", .prompt = "she <waves>", .estimates = {{0.11, unknown, unknown}, {9.5, unknown, unknown}, {26, 25, 27}, {}}}};
   const std::string page = render_report(data);
   const tests::Markup markup = checked(page);
-  for (const char* what : {"37 videos", "Arm <other> has videos of another size", "Figures of every prompt", "she <waves>", "0.614", "0.5 to 0.75", "7.25", "Absent: it needs real videos."}) EXPECT_THAT(markup.words, HasSubstr(what));
+  for (const char* what : {"37 videos", "Arm <other> has videos of another size", "Figures of every prompt", "she <waves>", "0.614", "0.500 to 0.750", "7.25", "Absent: it needs real videos."}) EXPECT_THAT(markup.words, HasSubstr(what));
   // The distance has a column in the arms' table, lower is better, and none in the prompts' table, where nobody has it.
   const std::size_t table = page.find("Figures of every prompt");
   EXPECT_NE(page.substr(0, table).find("CLIP distance<span class=\"quiet\">lower is better"), std::string::npos);
