@@ -118,9 +118,8 @@ class Pipeline(unittest.TestCase):
     def test_shared_sequences_and_spread_pairs_train_the_same_adapter_to_rounding(self):
         expected = tensors(adapter("two"))
         largest = {name: max(map(abs, values)) for name, values in expected.items()}
-        for name, ranks, layout in (("sequence", 2, {"mesh__sequence": 2}), ("pair", 2, {"mesh__pair": 2, "model__recompute": "full"}),
-                                    ("sequence-pair", 4, {"mesh__sequence": 2, "mesh__pair": 2, "model__recompute": "attention_kept"})):
-            run(name, ranks=ranks, **layout)
+        for name, layout in (("sequence", {"mesh__sequence": 2, "model__recompute": "attention_kept"}), ("pair", {"mesh__pair": 2, "model__recompute": "full"})):
+            run(name, ranks=2, **layout)
             self.assertEqual(metrics(name, "optimize")[0]["loss"], 0.6931471805599453)
             worst = max(max(abs(a - b) for a, b in zip(values, expected[key])) / max(largest[key], 1e-6) for key, values in tensors(adapter(name)).items())
             self.assertLess(worst, 0.02, name)
