@@ -66,7 +66,14 @@ Scene draw_scene(const Person& person, std::uint64_t seed, std::int64_t index);
 std::string caption(const Scene& scene, const std::string& subject = "person");
 // What can be seen of the person: "person with long red hair, round glasses and a cap", for captions of some training clips.
 std::string describe_person(const Person& person);
-// The words that captions are made of, for tokenisers.
+// Twenty prompts for candidate videos and twenty held-out ones for evaluation: every action in both, and no (action, speed, background) of one in the other. The scenes
+// hold what their captions say, for real videos of a person to compare with; person and variation are the caller's to set.
+std::vector<Scene> training_scenes();
+std::vector<Scene> evaluation_scenes();
+// Their captions with "{subject}" in place of the subject: "a {subject} moves left quickly in the snow".
+std::vector<std::string> training_prompts();
+std::vector<std::string> evaluation_prompts();
+// The words that captions are made of, for tokenisers; a comma stands behind some of them in captions.
 std::vector<std::string> caption_words();
 
 struct ClipSize {
