@@ -1,0 +1,285 @@
+// The cost model against published sums of the full model, and against what LibTorch executes on small ones: operations by kind, bytes alive.
+#include <ATen/ATen.h>
+#include <ATen/record_function.h>
+#include <c10/core/Allocator.h>
+#include <c10/core/GradMode.h>
+#include <c10/util/ThreadLocalDebugInfo.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <string>
+
+#include "models/hunyuan_video/autoencoder.h"
+#include "models/hunyuan_video/initialize.h"
+#include "models/hunyuan_video/transformer.h"
+#include "models/nn/weights.h"
+#include "planning/cost.h"
+#include "planning/networks.h"
+
+namespace magicid::planning {
+namespace {
+
+namespace hv = models::hunyuan_video;
+
+double counted_products = 0, counted_attention = 0, counted_convolutions = 0;
+
+std::vector<std::int64_t> shape(const c10::IValue& value) { return value.isTensor() && value.toTensor().defined() ? value.toTensor().sizes().vec() : std::vector<std::int64_t>{}; }
+
+double two_times(std::initializer_list<std::int64_t> factors) {
+  double result = 2;
+  for (const auto factor : factors) result *= static_cast<double>(factor);
+  return result;
+}
+
+std::unique_ptr<at::ObserverContext> count(const at::RecordFunction& function) {
+  const std::string name = function.name();
+  const auto in = function.inputs();
+  if (name == "aten::mm") {
+    const auto a = shape(in[0]), b = shape(in[1]);
+    counted_products += two_times({a[0], a[1], b[1]});
+  } else if (name == "aten::addmm" || name == "aten::addmm_") {
+    const auto a = shape(in[1]), b = shape(in[2]);
+    counted_products += two_times({a[0], a[1], b[1]});
+  } else if (name == "aten::bmm") {
+    const auto a = shape(in[0]), b = shape(in[1]);
+    counted_attention += two_times({a[0], a[1], a[2], b[2]});
+  } else if (name == "aten::_scaled_dot_product_flash_attention_for_cpu") {
+    const auto q = shape(in[0]), k = shape(in[1]);
+    counted_attention += 2 * two_times({q[0], q[1], q[2], q[3], k[2]});
+  } else if (name == "aten::_scaled_dot_product_flash_attention_for_cpu_backward") {
+    const auto q = shape(in[1]), k = shape(in[2]);
+    counted_attention += 5 * two_times({q[0], q[1], q[2], q[3], k[2]});
+  } else if (name == "aten::mkldnn_convolution" || name == "aten::slow_conv3d_forward") {
+    const auto x = shape(in[0]), w = shape(in[1]);
+    const auto stride = in[4].toIntVector();
+    double positions = 1;
+    for (std::size_t i = 0; i < 3; ++i) positions *= static_cast<double>((x[2 + i] - w[2 + i]) / stride[i] + 1);
+    counted_convolutions += positions * two_times({w[0], w[1], w[2], w[3], w[4]});
+  }
+  return nullptr;
+}
+
+struct Counting {
+  Counting() {
+    counted_products = counted_attention = counted_convolutions = 0;
+    handle = at::addGlobalCallback(at::RecordFunctionCallback(count).needsInputs(true).scopes({at::RecordScope::FUNCTION, at::RecordScope::BACKWARD_FUNCTION}));
+  }
+  ~Counting() { at::removeCallback(handle); }
+  at::CallbackHandle handle;
+};
+
+// Bytes alive above those at its start, on this thread.
+struct PeakBytes : c10::MemoryReportingInfoBase {
+  void reportMemoryUsage(void*, std::int64_t size, std::size_t, std::size_t, c10::Device) override {
+    now += size;
+    peak = std::max(peak, now);
+  }
+  bool memoryProfilingEnabled() const override { return true; }
+  std::int64_t now = 0, peak = 0;
+};
+
+hv::TransformerConfig small_config() {
+  hv::TransformerConfig c;
+  c.in_channels = c.out_channels = 4;
+  c.num_attention_heads = 3;
+  c.attention_head_dim = 32;
+  c.num_layers = 2;
+  c.num_single_layers = 3;
+  c.num_refiner_layers = 1;
+  c.text_embed_dim = 24;
+  c.pooled_projection_dim = 12;
+  c.rope_axes_dim = {8, 12, 12};
+  return c;
+}
+
+struct Small {
+  explicit Small(hv::TransformerConfig c, hv::AdapterOptions options = {.targets = {}, .lora_rank = 5, .alpha = 5})
+      : config(c), transformer(hv::Transformer::load(c, models::nn::Weights::from_tensors(hv::initialize_transformer(c, 1), "test", {}))), adapter(hv::Adapter::create(c, options)) {}
+  hv::TransformerInputs inputs(std::int64_t frames, std::int64_t side, std::int64_t text) const {
+    hv::TransformerInputs in;
+    in.hidden_states = at::randn({1, config.in_channels, frames, side, side});
+    in.timestep = at::full({1}, 500.0);
+    in.encoder_hidden_states = at::randn({1, text, config.text_embed_dim});
+    in.pooled_projections = at::randn({1, config.pooled_projection_dim});
+    in.guidance = at::full({1}, 1000.0);
+    return in;
+  }
+  hv::TransformerConfig config;
+  hv::Transformer transformer;
+  hv::Adapter adapter;
+};
+
+RecomputeMode planned(hv::Recompute mode) {
+  return mode == hv::Recompute::none ? RecomputeMode::none : mode == hv::Recompute::full ? RecomputeMode::full : RecomputeMode::attention_kept;
+}
+
+TEST(TransformerCost, FullModelAgreesWithPublishedSums) {
+  const hv::TransformerConfig config;
+  const hv::AutoencoderConfig autoencoder;
+  const AdapterSize adapter;
+  EXPECT_EQ(transformer_parameters(config), 12'821'012'544);
+  EXPECT_EQ(autoencoder_parameters(autoencoder), 246'478'803);
+  EXPECT_NEAR(weight_bytes(config, 2), 25.64e9, 5e6);
+  EXPECT_EQ(adapted_modules(config, adapter), 240);
+  EXPECT_NEAR(static_cast<double>(adapter_parameters(config, adapter)), 118.0e6, 5e4);
+
+  const Tokens tokens = tokens_of(config, autoencoder, {}, 256);
+  EXPECT_EQ(tokens.video, 57'600);
+  const Share share = largest_share(config, tokens, 1);
+  const Flops forward = forward_flops(config, share, nullptr);
+  EXPECT_NEAR(forward.linear / 1e15, 0.79, 0.005);
+  EXPECT_NEAR(forward.attention / 1e15, 2.47, 0.005);
+  EXPECT_NEAR(forward.total() / 1e15, 3.25, 0.01);
+  // A pair: reference and policy forwards, the policy's backward, for two videos; the published sum leaves the LoRA's own products out.
+  const Flops backward = backward_flops(config, share, adapter, false);
+  EXPECT_NEAR(2 * (2 * forward.total() + backward.linear + backward.attention) / 1e15, 24.5, 0.05);
+}
+
+TEST(TransformerCost, OperationsAreThoseThatRun) {
+  struct Case {
+    std::int64_t doubles, singles, frames, side, text;
+    std::vector<std::string> targets;
+  };
+  for (const Case& c : {Case{2, 3, 2, 6, 7, {}}, Case{0, 2, 1, 4, 3, {}}, Case{2, 1, 3, 4, 5, {"*"}}, Case{2, 2, 1, 6, 4, {"img_attn_qkv", "linear2"}}}) {
+    auto config = small_config();
+    config.num_layers = c.doubles;
+    config.num_single_layers = c.singles;
+    Small small(config, {.targets = c.targets, .lora_rank = 5, .alpha = 5});
+    const AdapterSize adapter{.lora_rank = 5, .targets = c.targets};
+    const auto in = small.inputs(c.frames, c.side, c.text);
+    const Share share = largest_share(config, {c.frames * c.side * c.side / 4, c.text}, 1);
+    SCOPED_TRACE(c.doubles * 100 + c.singles);
+    {
+      const c10::AutoGradMode off(false);
+      Counting counting;
+      small.transformer.forward(in);
+      const Flops f = forward_flops(config, share, nullptr);
+      EXPECT_EQ(counted_products, f.linear);
+      EXPECT_EQ(counted_attention, f.attention);
+    }
+    small.adapter.set_requires_grad(true);
+    EXPECT_EQ(small.adapter.flat_parameters().numel(), adapter_parameters(config, adapter));
+    const Flops f = forward_flops(config, share, &adapter), b = backward_flops(config, share, adapter, true);
+    for (const auto mode : {hv::Recompute::none, hv::Recompute::attention_kept, hv::Recompute::full}) {
+      Counting counting;
+      const at::Tensor out = small.transformer.forward_tokens(in, &small.adapter, hv::local_joint_attention(), {.all = mode, .blocks = {}});
+      EXPECT_EQ(counted_products, f.linear + f.adapter);
+      EXPECT_EQ(counted_attention, f.attention);
+      out.sum().backward();
+      const Flops again = recomputed_flops(config, share, adapter, planned(mode));
+      EXPECT_EQ(counted_products, f.linear + f.adapter + b.linear + b.adapter + again.linear + again.adapter) << to_string(planned(mode));
+      EXPECT_EQ(counted_attention, f.attention + b.attention + again.attention) << to_string(planned(mode));
+    }
+  }
+}
+
+TEST(TransformerCost, ActivationsAreThoseThatAreAlive) {
+  for (const auto& [doubles, singles] : {std::pair{2, 4}, std::pair{4, 0}}) {
+    auto config = small_config();
+    config.num_layers = doubles;
+    config.num_single_layers = singles;
+    Small small(config);
+    small.adapter.set_requires_grad(true);
+    const auto in = small.inputs(4, 32, 20);
+    const Share share = largest_share(config, {1024, 20}, 1);
+    for (const auto mode : {hv::Recompute::none, hv::Recompute::attention_kept, hv::Recompute::full}) {
+      PeakBytes bytes;
+      const auto unowned = std::shared_ptr<c10::DebugInfoBase>(&bytes, [](auto*) {});
+      std::int64_t kept = 0;
+      {
+        const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, unowned);
+        at::Tensor error = small.transformer.forward_tokens(in, &small.adapter, hv::local_joint_attention(), {.all = mode, .blocks = {}}).square().mean();
+        kept = bytes.now;
+        error.backward();
+      }
+      const ActivationBytes predicted = training_bytes(config, share, {.lora_rank = 5, .targets = {}}, planned(mode), 4, true);
+      std::printf("%d double, %d single, %-14s kept %6.2f MB (predicted %6.2f), peak %6.2f MB (predicted %6.2f)\n", doubles, singles, to_string(planned(mode)).c_str(), kept / 1e6,
+                  predicted.kept / 1e6, bytes.peak / 1e6, predicted.total() / 1e6);
+      EXPECT_NEAR(static_cast<double>(kept) / predicted.kept, 1, 0.02) << to_string(planned(mode));
+      EXPECT_NEAR(static_cast<double>(bytes.peak) / predicted.total(), 1, 0.08) << to_string(planned(mode));
+    }
+    PeakBytes bytes;
+    {
+      const c10::AutoGradMode off(false);
+      const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, std::shared_ptr<c10::DebugInfoBase>(&bytes, [](auto*) {}));
+      small.transformer.forward_tokens(in, nullptr, hv::local_joint_attention(), {});
+    }
+    EXPECT_NEAR(static_cast<double>(bytes.peak) / forward_bytes(config, share, 4, true), 1, 0.1);
+    std::printf("forward alone: peak %6.2f MB (predicted %6.2f)\n", bytes.peak / 1e6, forward_bytes(config, share, 4, true) / 1e6);
+  }
+}
+
+TEST(AutoencoderCost, OperationsAreThoseThatRun) {
+  hv::AutoencoderConfig config;
+  config.block_out_channels = {4, 8, 8, 8};
+  config.layers_per_block = 1;
+  config.norm_num_groups = 2;
+  config.latent_channels = 4;
+  const auto network = hv::Autoencoder::from_weights(config, models::nn::Weights::from_tensors(hv::initialize_autoencoder(config, 3), "test", {}));
+  const c10::AutoGradMode off(false);
+  for (const VideoSize& size : {VideoSize{1, 32, 48}, VideoSize{5, 32, 32}, VideoSize{17, 16, 32}, VideoSize{33, 16, 16}, VideoSize{61, 16, 32}}) {
+    SCOPED_TRACE(size.frames);
+    {
+      Counting counting;
+      network.encode(at::randn({1, 3, size.frames, size.height, size.width}));
+      EXPECT_EQ(counted_products + counted_attention + counted_convolutions, encode_cost(config, size, 4).flops);
+    }
+    Counting counting;
+    network.decode(at::randn({1, 4, config.latent_frames(size.frames), size.height / 8, size.width / 8}));
+    EXPECT_EQ(counted_products + counted_attention + counted_convolutions, decode_cost(config, size, 4).flops);
+  }
+}
+
+TEST(AutoencoderCost, PeakIsAsMeasured) {
+  hv::AutoencoderConfig config;
+  config.block_out_channels = {16, 32, 32, 32};
+  config.layers_per_block = 1;
+  config.norm_num_groups = 4;
+  const auto network = hv::Autoencoder::from_weights(config, models::nn::Weights::from_tensors(hv::initialize_autoencoder(config, 3), "test", {}));
+  const c10::AutoGradMode off(false);
+  const VideoSize size{17, 96, 96};
+  PeakBytes bytes;
+  {
+    const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, std::shared_ptr<c10::DebugInfoBase>(&bytes, [](auto*) {}));
+    network.decode(at::randn({1, 16, 5, 12, 12}));
+  }
+  const double predicted = decode_cost(config, size, 4).peak_bytes;
+  std::printf("decode: peak %.2f MB (predicted %.2f)\n", bytes.peak / 1e6, predicted / 1e6);
+  EXPECT_NEAR(static_cast<double>(bytes.peak) / predicted, 1, 0.1);
+}
+
+TEST(OtherNetworks, PublishedAndCountedSums) {
+  // insightface's model zoo: 24.2 GFLOPs; torch.utils.flop_counter on torchvision's networks.
+  EXPECT_NEAR(iresnet_flops({3, 13, 30, 3}) / 1e9, 24.2, 0.1);
+  EXPECT_NEAR(raft_flops(true, 720, 1280, 20) / 2278077235200.0, 1, 1e-4);
+  EXPECT_NEAR(raft_flops(true, 520, 960, 12) / 818432409600.0, 1, 1e-4);
+  EXPECT_NEAR(raft_flops(false, 720, 1280, 20) / 574853529600.0, 1, 1e-4);
+  EXPECT_NEAR(raft_flops(false, 128, 192, 2) / 1843986432.0, 1, 1e-4);
+  EXPECT_NEAR(clip_l_text().parameters() / 123.06e6, 1, 0.002);
+}
+
+// Sum over ranks of what each sends, against the counts of the exchange itself.
+TEST(Exchanges, BytesOfEveryRank) {
+  const auto config = small_config();  // 5 blocks, 3 heads of 32
+  const Tokens whole{10, 3};
+  EXPECT_EQ(exchange_bytes(config, whole, 1, 0, 4), 0);
+  // Two ranks: tokens 5+1 and 5+2, heads 1 and 2.
+  EXPECT_EQ(exchange_bytes(config, whole, 2, 0, 4), 5.0 * 32 * 4 * (3 * 6 * 2 + 7 * 1));
+  EXPECT_EQ(exchange_bytes(config, whole, 2, 1, 4), 5.0 * 32 * 4 * (3 * 7 * 1 + 6 * 2));
+  EXPECT_EQ(largest_exchange_bytes(config, whole, 2, 4), 5.0 * 32 * 4 * 43);
+  // The full model over 8 ranks: 4 S D 7/8 numbers for each block, shared by 8.
+  const hv::TransformerConfig full;
+  EXPECT_DOUBLE_EQ(largest_exchange_bytes(full, {57600, 256}, 8, 2), 60.0 * 4 * 57856 / 8 * 3072 * 7 / 8 * 2);
+}
+
+TEST(Shares, UnevenTokensAndHeads) {
+  const hv::TransformerConfig full;
+  const Share share = largest_share(full, {57600, 256}, 5);
+  EXPECT_EQ(share.heads, 5);
+  EXPECT_EQ(share.local.all(), 11520 + 52);
+  EXPECT_EQ(largest_share(full, {57600, 256}, 1).heads, 24);
+  EXPECT_EQ(largest_share(full, {3, 1}, 32).heads, 1);
+}
+
+}  // namespace
+}  // namespace magicid::planning

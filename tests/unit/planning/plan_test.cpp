@@ -1,0 +1,182 @@
+// Layouts chosen, refusals and their advice, times and bytes that follow from the formulas.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "base/errors.h"
+#include "planning/networks.h"
+#include "planning/plan.h"
+
+namespace magicid::planning {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+const Networks kFull{{}, {}, "HunyuanVideo"};
+
+Cluster cluster(int nodes, int gpus, const char* device = "h100-80gb") { return {.nodes = nodes, .gpus = gpus, .device = device_named(device)}; }
+
+const Phase& phase(const Plan& plan, const std::string& name) {
+  for (const auto& p : plan.phases)
+    if (p.name == name) return p;
+  throw std::runtime_error("no phase " + name);
+}
+
+std::string refusal(const Networks& n, const Workload& w, const Cluster& c, const Wish& wish = {}) {
+  try {
+    make_plan(n, w, c, {}, wish);
+  } catch (const base::UserError& error) {
+    return error.what();
+  }
+  return "no refusal";
+}
+
+void expect_sound(const Plan& plan, const Cluster& c) {
+  EXPECT_EQ(plan.layout.replica * plan.layout.pair * plan.layout.sequence, c.world());
+  EXPECT_EQ(c.gpus % plan.layout.sequence, 0) << "a sequence group leaves its node";
+  EXPECT_LE(plan.memory(), c.device.memory_bytes);
+  for (const auto& p : plan.phases) {
+    EXPECT_GT(p.seconds, 0) << p.name;
+    EXPECT_GE(p.gpus, 1) << p.name;
+    EXPECT_LE(p.gpus, c.world()) << p.name;
+  }
+}
+
+TEST(Plan, IsTheFastestThatFits) {
+  for (const auto& [nodes, gpus] : {std::pair{1, 8}, {8, 8}, {3, 5}, {2, 4}}) {
+    SCOPED_TRACE(std::to_string(nodes) + "x" + std::to_string(gpus));
+    const Cluster c = cluster(nodes, gpus);
+    const Plan plan = make_plan(kFull, {}, c, {});
+    expect_sound(plan, c);
+    // By brute force over all layouts.
+    for (int pair = 1; pair <= 2; ++pair)
+      for (int sequence = 1; sequence <= gpus; ++sequence) {
+        if (gpus % sequence != 0 || c.world() % (pair * sequence) != 0) continue;
+        for (const auto mode : {RecomputeMode::none, RecomputeMode::attention_kept, RecomputeMode::full}) {
+          const Plan other = estimate(kFull, {}, c, {}, {c.world() / (pair * sequence), pair, sequence, mode});
+          if (other.memory() <= c.device.memory_bytes) {
+            EXPECT_GE(other.seconds(), 0.99 * plan.seconds());
+          }
+        }
+      }
+  }
+}
+
+TEST(Plan, OneDeviceFitsOrIsRefused) {
+  const Plan alone = make_plan(kFull, {}, cluster(1, 1, "h200-141gb"), {});
+  EXPECT_EQ(alone.layout.sequence, 1);
+  EXPECT_NE(alone.layout.recompute, RecomputeMode::none);
+  EXPECT_THAT(to_table(alone, kFull, {}, cluster(1, 1, "h200-141gb"), {}), HasSubstr("recompute none would need"));
+
+  const std::string text = refusal(kFull, {}, cluster(1, 1, "rtx4090-24gb"));
+  EXPECT_THAT(text, HasSubstr("does not fit 1 x 1 rtx4090-24gb"));
+  EXPECT_THAT(text, HasSubstr("which has 24.0 GB"));
+  EXPECT_THAT(text, HasSubstr("the largest part is"));
+  EXPECT_THAT(text, HasSubstr("devices with more memory"));
+  EXPECT_THAT(text, Not(HasSubstr("cpu")));
+  // The weights alone are too large: no video is small enough and no number of ranks large enough.
+  EXPECT_THAT(text, Not(HasSubstr("video.")));
+  EXPECT_THAT(text, Not(HasSubstr("nodes of")));
+}
+
+TEST(Plan, RemediesTrulyFit) {
+  Workload longer;
+  longer.video.frames = 241;
+  const Cluster small = cluster(1, 1, "a100-40gb");
+  const std::string text = refusal(kFull, longer, small);
+  EXPECT_THAT(text, HasSubstr("shorter video: video.frames="));
+  const auto at = text.find("video.frames=") + 13;
+  longer.video.frames = std::stoll(text.substr(at));
+  EXPECT_NO_THROW(make_plan(kFull, longer, small, {}));
+  longer.video.frames += 4;
+  EXPECT_THAT(refusal(kFull, longer, small), HasSubstr("does not fit"));
+}
+
+TEST(Plan, FollowsWishes) {
+  const Plan plan = make_plan(kFull, {}, cluster(2, 4), {}, {.pair = 2, .sequence = 4, .recompute = RecomputeMode::full});
+  EXPECT_EQ(plan.layout.replica, 1);
+  EXPECT_EQ(plan.layout.pair, 2);
+  EXPECT_EQ(plan.layout.sequence, 4);
+  EXPECT_EQ(plan.layout.recompute, RecomputeMode::full);
+  // Across nodes when asked for.
+  EXPECT_EQ(make_plan(kFull, {}, cluster(2, 4), {}, {.pair = 1, .sequence = 8, .recompute = {}}).layout.sequence, 8);
+  EXPECT_THAT(refusal(kFull, {}, cluster(3, 5), {.pair = 2, .sequence = 5, .recompute = {}}), HasSubstr("mesh.pair"));
+  EXPECT_THAT(refusal(kFull, {}, cluster(1, 8), {.pair = 1, .sequence = 3, .recompute = {}}), HasSubstr("mesh.sequence can be 1, 2, 4, 8"));
+  EXPECT_THAT(refusal(kFull, {}, cluster(1, 8), {.pair = 1, .sequence = 1, .recompute = RecomputeMode::none}), HasSubstr("without --pair, --sequence, --recompute it fits"));
+}
+
+TEST(Plan, TimesFollowFromTheirParts) {
+  Cluster c = cluster(1, 8);
+  Workload w;
+  const Plan plan = estimate(kFull, w, c, {}, {4, 2, 1, RecomputeMode::full});
+  const Share share = largest_share(kFull.transformer, {57'600, 256}, 1);
+  const double forward = forward_flops(kFull.transformer, share, &w.adapter).total();
+  // 120 videos in 8 groups: 15 rounds of 50 steps.
+  EXPECT_DOUBLE_EQ(phase(plan, "generate").seconds, 15 * 50 * forward / (989.5e12 * 0.5));
+  EXPECT_EQ(phase(plan, "generate").sent_bytes, 0);
+  // 625 steps of 8 pairs over 4 replicas, one video a rank: 2 times (reference, policy forward, backward, the blocks' forward again), then the reduction.
+  const double one = 2 * forward + backward_flops(kFull.transformer, share, w.adapter, true).total() + recomputed_flops(kFull.transformer, share, w.adapter, RecomputeMode::full).total();
+  const double reduction = 2.0 * 7 / 8 * 4 * static_cast<double>(adapter_parameters(kFull.transformer, w.adapter));
+  EXPECT_NEAR(phase(plan, "optimize").seconds / (625 * (2 * one / (989.5e12 * 0.45) + reduction / (450e9 * 0.7))), 1, 1e-12);
+  EXPECT_NEAR(phase(plan, "optimize").sent_bytes / (625 * reduction), 1, 1e-12);
+  EXPECT_NEAR(phase(plan, "optimize").flops / (5000 * 2 * one), 1, 1e-12);
+  // Half the efficiency, twice the time.
+  Efficiencies slow;
+  slow.generation = 0.25;
+  EXPECT_DOUBLE_EQ(phase(estimate(kFull, w, c, slow, plan.layout), "generate").seconds, 2 * phase(plan, "generate").seconds);
+}
+
+TEST(Plan, IdleRanksAreNamed) {
+  Workload w;
+  w.optimize_batch = 1;
+  const Plan plan = make_plan(kFull, w, cluster(8, 8), {});
+  const auto& p = phase(plan, "optimize");
+  EXPECT_EQ(p.gpus, plan.layout.pair * plan.layout.sequence);
+  EXPECT_THAT(plan.advice, testing::Contains(HasSubstr("optimize.global_batch is 1")));
+  EXPECT_THAT(plan.advice, testing::Contains(HasSubstr("optimize.global_batch=" + std::to_string(plan.layout.replica))));
+}
+
+TEST(Plan, TableAndJsonAgree) {
+  const Cluster c = cluster(8, 8);
+  const Plan plan = make_plan(kFull, {}, c, {});
+  const std::string table = to_table(plan, kFull, {}, c, {});
+  const auto json = to_json(plan, kFull, {}, c, {});
+  EXPECT_EQ(json["layout"]["sequence"], plan.layout.sequence);
+  EXPECT_EQ(json["model"]["adapter_modules"], 240);
+  EXPECT_EQ(json["video"]["tokens"], 57'600);
+  EXPECT_DOUBLE_EQ(json["seconds"].get<double>(), plan.seconds());
+  for (const auto& p : plan.phases) {
+    EXPECT_THAT(table, HasSubstr(p.work));
+    EXPECT_THAT(table, HasSubstr(time_text(p.seconds)));
+  }
+  double memory = 0;
+  for (const auto& p : json["phases"]) memory = std::max(memory, p["memory_bytes"].get<double>());
+  EXPECT_DOUBLE_EQ(memory, plan.memory());
+  EXPECT_THAT(table, HasSubstr("mesh.sequence=" + std::to_string(plan.layout.sequence)));
+  EXPECT_THAT(table, HasSubstr("12.8 billion parameters"));
+}
+
+TEST(Devices, ByName) {
+  EXPECT_EQ(devices().size(), 9u);
+  EXPECT_EQ(device_named("h100-80gb").memory_bytes, 80e9);
+  try {
+    device_named("h100-80g");
+    FAIL();
+  } catch (const base::UserError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("did you mean 'h100-80gb'"));
+  }
+}
+
+TEST(Text, Units) {
+  EXPECT_EQ(bytes_text(25.64e9), "25.6 GB");
+  EXPECT_EQ(bytes_text(999), "999.0 B");
+  EXPECT_EQ(flops_text(3.256e15), "3.26 PFLOP");
+  EXPECT_EQ(time_text(59), "59.0 s");
+  EXPECT_EQ(time_text(90), "1.50 min");
+  EXPECT_EQ(time_text(3 * 86400), "3.00 days");
+}
+
+}  // namespace
+}  // namespace magicid::planning
