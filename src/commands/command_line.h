@@ -25,6 +25,7 @@ void add_run(CLI::App& app, Work& work);      // `run` and its stages
 void add_compare(CLI::App& app, Work& work);
 void add_sample(CLI::App& app, Work& work);
 void add_init_model(CLI::App& app, Work& work);
+void add_plan(CLI::App& app, Work& work);
 void add_pretrain(CLI::App& app, Work& work);
 void add_reference(CLI::App& app, Work& work);
 
