@@ -123,7 +123,7 @@ class AutoencoderNetwork : public Network {
   objectives::AutoencoderBatch batch(std::int64_t step, std::int64_t slot, std::int64_t global) const {
     const base::CounterRandom random(context_.seed, "autoencoder-batch");
     const auto number = static_cast<std::uint64_t>(step * global + slot);
-    const bool clips = random.uniform(number, 0) < options_.clip_share;
+    const bool clips = static_cast<double>(step) >= options_.clips_from * static_cast<double>(options_.training.steps) && random.uniform(number, 0) < options_.clip_share;
     // Clips of all lengths, short ones in larger batches: a batch costs about the same whatever it holds.
     auto size = context_.clip_size();
     size.frames = 1 + 4 * static_cast<std::int64_t>(1 + random.below(static_cast<std::uint64_t>(std::max<std::int64_t>(1, (size.frames - 1) / 4)), number, 1'000'000));

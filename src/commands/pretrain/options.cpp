@@ -85,6 +85,7 @@ void describe(config::Fields& fields, AutoencoderOptions& options) {
   fields.integer("norm_groups", options.norm_groups, {.help = "norm_num_groups", .minimum = 1});
   fields.integer("latent_channels", options.latent_channels, {.help = "channels of a latent", .minimum = 1});
   fields.integer("spatial_compression", options.spatial_compression, {.help = "pixels of a latent's side, 4 or 8", .minimum = 4, .maximum = 8});
+  fields.number("clips_from", options.clips_from, {.help = "share of the steps that see single frames only, before clips are mixed in", .minimum = 0, .maximum = 1});
   fields.number("clip_share", options.clip_share, {.help = "share of batches that are clips of 5, 9, ... frames; the others are single frames", .minimum = 0, .maximum = 1});
   fields.integer("clip_batch", options.clip_batch, {.help = "clips of full length in a batch; of shorter ones as many as have so many frames", .minimum = 1});
   fields.number("gradient_weight", options.gradient_weight, {.help = "weight of the loss on differences of neighbouring pixels", .minimum = 0});

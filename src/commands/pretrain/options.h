@@ -28,7 +28,8 @@ void describe(config::Fields& fields, NetworkOptions& options);
 struct AutoencoderOptions : NetworkOptions {
   std::vector<std::int64_t> channels = {32, 48, 64};
   std::int64_t layers_per_block = 1, norm_groups = 8, latent_channels = 16, spatial_compression = 4;
-  double clip_share = 0.5;       // share of batches that are clips; the others are single frames
+  double clips_from = 0.4;       // share of the steps after which clips are mixed in: with clips from the start colours took five times as many steps
+  double clip_share = 0.6;       // share of batches that are clips then; the others are single frames
   std::int64_t clip_batch = 1;   // clips of full length in a batch
   double gradient_weight = 1.0;  // of the loss on differences of neighbouring pixels
   double face_weight = 2.0;      // of pixels inside the face box, against 1 elsewhere

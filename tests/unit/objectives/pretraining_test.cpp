@@ -192,7 +192,7 @@ TEST(AutoencoderReconstruction, SingleFramesTrainTheLastTemporalTap) {
   const c10::AutoGradMode no_grad(false);
   const at::Tensor still = numbers({1, 3, 1, 8, 8}, 0);
   const at::Tensor one = network.decode(network.encode(still).mean), many = network.decode(network.encode(still.expand({1, 3, 5, 8, 8})).mean);
-  EXPECT_LT((many - one).abs().max().item<double>(), 1e-4 * one.abs().max().item<double>());
+  EXPECT_LT((many - one).abs().max().item<double>(), 1e-3 * one.abs().max().item<double>());
 }
 
 TEST(AutoencoderReconstruction, LossIsTheSumOfItsPartsAndFalls) {

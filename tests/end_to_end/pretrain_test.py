@@ -1,0 +1,134 @@
+#!/usr/bin/env python3
+"""`magicid pretrain` as a user runs it, at sizes of seconds: every network, stopped and started again, on one and two ranks, and the folder that it leaves in use.
+
+Usage: pretrain_test.py MAGICID_PROGRAM PROJECT_FOLDER [unittest arguments]
+"""
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+PROGRAM, PROJECT = (pathlib.Path(word).resolve() for word in sys.argv[1:3])
+FOLDER = pathlib.Path(tempfile.mkdtemp(prefix="magicid-pretrain-"))
+LIMIT = 240  # seconds: a rank that hangs fails the test
+ENVIRONMENT = dict(os.environ, OMP_NUM_THREADS="1", OMPI_MCA_rmaps_base_oversubscribe="1")
+
+SMALL = """
+seed: 3
+dtype: float32
+world: {frames: 5, height: 32, width: 32, train_people: 6, test_people: 3}
+clip: {steps: 3, batch: 4, width: 16, layers: 1, heads: 2, patch: 16, image_size: 32, projection: 8, text_width: 16, text_layers: 1, validate_every: 3, checkpoint_every: 1}
+text_encoder: {steps: 3, batch: 4, width: 32, layers: 3, heads: 2, validate_every: 3, checkpoint_every: 1}
+face_embedder: {steps: 3, batch: 4, embedding_size: 16, validate_every: 3, checkpoint_every: 1}
+landmark_detector: {steps: 3, batch: 4, validate_every: 3, checkpoint_every: 1}
+optical_flow: {steps: 2, batch: 1, updates: 2, validate_every: 2, checkpoint_every: 1}
+autoencoder: {steps: 4, batch: 2, clip_batch: 1, channels: [8, 16, 16], latent_channels: 8, norm_groups: 2, validate_every: 4, checkpoint_every: 1}
+transformer: {steps: 4, batch: 2, heads: 2, head_size: 16, double_blocks: 1, single_blocks: 1, clips: 8, distill_from: 2, sample_steps: 2, validate_every: 4, checkpoint_every: 1}
+"""
+
+
+def start(output, *more, ranks=0):
+    FOLDER.mkdir(exist_ok=True)
+    config = FOLDER / "small.yaml"
+    config.write_text(SMALL + f"output: {FOLDER / 'default'}\n")
+    launcher = [str(PROJECT / "launch/mpirun"), "-n", str(ranks)] if ranks else []
+    return subprocess.Popen(launcher + [str(PROGRAM), "pretrain", str(config), "--set", f"output={output}", *more], env=ENVIRONMENT, stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, text=True, start_new_session=True)
+
+
+def finish(process):
+    try:
+        text, _ = process.communicate(timeout=LIMIT)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        text, _ = process.communicate()
+        raise AssertionError(f"hangs for {LIMIT} s:\n{text}")
+    return process.returncode, text
+
+
+def pretrain(output, *more, ranks=0):
+    code, text = finish(start(output, *more, ranks=ranks))
+    if code:
+        raise AssertionError(f"exit code {code}:\n{text}")
+    return text
+
+
+def weights(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*.safetensors"))}
+
+
+class Pretrain(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.whole = FOLDER / "whole"
+        cls.text = pretrain(cls.whole)
+
+    def test_every_network_leaves_its_folder_and_its_record(self):
+        model = self.whole / "model"
+        record = json.loads((model / "pretraining.json").read_text())
+        self.assertEqual(sorted(record), ["autoencoder", "clip", "face_embedder", "landmark_detector", "optical_flow", "text_encoder", "transformer"])
+        for name, entry in record.items():
+            self.assertTrue(entry["validation"], name)
+            self.assertTrue((self.whole / "training" / name / "metrics.jsonl").exists(), name)
+        for folder in ("vae", "transformer", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler", "rewards/arcface", "rewards/landmarks", "rewards/raft", "rewards/clip"):
+            self.assertTrue((model / folder).is_dir(), folder)
+
+    def test_started_again_it_does_nothing(self):
+        before = {p: p.stat().st_mtime_ns for p in (self.whole / "model").rglob("*") if p.is_file()}
+        text = pretrain(self.whole)
+        self.assertEqual(text.count("made earlier"), 7, text)
+        self.assertEqual(before, {p: p.stat().st_mtime_ns for p in (self.whole / "model").rglob("*") if p.is_file()})
+
+    def test_the_folder_makes_a_video(self):
+        output = FOLDER / "video.mp4"
+        done = subprocess.run([str(PROGRAM), "sample", "--model", str(self.whole / "model"), "--prompt", "a person jumps slowly in a room", "--height", "32", "--width", "32", "--frames", "5",
+                               "--steps", "2", "--out", str(output)], env=ENVIRONMENT, capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertTrue(output.exists())
+
+    def test_stopped_and_started_again_it_equals_an_unbroken_run(self):
+        for name, needs in (("face_embedder", []), ("autoencoder", [])):
+            output = FOLDER / ("broken-" + name)
+            process = start(output, "--only", name)
+            checkpoint = output / "training" / name / "checkpoint-000001.h5"
+            end = time.time() + LIMIT
+            while not checkpoint.exists() and process.poll() is None and time.time() < end:
+                time.sleep(0.005)
+            process.send_signal(signal.SIGTERM)
+            code, text = finish(process)
+            self.assertIn(code, (0, 75), text)  # 0: it was done before the signal came
+            pretrain(output, "--only", name)
+            for file, content in weights(output / "model").items():
+                self.assertEqual(content, (self.whole / "model" / file).read_bytes(), file)
+
+    def test_two_ranks_give_the_same_to_rounding(self):
+        output = FOLDER / "two"
+        pretrain(output, "--only", "landmark_detector,autoencoder", ranks=2)
+        one, two = (json.loads((f / "model/pretraining.json").read_text()) for f in (self.whole, output))
+        for name in ("landmark_detector", "autoencoder"):
+            for figure, value in two[name]["validation"].items():
+                self.assertAlmostEqual(value, one[name]["validation"][figure], delta=2e-2 * max(1, abs(value)), msg=f"{name} {figure}")
+
+    def test_a_network_that_lacks_another_says_which(self):
+        code, text = finish(start(FOLDER / "alone", "--only", "transformer"))
+        self.assertEqual(code, 2, text)
+        self.assertIn("vae", text)
+
+    def test_an_unknown_network_is_named(self):
+        code, text = finish(start(FOLDER / "unknown", "--only", "autoencodr"))
+        self.assertEqual(code, 2, text)
+        self.assertIn("autoencoder", text)
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(FOLDER, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0]] + sys.argv[3:], verbosity=2)
