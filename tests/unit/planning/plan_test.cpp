@@ -64,6 +64,18 @@ TEST(Plan, IsTheFastestThatFits) {
   }
 }
 
+// With the default efficiencies; a change of the cost model that changes a choice shows here.
+TEST(Plan, LayoutsOfTheFullModel) {
+  const auto chosen = [](const Cluster& c) {
+    const Layout l = make_plan(kFull, {}, c, {}).layout;
+    return std::to_string(l.replica) + " " + std::to_string(l.pair) + " " + std::to_string(l.sequence) + " " + to_string(l.recompute);
+  };
+  EXPECT_EQ(chosen(cluster(1, 1)), "1 1 1 full");
+  EXPECT_EQ(chosen(cluster(1, 8)), "4 1 2 attention_kept");
+  EXPECT_EQ(chosen(cluster(8, 8)), "8 1 8 attention_kept");
+  EXPECT_EQ(chosen(cluster(3, 5)), "3 1 5 attention_kept");
+}
+
 TEST(Plan, OneDeviceFitsOrIsRefused) {
   const Plan alone = make_plan(kFull, {}, cluster(1, 1, "h200-141gb"), {});
   EXPECT_EQ(alone.layout.sequence, 1);
