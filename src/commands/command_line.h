@@ -27,6 +27,7 @@ void add_sample(CLI::App& app, Work& work);
 void add_init_model(CLI::App& app, Work& work);
 void add_plan(CLI::App& app, Work& work);
 void add_pretrain(CLI::App& app, Work& work);
+void add_world(CLI::App& app, Work& work);
 void add_reference(CLI::App& app, Work& work);
 
 // Whether `init-model` made the pipeline folder: its pictures mean nothing, and reports say so.

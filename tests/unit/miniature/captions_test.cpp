@@ -7,6 +7,7 @@
 #include <string>
 #include <tuple>
 
+#include "miniature/names.h"
 #include "miniature/world.h"
 
 namespace magicid::miniature {
@@ -78,6 +79,16 @@ TEST(Captions, DescribeWhatCanBeSeenOfAPerson) {
   for (std::int64_t i = 0; i < 300; ++i) {
     for (const auto& w : words_of(describe_person(make_person(2, Split::train, i)))) EXPECT_TRUE(std::binary_search(known.begin(), known.end(), w)) << w;
   }
+}
+
+TEST(Names, AreTheEnumerators) {
+  EXPECT_STREQ(name_of(Action::stands_still), "stands_still");
+  EXPECT_STREQ(name_of(Action::spins_head), "spins_head");
+  EXPECT_STREQ(name_of(Speed::quickly), "quickly");
+  EXPECT_STREQ(name_of(Background::snow), "snow");
+  EXPECT_STREQ(name_of(Background::room), "room");
+  EXPECT_STREQ(name_of(Camera::still), "still");
+  EXPECT_STREQ(name_of(Camera::pans_right), "pans_right");
 }
 
 TEST(Prompts, AreTwentyEachAndHeldOut) {
