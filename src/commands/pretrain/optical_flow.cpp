@@ -6,8 +6,11 @@
 #include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
 
+#include <c10/core/GradMode.h>
+
 #include <nlohmann/json.hpp>
 
+#include "base/errors.h"
 #include "base/random.h"
 #include "commands/pretrain/augmentation.h"
 #include "commands/pretrain/block_matching.h"
@@ -31,7 +34,7 @@ class OpticalFlowNetwork : public Network {
   OpticalFlowNetwork(const Context& context, const OpticalFlowOptions& options)
       : context_(context),
         options_(options),
-        initial_(vision::initial_raft(architecture, context.seed)),
+        initial_(calmed(vision::initial_raft(architecture, context.seed))),
         parameters_(initial_.tensors, context.placement.device, "optical flow"),
         objective_(architecture, parameters_, [this](auto step, auto slot, auto global) { return batch(step, slot, global); }, static_cast<int>(options.updates), {}) {}
 
@@ -59,6 +62,19 @@ class OpticalFlowNetwork : public Network {
   void write() override { write_half(context_.model / "rewards" / "raft", nlohmann::json::parse(initial_.config).dump(2), parameters_.named_tensors()); }
 
  private:
+  // Random weights that keep variances make a network that does not learn to match: its context saturates the recurrent unit, what all features have in common hides
+  // their differences in the correlations, and its first flows are so wrong that training ends at no flow at all. Smaller steps there, and features without a common part.
+  static vision::InitialNetwork calmed(vision::InitialNetwork network) {
+    const c10::AutoGradMode no_grad(false);
+    const auto scale = [&](const std::string& name, double factor) { network.tensors.at(name) = network.tensors.at(name) * factor; };
+    at::Tensor& features = network.tensors.at("feature_encoder.conv.weight");
+    features = features - features.mean({1}, /*keepdim=*/true);
+    scale("context_encoder.conv.weight", 0.2);
+    for (const char* layer : {"convcorr1.0", "convflow1.0", "convflow2.0", "conv.0"}) scale(base::concat("update_block.motion_encoder.", layer, ".weight"), 0.5);
+    scale("update_block.flow_head.conv2.weight", 0.1);
+    return network;
+  }
+
   static constexpr double moving_from = 0.25;  // pixels
 
   static at::Tensor lengths(const at::Tensor& flow) { return flow.square().sum(1).sqrt(); }
