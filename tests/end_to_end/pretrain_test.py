@@ -88,7 +88,7 @@ class Pretrain(unittest.TestCase):
     def test_the_folder_makes_a_video(self):
         output = FOLDER / "video.mp4"
         done = subprocess.run([str(PROGRAM), "sample", "--model", str(self.whole / "model"), "--prompt", "a person jumps slowly in a room", "--height", "32", "--width", "32", "--frames", "5",
-                               "--steps", "2", "--out", str(output)], env=ENVIRONMENT, capture_output=True, text=True)
+                               "--steps", "2", "--output", str(output)], env=ENVIRONMENT, capture_output=True, text=True)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         self.assertTrue(output.exists())
 
