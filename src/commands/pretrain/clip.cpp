@@ -12,6 +12,7 @@
 #include <set>
 
 #include "base/errors.h"
+#include "base/random.h"
 #include "commands/pretrain/augmentation.h"
 #include "commands/pretrain/captions.h"
 #include "commands/pretrain/network.h"
@@ -214,15 +215,23 @@ class ClipNetwork : public Network {
 
   objectives::ContrastiveBatch batch(std::int64_t step, std::int64_t slot, std::int64_t global) const {
     const auto number = static_cast<std::uint64_t>(step * global + slot);
-    const double form = base::CounterRandom(context_.seed, "clip-form").uniform(number, 0);
+    const base::CounterRandom forms(context_.seed, "clip-form");
+    const double form = forms.uniform(number, 0);
     const bool grids = form < 0.75, photos = form > 0.88;
+    // The background tells most pictures of a batch apart and is learned at once; in batches that have one background only movement is left to tell them apart by.
+    const bool one_background = grids && forms.uniform(number, 1) < 0.6;
+    const auto background = static_cast<miniature::Background>(forms.below(miniature::backgrounds, number, 2));
     std::vector<at::Tensor> pictures;
     std::vector<std::string> captions;
     std::vector<Claim> shown, claimed;
     for (std::int64_t i = 0; i < options_.batch; ++i) {
       miniature::Dice dice(context_.seed, "clip-batch", number * static_cast<std::uint64_t>(options_.batch) + static_cast<std::uint64_t>(i));
       const auto person = context_.person(miniature::Split::train, dice.below(static_cast<int>(context_.world.train_people)));
-      const Scene scene = miniature::draw_scene(person, context_.seed, static_cast<std::int64_t>(dice.bits()));
+      Scene scene = miniature::draw_scene(person, context_.seed, static_cast<std::int64_t>(dice.bits()));
+      if (one_background) {
+        scene.background = background;
+        scene.camera = static_cast<miniature::Camera>(dice.below(miniature::cameras));
+      }
       const auto subject = draw_subject(person, options_.trigger, dice);
       captions.push_back(photos ? photo_caption(scene, subject.text) : miniature::caption(scene, subject.text));
       shown.push_back({.scene = scene});

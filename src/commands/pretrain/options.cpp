@@ -57,7 +57,8 @@ LandmarkDetectorOptions::LandmarkDetectorOptions() {
 
 OpticalFlowOptions::OpticalFlowOptions() {
   training = adamw(4e-4, 1e-5, 0.999);
-  training.steps = 3000;
+  training.steps = 1500;
+  training.decay_steps = 600;
   batch = 4;
 }
 

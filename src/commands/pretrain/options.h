@@ -84,7 +84,7 @@ struct LandmarkDetectorOptions : NetworkOptions {
 void describe(config::Fields& fields, LandmarkDetectorOptions& options);
 
 struct OpticalFlowOptions : NetworkOptions {
-  std::int64_t updates = 6;
+  std::int64_t updates = 4;
   OpticalFlowOptions();
 };
 void describe(config::Fields& fields, OpticalFlowOptions& options);
