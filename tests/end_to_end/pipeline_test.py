@@ -404,12 +404,12 @@ class BadInput(unittest.TestCase):
         self.refused("missing", "x_embedder.proj.weight", "surplus.weight", "proj_out.bias", ranks=2, name="weights", **{"model__folder": model})
 
     def test_another_models_run_directory(self):
-        shutil.copytree(FOLDER / "two", FOLDER / "other")
+        shutil.copytree(FOLDER / "two", FOLDER / "another-model")
         other = FOLDER / "other-model"
         code, text = magicid(["init-model", "--seed", "2", str(other)])
         self.assertEqual(code, 0, text)
-        self.refused("another model", name="other", **{"model__folder": other})
-        code, text = magicid(words("run", FOLDER / "other", **{"model__folder": other}) + ["--accept-other-model"], 2)
+        self.refused("another model", name="another-model", **{"model__folder": other})
+        code, text = magicid(words("run", FOLDER / "another-model", **{"model__folder": other}) + ["--accept-other-model"], 2)
         self.assertEqual(code, 0, text)
         self.assertEqual(len(ran(text)), 9, text)
 
