@@ -1,7 +1,10 @@
 #include "commands/adapters.h"
 
+#include <ATen/ops/scalar_tensor.h>
+
 #include "base/errors.h"
 #include "base/hash.h"
+#include "commands/candidates.h"
 #include "commands/command_line.h"
 #include "parallel/replicas.h"
 #include "run_directory/checkpoints.h"
@@ -73,15 +76,35 @@ struct TrainingFiles::State {
     const auto values = adapter_of(*config, *found, {});
     open_logs(found->step);
     last_checkpoint = found->path;
-    return training::Checkpoint{found->step, values.flat_parameters().clone(), found->tensors.at("optimizer/first_moment"), found->tensors.at("optimizer/second_moment")};
+    training::Checkpoint checkpoint{.step = found->step, .parameters = values.flat_parameters().clone(), .first_moment = found->tensors.at("optimizer/first_moment"),
+                                    .second_moment = found->tensors.at("optimizer/second_moment")};
+    training::read_position(found->state, checkpoint);
+    return checkpoint;
   }
 
-  void save(const training::Checkpoint& checkpoint) {
-    storage::NamedTensors tensors;
-    for (const auto& [name, tensor] : adapter->named_tensors()) tensors[adapter_prefix + name] = tensor;
-    tensors["optimizer/first_moment"] = checkpoint.first_moment;
-    tensors["optimizer/second_moment"] = checkpoint.second_moment;
-    last_checkpoint = run_directory::save_checkpoint(folder, checkpoint.step, tensors, about);
+  training::Write save(const training::Checkpoint& checkpoint) {
+    last_checkpoint = run_directory::checkpoint_path(folder, checkpoint.step);
+    nlohmann::json state = about;
+    state.update(training::position_of(checkpoint));
+    run_directory::SaveOptions options;
+    if (checkpoint.keep) options.keep_as = run_directory::step_name(checkpoint.step);
+    return [folder = folder, step = checkpoint.step, tensors = tensors_of(checkpoint), state = std::move(state), options] { run_directory::save_checkpoint(folder, step, tensors, state, options); };
+  }
+
+  // Views of the copy, under the names that Adapter::named_tensors() gives.
+  storage::NamedTensors tensors_of(const training::Checkpoint& checkpoint) const {
+    storage::NamedTensors tensors{{"optimizer/first_moment", checkpoint.first_moment}, {"optimizer/second_moment", checkpoint.second_moment}};
+    std::int64_t offset = 0;
+    const auto next = [&](std::int64_t rows, std::int64_t columns) {
+      offset += rows * columns;
+      return checkpoint.parameters.narrow(0, offset - rows * columns, rows * columns).view({rows, columns});
+    };
+    for (const auto& m : adapter->modules()) {
+      tensors[adapter_prefix + m.name + ".lora_A.weight"] = next(m.rank, m.in);
+      tensors[adapter_prefix + m.name + ".lora_B.weight"] = next(m.out, m.rank);
+      tensors[adapter_prefix + m.name + ".alpha"] = at::scalar_tensor(m.alpha, at::kDouble);
+    }
+    return tensors;
   }
 
   void record(const training::StepRecord& record) {
@@ -97,13 +120,19 @@ TrainingFiles::TrainingFiles(RunContext& context, fs::path folder, std::string s
   state_->stage = std::move(stage);
   state_->adapter = &adapter;
   state_->config = &context.pipeline().transformer_config();
-  state_->about = {{"stage", state_->stage}, {"code_version", code_version()}, {"ranks", context.world().size()}, {"configuration", context.options_of({"seed", "adapter", state_->stage})}};
+  const auto& model = context.config().model;
+  state_->about = {{"stage", state_->stage},
+                   {"code_version", code_version()},
+                   {"device", context.placement().device.str()},
+                   {"dtype", dtype_name(context.placement())},
+                   {"recompute", model.recompute},
+                   {"configuration", context.options_of({"seed", "model", "adapter", state_->stage})}};
 }
 
 TrainingFiles::~TrainingFiles() = default;
 
 training::StepHooks TrainingFiles::hooks() {
-  return {.load = [s = state_] { return s->load(); }, .save = [s = state_](const training::Checkpoint& c) { s->save(c); }, .record = [s = state_](const training::StepRecord& r) { s->record(r); }};
+  return {.load = [s = state_] { return s->load(); }, .save = [s = state_](const training::Checkpoint& c) { return s->save(c); }, .record = [s = state_](const training::StepRecord& r) { s->record(r); }};
 }
 
 RunContext::StageResult TrainingFiles::result() const {

@@ -50,6 +50,17 @@ std::vector<fs::path> keeps(const fs::path& folder) {
   return found;
 }
 
+// The bytes of `from` under the name `to` too, durably; no second copy of them where links exist.
+void duplicate(const fs::path& from, const fs::path& to) {
+  std::error_code code;
+  if (fs::equivalent(from, to, code)) return;  // renaming one of two links to the same bytes would do nothing and leave the temporary name
+  storage::write_atomically(to, [&](const fs::path& temporary) {
+    fs::create_hard_link(from, temporary, code);
+    if (code) fs::copy_file(from, temporary, fs::copy_options::overwrite_existing, code);
+    if (code) throw base::SystemError(temporary.string(), ": copying ", from.filename().string(), " failed: ", code.message());
+  });
+}
+
 // Reads it or sets it aside.
 std::optional<Checkpoint> try_load(const fs::path& path) {
   try {
@@ -62,37 +73,40 @@ std::optional<Checkpoint> try_load(const fs::path& path) {
 
 }  // namespace
 
-fs::path checkpoint_path(const fs::path& folder, std::int64_t step) {
-  char name[48];
-  std::snprintf(name, sizeof name, "checkpoint-%06lld.h5", static_cast<long long>(step));
-  return folder / name;
+std::string step_name(std::int64_t step) {
+  char name[32];
+  std::snprintf(name, sizeof name, "%06lld", static_cast<long long>(step));
+  return name;
 }
+
+fs::path checkpoint_path(const fs::path& folder, std::int64_t step) { return folder / ("checkpoint-" + step_name(step) + ".h5"); }
 
 fs::path keep_path(const fs::path& folder, const std::string& name) { return folder / ("keep-" + name + ".h5"); }
 
 fs::path save_checkpoint(const fs::path& folder, std::int64_t step, const storage::NamedTensors& tensors, const json& state, const SaveOptions& options) {
   base::check_invariant(step >= 0 && options.generations >= 1, "checkpoint of step ", step, " with ", options.generations, " generations");
   const fs::path path = checkpoint_path(folder, step);
-  storage::write_hdf5(path, schema, [&](storage::Hdf5Writer& out) {
+  // The keep comes first: were it to come second, a process that dies between the two would go on from this step and never make it.
+  const fs::path first = options.keep_as.empty() ? path : keep_path(folder, options.keep_as);
+  storage::write_hdf5(first, schema, [&](storage::Hdf5Writer& out) {
     out.attribute("/", "step", step);
     out.text("state", state.dump());
     out.group("tensors");
     for (const auto& [name, tensor] : tensors) out.tensor("tensors/" + name, tensor);
   });
+  if (first != path) duplicate(first, path);
   std::error_code code;
-  if (!options.keep_as.empty()) {
-    storage::write_atomically(keep_path(folder, options.keep_as), [&](const fs::path& temporary) {
-      fs::create_hard_link(path, temporary, code);  // no second copy of the bytes where links exist
-      if (code) fs::copy_file(path, temporary, fs::copy_options::overwrite_existing, code);
-      if (code) throw base::SystemError(temporary.string(), ": copying the checkpoint failed: ", code.message());
-    });
-  }
   int kept = 0;
   for (const auto& generation : generations(folder)) {
     if (generation.step > step) set_aside(generation.path, base::concat("it is of step ", generation.step, ", and the run went back to before step ", step));
     else if (++kept > options.generations) fs::remove(generation.path, code);
   }
   return path;
+}
+
+fs::path keep_checkpoint(const fs::path& folder, std::int64_t step, const std::string& name) {
+  duplicate(checkpoint_path(folder, step), keep_path(folder, name));
+  return keep_path(folder, name);
 }
 
 Checkpoint load_checkpoint(const fs::path& path) {

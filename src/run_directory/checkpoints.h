@@ -20,7 +20,7 @@ struct Checkpoint {
 
 struct SaveOptions {
   int generations = 2;  // how many of the newest stay
-  std::string keep_as;  // also kept as "keep-<name>.h5" ("best"), replacing an earlier keep of that name
+  std::string keep_as;  // also kept as "keep-<name>.h5" ("best"), replacing an earlier keep of that name; written before the checkpoint itself
 };
 
 // Writes the checkpoint of `step` durably, then deletes generations that are too old. Files of later steps (the run went back to an earlier one) are
@@ -34,6 +34,10 @@ Checkpoint load_checkpoint(const std::filesystem::path& path);
 // warning. Nothing when there is none.
 std::optional<Checkpoint> latest_intact(const std::filesystem::path& folder);
 
+// Keeps the checkpoint of `step`, which must be there (SystemError), as "keep-<name>.h5", replacing an earlier keep of that name.
+std::filesystem::path keep_checkpoint(const std::filesystem::path& folder, std::int64_t step, const std::string& name);
+
+std::string step_name(std::int64_t step);  // "000500"
 std::filesystem::path checkpoint_path(const std::filesystem::path& folder, std::int64_t step);
 std::filesystem::path keep_path(const std::filesystem::path& folder, const std::string& name);
 

@@ -18,6 +18,8 @@ void describe(config::Fields& fields, Options& options) {
   fields.choice("schedule", options.schedule, {"constant", "linear", "cosine"}, {.help = "learning rate after the warmup; linear and cosine fall to 0 at the last step"});
   fields.integer("decay_steps", options.decay_steps, {.help = "linear and cosine: the last so many steps fall, constant before; 0: all steps after the warmup", .minimum = 0});
   fields.integer("checkpoint_every", options.checkpoint_every, {.help = "steps between checkpoints", .minimum = 1, .fingerprint = false});
+  fields.integer("keep_checkpoints_every", options.keep_checkpoints_every,
+                 {.help = "checkpoints of every so many steps are kept for ever, beside the two newest; 0: none", .minimum = 0, .fingerprint = false});
   fields.integer("hash_check_every", options.hash_check_every,
                  {.help = "steps between comparisons of the adapter's hash over ranks; 0: never", .minimum = 0, .fingerprint = false});
 }

@@ -19,6 +19,7 @@ struct Options {
   std::string schedule = "constant";  // constant | linear | cosine, down to 0 at `steps`
   std::int64_t decay_steps = 0;  // the last so many steps fall, the learning rate is constant before them; 0: all after the warmup
   std::int64_t checkpoint_every = 100;
+  std::int64_t keep_checkpoints_every = 0;  // 0: only the newest ones stay
   std::int64_t hash_check_every = 50;  // 0: never
 };
 

@@ -14,6 +14,7 @@
 #include "base/progress.h"
 #include "parallel/replicas.h"
 #include "training/adamw.h"
+#include "training/background_write.h"
 #include "training/signals.h"
 
 namespace magicid::training {
@@ -21,18 +22,27 @@ namespace {
 
 using comm::Communicator;
 
-Checkpoint snapshot(std::int64_t step, const at::Tensor& parameters, const AdamW& optimizer) {
-  return {step, parameters.detach().cpu().clone(), optimizer.first_moment().cpu().clone(), optimizer.second_moment().cpu().clone()};
+at::Tensor host_copy(const at::Tensor& tensor) { return tensor.detach().to(at::kCPU, tensor.scalar_type(), /*non_blocking=*/false, /*copy=*/true); }
+
+void report_resume(const std::string& label, const Options& options, const comm::Mesh& mesh, const Checkpoint& checkpoint) {
+  std::string note;
+  if (checkpoint.layout && !(*checkpoint.layout == mesh.shape()))
+    note = base::concat("; its ranks were ", comm::Mesh(*checkpoint.layout).describe(), ", now they are ", mesh.describe(), ": results agree to rounding");
+  base::log::info(base::concat(label, ": goes on after step ", checkpoint.step, " of ", options.steps, note));
+  const std::int64_t position = checkpoint.step * options.global_batch;
+  if (checkpoint.next_sample != 0 && checkpoint.next_sample != position)
+    base::log::warning(base::concat(label, ": the checkpoint was made with another global_batch: the next sample was ", checkpoint.next_sample, ", now it is ", position));
 }
 
 // Rank 0 reads, the others receive: ranks never disagree on which file was the newest intact one. Returns the step, 0 without a checkpoint.
-std::int64_t resume(const StepHooks& hooks, at::Tensor& parameters, AdamW& optimizer, Communicator& world) {
+std::int64_t resume(const std::string& label, const Options& options, const comm::Mesh& mesh, const StepHooks& hooks, at::Tensor& parameters, AdamW& optimizer, Communicator& world) {
   std::optional<Checkpoint> checkpoint;
   comm::agree(world, "reading the last checkpoint", [&] {
     if (world.rank() != 0 || !hooks.load) return;
     checkpoint = hooks.load();
     if (checkpoint && checkpoint->parameters.sizes() != parameters.sizes())
       throw base::UserError("the checkpoint holds ", checkpoint->parameters.numel(), " parameters, the adapter has ", parameters.numel(), ". Was lora_rank or targets changed?");
+    if (checkpoint) report_resume(label, options, mesh, *checkpoint);
   });
   at::Tensor step = at::zeros({1}, at::kLong);
   if (checkpoint) step.fill_(checkpoint->step);
@@ -73,17 +83,18 @@ StepLoopResult run_steps(const std::string& label, const Options& options, Objec
   at::Tensor parameters = objective.parameters().detach();
   AdamW optimizer(parameters, options);
   const c10::AutoGradMode no_grad(false);
-  const std::int64_t first_step = resume(hooks, parameters, optimizer, world);
+  const std::int64_t first_step = resume(label, options, mesh, hooks, parameters, optimizer, world);
   const auto names = objective.metric_names();
 
   StepLoopResult result{.first_step = first_step, .steps = first_step};
   base::Progress progress(label, options.steps, leader && first_step < options.steps, first_step);
   at::Tensor gradient = objective.gradient();
+  BackgroundWrite writing;  // on rank 0
   for (std::int64_t step = first_step; step < options.steps; ++step) {
     const auto start = std::chrono::steady_clock::now();
     gradient.zero_();
-    // The figures' sums, then a stop request of any rank: one small reduction for both.
-    at::Tensor sums = at::zeros({static_cast<std::int64_t>(names.size()) + 1}, at::kDouble);
+    // The figures' sums, then a stop request of any rank, then a failed write of the last checkpoint: one small reduction for all.
+    at::Tensor sums = at::zeros({static_cast<std::int64_t>(names.size()) + 2}, at::kDouble);
     double* sum = sums.data_ptr<double>();
     const auto accumulate = [&] {
       for (std::int64_t slot = here.replica; slot < options.global_batch; slot += replicas) {
@@ -92,6 +103,7 @@ StepLoopResult run_steps(const std::string& label, const Options& options, Objec
         for (std::size_t i = 0; first_of_replica && i < figures.size(); ++i) sum[i] += figures[i];
       }
       sum[names.size()] = StopSignals::received() != 0;
+      sum[names.size() + 1] = !writing.finish();
     };
     // A rank that fails must not wait for ranks that wait for it inside the objective.
     if (replicas == world.size()) comm::agree(world, base::concat(label, " step ", step + 1), accumulate);
@@ -99,6 +111,7 @@ StepLoopResult run_steps(const std::string& label, const Options& options, Objec
     world.all_reduce(sums);
     const at::Tensor total = sums.to(at::kCPU);
     const double* value = total.const_data_ptr<double>();
+    if (value[names.size() + 1] > 0) comm::agree(world, base::concat("saving before ", label, " step ", step + 1), [&] { writing.rethrow(); });
     parallel::reduce_gradient(world, gradient, options.global_batch);
     const double norm = clip_by_global_norm(gradient, options.clip_norm);
     const double loss = value[0] / static_cast<double>(options.global_batch);
@@ -113,11 +126,17 @@ StepLoopResult run_steps(const std::string& label, const Options& options, Objec
     for (std::size_t i = 0; i < names.size(); ++i) result.last.metrics[names[i]] = value[i] / static_cast<double>(options.global_batch);
     result.last.metrics["step_seconds"] = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     const bool stop = value[names.size()] > 0 && step + 1 < options.steps;
-    const bool save = stop || step + 1 == options.steps || (step + 1) % options.checkpoint_every == 0;
+    const bool leave = stop || step + 1 == options.steps;
+    const bool keep = options.keep_checkpoints_every > 0 && (step + 1) % options.keep_checkpoints_every == 0;
+    const bool save = leave || keep || (step + 1) % options.checkpoint_every == 0;
     comm::agree(world, base::concat("saving after ", label, " step ", step + 1), [&] {
       if (!leader) return;
       if (hooks.record) hooks.record(result.last);
-      if (save && hooks.save) hooks.save(snapshot(step + 1, parameters, optimizer));
+      if (save && hooks.save) {
+        writing.start(hooks.save({.step = step + 1, .parameters = host_copy(parameters), .first_moment = host_copy(optimizer.first_moment()), .second_moment = host_copy(optimizer.second_moment()),
+                                  .next_sample = (step + 1) * options.global_batch, .layout = mesh.shape(), .keep = keep}));
+      }
+      if (leave) writing.rethrow();
     });
     if (leader) progress.advance(1, base::concat(names[0], ' ', loss));
     if (options.hash_check_every > 0 && ((step + 1) % options.hash_check_every == 0 || step + 1 == options.steps)) 

@@ -3,27 +3,19 @@
 // step minimises is not.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <cstdint>
 #include <functional>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 
 #include "comm/communicator.h"
 #include "comm/mesh.h"
+#include "training/checkpoint.h"
 #include "training/objective.h"
 #include "training/options.h"
 
 namespace magicid::training {
-
-// All that a step needs to go on from: parameters and AdamW's moments, each [P] on the CPU, after `step` updates.
-struct Checkpoint {
-  std::int64_t step = 0;
-  at::Tensor parameters, first_moment, second_moment;
-};
 
 // The figures of one finished step.
 struct StepRecord {
@@ -31,12 +23,15 @@ struct StepRecord {
   std::map<std::string, double> metrics;  // the objective's means over the global batch, learning_rate, gradient_norm, step_seconds
 };
 
+// Makes one checkpoint durable. Runs on a thread of its own while the loop goes on: it communicates with no rank and touches nothing that changes meanwhile.
+using Write = std::function<void()>;
+
 // What the caller does at the loop's edges. All but after_step are called on rank 0 only, inside agree(): one that throws stops every rank.
 struct StepHooks {
   std::function<std::optional<Checkpoint>()> load;        // the newest intact checkpoint, if any
-  std::function<void(const Checkpoint&)> save;            // durable when it returns
+  std::function<Write(Checkpoint)> save;                  // takes a copy of the state; returns what writes it
   std::function<void(const StepRecord&)> record;          // every step
-  // After every step's update (and checkpoint), on all ranks, outside agree(): for work of many ranks between steps, previews or validation. Collective
+  // After every step's update, on all ranks while its checkpoint may still be being written, outside agree(): for work of many ranks between steps, previews or validation. Collective
   // where it communicates; grad mode is off.
   std::function<void(const StepRecord&)> after_step;
 };
@@ -49,7 +44,14 @@ struct StepLoopResult {
 
 // Runs until `options.steps` updates are made. Slot s of the global batch is computed by replica s mod replicas of `mesh`; the global batch need
 // not be a multiple of the replicas, but at least as large (UserError). Collective over `world`, which has mesh.world_size() ranks. On SIGTERM or
-// SIGUSR1 to any rank all ranks finish the step, a checkpoint is saved and RequeueRequest is thrown. A loss or gradient that is not finite is a
+// SIGUSR1 to any rank all ranks finish the step, a checkpoint is saved and RequeueRequest is thrown.
+//
+// A checkpoint is saved every checkpoint_every steps, at multiples of keep_checkpoints_every, at a stop request and at the end. Its write runs beside the
+// next step's forward and backward and is awaited before that step's update; at a stop request and at the end, before the loop is left. So there is at most one
+// write in flight, and whenever the process dies, the newest durable checkpoint is at most checkpoint_every updates behind. A write that fails
+// ends the loop on every rank, with the write's error, before the next update.
+//
+// A loss or gradient that is not finite is a
 // UserError with the step, before parameters change; the last checkpoint stays. Ranks agree on an objective's error, except where a replica is
 // several ranks: there the others wait for the failed one inside the objective, and the error must end the job (as under comm::run_as_rank).
 // Same layout: the same parameters to the bit, resumed or not. Another mesh: equal to rounding (sums in another order).

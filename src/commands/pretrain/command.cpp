@@ -21,6 +21,7 @@
 #include "run_directory/event_file.h"
 #include "run_directory/lock.h"
 #include "run_directory/metrics_log.h"
+#include "run_directory/set_aside.h"
 #include "storage/atomic_file.h"
 #include "storage/safetensors.h"
 #include "training/step_loop.h"
@@ -61,18 +62,27 @@ class Files {
       : folder_(std::move(folder)), name_(std::move(name)), network_(network), about_(std::move(about)) {}
 
   std::optional<training::Checkpoint> load() {
+    run_directory::remove_leftovers(folder_);
     auto found = run_directory::latest_intact(folder_);
     metrics_.emplace(folder_ / "metrics.jsonl", found ? found->step : -1);
     events_.emplace(folder_, found ? found->step : 0);
     if (!found) return std::nullopt;
     seconds_ = found->state.value("seconds", 0.0);
-    return training::Checkpoint{found->step, found->tensors.at("parameters"), found->tensors.at("optimizer/first_moment"), found->tensors.at("optimizer/second_moment")};
+    training::Checkpoint checkpoint{.step = found->step, .parameters = found->tensors.at("parameters"), .first_moment = found->tensors.at("optimizer/first_moment"),
+                                    .second_moment = found->tensors.at("optimizer/second_moment")};
+    training::read_position(found->state, checkpoint);
+    return checkpoint;
   }
 
-  void save(const training::Checkpoint& c) {
+  training::Write save(const training::Checkpoint& c) {
     json state = about_;
     state["seconds"] = seconds_;
-    run_directory::save_checkpoint(folder_, c.step, {{"parameters", c.parameters}, {"optimizer/first_moment", c.first_moment}, {"optimizer/second_moment", c.second_moment}}, state);
+    state.update(training::position_of(c));
+    run_directory::SaveOptions options;
+    if (c.keep) options.keep_as = run_directory::step_name(c.step);
+    return [folder = folder_, c, state = std::move(state), options] {
+      run_directory::save_checkpoint(folder, c.step, {{"parameters", c.parameters}, {"optimizer/first_moment", c.first_moment}, {"optimizer/second_moment", c.second_moment}}, state, options);
+    };
   }
 
   void record(const training::StepRecord& r) {
@@ -140,7 +150,7 @@ void make(const Entry& entry, const Context& context, const Configuration& c, co
   comm::agree(world, "starting " + entry.name, [&] { network = entry.make(context); });
   Files files(folder, entry.name, *network, about);
   const auto& options = *entry.options;
-  training::StepHooks hooks{.load = [&] { return files.load(); }, .save = [&](const training::Checkpoint& x) { files.save(x); }, .record = [&](const training::StepRecord& r) { files.record(r); }};
+  training::StepHooks hooks{.load = [&] { return files.load(); }, .save = [&](const training::Checkpoint& x) { return files.save(x); }, .record = [&](const training::StepRecord& r) { files.record(r); }};
   hooks.after_step = [&](const training::StepRecord& r) {
     if (r.step % options.validate_every != 0 && r.step != options.training.steps) return;
     comm::agree(world, "validating " + entry.name, [&] {

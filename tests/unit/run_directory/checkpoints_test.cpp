@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "base/errors.h"
 #include "support/temporary_folder.h"
 
 namespace magicid::run_directory {
@@ -64,6 +65,20 @@ TEST(Checkpoints, NamedKeepsStay) {
   std::filesystem::remove(folder / "checkpoint-000005.h5");
   std::filesystem::remove(folder / "checkpoint-000006.h5");
   EXPECT_EQ(latest_intact(folder.path())->step, 6);
+}
+
+TEST(Checkpoints, AKeepIsTheCheckpointsBytesAndCanBeMadeLater) {
+  TemporaryFolder folder;
+  save(folder.path(), 1, {.keep_as = step_name(1)});
+  EXPECT_TRUE(read_bytes(folder / "keep-000001.h5") == read_bytes(folder / "checkpoint-000001.h5"));
+  for (int step = 2; step <= 4; ++step) save(folder.path(), step);
+  EXPECT_EQ(keep_checkpoint(folder.path(), 3, "best"), folder / "keep-best.h5");
+  keep_checkpoint(folder.path(), 3, "best");
+  keep_checkpoint(folder.path(), 4, "best");
+  EXPECT_EQ(load_checkpoint(folder / "keep-best.h5").step, 4);
+  EXPECT_EQ(load_checkpoint(folder / "keep-000001.h5").step, 1);
+  EXPECT_THROW(keep_checkpoint(folder.path(), 1, "gone"), base::SystemError);
+  for (const auto& entry : std::filesystem::directory_iterator(folder.path())) EXPECT_FALSE(entry.path().filename().string().starts_with('.')) << entry.path();
 }
 
 TEST(Checkpoints, AnAbandonedFutureIsNotMistakenForThisRun) {

@@ -3,9 +3,12 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include <csignal>
+#include <atomic>
+#include <chrono>
 #include <cmath>
+#include <csignal>
 #include <mutex>
+#include <thread>
 
 #include "base/errors.h"
 #include "base/random.h"
@@ -49,8 +52,15 @@ Options options_for(std::int64_t steps, std::int64_t batch) {
 struct Memory {
   std::optional<Checkpoint> checkpoint;
   std::vector<StepRecord> records;
+  std::function<void(const Checkpoint&)> before_write = [](const Checkpoint&) {};  // on the writing thread
   StepHooks hooks() {
-    return {.load = [this] { return checkpoint; }, .save = [this](const Checkpoint& c) { checkpoint = c; }, .record = [this](const StepRecord& r) { records.push_back(r); }};
+    const auto save = [this](Checkpoint c) {
+      return [this, c = std::move(c)] {
+        before_write(c);
+        checkpoint = c;
+      };
+    };
+    return {.load = [this] { return checkpoint; }, .save = save, .record = [this](const StepRecord& r) { records.push_back(r); }};
   }
 };
 
@@ -138,6 +148,103 @@ TEST(StepLoop, AStopRequestSavesAndAsksToBeStartedAgain) {
   StopSignals::clear();
   EXPECT_EQ(memory.checkpoint->step, 5);
   EXPECT_TRUE(at::equal(train(1, 10, 1, memory), train(1, 10, 1, whole)));
+}
+
+TEST(StepLoop, ACheckpointIsWrittenBesideTheNextStepFromACopy) {
+  const auto alone = comm::make_local_communicator();
+  std::atomic<std::int64_t> begun = 0;  // steps whose forward has begun
+  struct Watched : Pull {
+    std::atomic<std::int64_t>& begun;
+    explicit Watched(std::atomic<std::int64_t>& b) : begun(b) {}
+    std::vector<double> accumulate(std::int64_t step, std::int64_t slot, std::int64_t global_batch) override {
+      begun = step + 1;
+      return Pull::accumulate(step, slot, global_batch);
+    }
+  } watched(begun);
+  Memory memory;
+  memory.before_write = [&](const Checkpoint& c) {
+    if (c.step == 9) return;  // the last one has no step beside it
+    const at::Tensor copy = c.parameters.clone();
+    const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    while (begun <= c.step && std::chrono::steady_clock::now() < limit) std::this_thread::yield();
+    EXPECT_GT(begun, c.step) << "the loop waits for the write";
+    EXPECT_TRUE(at::equal(copy, c.parameters));
+  };
+  run_steps("pull", options_for(9, 2), watched, *alone, memory.hooks());
+  EXPECT_EQ(memory.checkpoint->step, 9);
+  Memory whole;
+  train(1, 9, 2, whole);
+  EXPECT_TRUE(at::equal(memory.checkpoint->second_moment, whole.checkpoint->second_moment));
+}
+
+TEST(StepLoop, AtMostOneIntervalIsNotDurable) {
+  for (const std::int64_t every : {1, 3}) {
+    const auto alone = comm::make_local_communicator();
+    std::atomic<std::int64_t> durable = 0;
+    Memory memory;
+    memory.before_write = [&](const Checkpoint& c) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      durable = c.step;
+    };
+    auto hooks = memory.hooks();
+    hooks.record = [&](const StepRecord& r) { EXPECT_GE(durable, r.step - every) << "after update " << r.step; };
+    Options options = options_for(10, 1);
+    options.checkpoint_every = every;
+    Pull pull;
+    run_steps("pull", options, pull, *alone, hooks);
+    EXPECT_EQ(durable, 10) << "the loop left before its last checkpoint was written";
+  }
+}
+
+TEST(StepLoop, AFailedWriteEndsTheLoopOnEveryRankBeforeTheNextUpdate) {
+  for (const auto& [shape, failing, expected] : {std::tuple<comm::MeshShape, std::int64_t, std::int64_t>{{.replica = 3}, 6, 6}, {{.replica = 1, .pair = 1, .sequence = 2}, 3, 3}, {{.replica = 2}, 10, 10}}) {
+    const comm::Mesh mesh(shape);
+    Memory memory;
+    memory.before_write = [failing = failing](const Checkpoint& c) {
+      if (c.step == failing) throw base::SystemError("checkpoint of step ", c.step, ": no space");
+    };
+    std::mutex mutex;
+    std::vector<std::string> messages;
+    comm::run_threads(mesh.world_size(), [&](comm::Communicator& world) {
+      Pull pull;
+      try {
+        run_steps("pull", options_for(10, 3), pull, world, mesh, memory.hooks());
+        ADD_FAILURE() << "rank " << world.rank() << " did not notice";
+      } catch (const base::SystemError& error) {
+        const std::lock_guard lock(mutex);
+        messages.push_back(error.what());
+      }
+    });
+    ASSERT_EQ(messages.size(), static_cast<std::size_t>(mesh.world_size())) << mesh.describe();
+    for (const auto& message : messages) EXPECT_NE(message.find(base::concat("checkpoint of step ", failing, ": no space")), std::string::npos) << message;
+    EXPECT_EQ(memory.records.back().step, expected) << "a step was made after the failure";
+    EXPECT_EQ(memory.checkpoint ? memory.checkpoint->step : 0, failing == 10 ? 9 : failing - 3);
+  }
+}
+
+TEST(StepLoop, CheckpointsSayWhatTheyAreAndWhichStay) {
+  Memory memory;
+  std::vector<std::int64_t> saved, kept;
+  memory.before_write = [&](const Checkpoint& c) {
+    saved.push_back(c.step);
+    if (c.keep) kept.push_back(c.step);
+    EXPECT_EQ(c.next_sample, 5 * c.step);
+    EXPECT_EQ(c.layout, (comm::MeshShape{.replica = 2}));
+  };
+  comm::run_threads(2, [&](comm::Communicator& world) {
+    Pull pull;
+    Options options = options_for(10, 5);
+    options.keep_checkpoints_every = 4;
+    run_steps("pull", options, pull, world, memory.hooks());
+  });
+  EXPECT_EQ(saved, (std::vector<std::int64_t>{3, 4, 6, 8, 9, 10}));
+  EXPECT_EQ(kept, (std::vector<std::int64_t>{4, 8}));
+  Checkpoint read;
+  read_position(position_of(*memory.checkpoint), read);
+  EXPECT_EQ(read.next_sample, 50);
+  EXPECT_EQ(read.layout, (comm::MeshShape{.replica = 2}));
+  read_position(nlohmann::json::object(), read);
+  EXPECT_EQ(read.next_sample, 50);
 }
 
 TEST(StepLoop, RefusesMoreReplicasThanSamplesAndAnotherAdaptersCheckpoint) {
