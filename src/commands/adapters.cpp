@@ -1,6 +1,7 @@
 #include "commands/adapters.h"
 
 #include <ATen/ops/scalar_tensor.h>
+#include <c10/core/GradMode.h>
 
 #include "base/errors.h"
 #include "base/hash.h"
@@ -38,18 +39,20 @@ hv::AdapterOptions adapter_options(const Configuration& configuration) {
 }
 
 hv::Adapter load_trained(RunContext& context, run_directory::Stage stage) {
-  context.result_of(stage);
-  const fs::path folder = stage == run_directory::Stage::reconstruct ? context.layout().reconstruct() : context.layout().optimize();
-  const auto& training = stage == run_directory::Stage::reconstruct ? context.config().reconstruct.training : context.config().optimize.training;
+  const fs::path checkpoint = context.checkpoint_of(stage);
   std::optional<hv::Adapter> adapter;
-  comm::agree(context.world(), "reading the adapter of " + run_directory::stage_name(stage), [&] {
-    adapter = read_checkpoint_adapter(context, run_directory::checkpoint_path(folder, training.steps));
-  });
+  comm::agree(context.world(), "reading the adapter of " + run_directory::stage_name(stage), [&] { adapter = read_checkpoint_adapter(context, checkpoint); });
   return std::move(*adapter);
 }
 
 hv::Adapter read_checkpoint_adapter(const RunContext& context, const fs::path& path) {
   return adapter_of(context.pipeline().transformer_config(), run_directory::load_checkpoint(path), {.device = context.placement().device, .dtype = at::kFloat});
+}
+
+storage::NamedTensors checkpoint_tensors(const hv::Adapter& adapter) {
+  storage::NamedTensors tensors;
+  for (const auto& [name, tensor] : adapter.named_tensors()) tensors[adapter_prefix + name] = tensor;
+  return tensors;
 }
 
 struct TrainingFiles::State {
@@ -61,6 +64,7 @@ struct TrainingFiles::State {
   std::optional<run_directory::MetricsLog> metrics;
   std::optional<run_directory::EventFile> events;
   fs::path last_checkpoint;
+  std::optional<std::optional<training::Checkpoint>> read_ahead;  // by resume()
 
   void open_logs(std::int64_t step) {
     metrics.emplace(folder / "metrics.jsonl", step == 0 ? -1 : step);
@@ -107,11 +111,11 @@ struct TrainingFiles::State {
     return tensors;
   }
 
-  void record(const training::StepRecord& record) {
-    metrics->append(record.step, record.metrics);
+  void log(std::int64_t step, const std::map<std::string, double>& values, const nlohmann::json& more) {
+    metrics->append(step, values, more);
     std::map<std::string, double> tagged;
-    for (const auto& [name, value] : record.metrics) tagged[stage + "/" + name] = value;
-    events->scalars(record.step, tagged);
+    for (const auto& [name, value] : values) tagged[stage + "/" + name] = value;
+    events->scalars(step, tagged);
   }
 };
 
@@ -132,8 +136,39 @@ TrainingFiles::TrainingFiles(RunContext& context, fs::path folder, std::string s
 TrainingFiles::~TrainingFiles() = default;
 
 training::StepHooks TrainingFiles::hooks() {
-  return {.load = [s = state_] { return s->load(); }, .save = [s = state_](const training::Checkpoint& c) { return s->save(c); }, .record = [s = state_](const training::StepRecord& r) { s->record(r); }};
+  const auto load = [s = state_] {
+    if (!s->read_ahead) return s->load();
+    auto checkpoint = std::move(*s->read_ahead);
+    s->read_ahead.reset();
+    return checkpoint;
+  };
+  return {.load = load, .save = [s = state_](const training::Checkpoint& c) { return s->save(c); }, .record = [s = state_](const training::StepRecord& r) { s->log(r.step, r.metrics, nlohmann::json::object()); }};
 }
+
+std::int64_t TrainingFiles::resume(RunContext& context, hv::Adapter& adapter) {
+  std::string step = "0";
+  comm::agree(context.world(), "reading the last checkpoint", [&] {
+    if (!context.leader()) return;
+    state_->read_ahead = state_->load();
+    const auto& checkpoint = *state_->read_ahead;
+    if (!checkpoint) return;
+    if (checkpoint->parameters.sizes() != adapter.flat_parameters().sizes())
+      throw base::UserError(state_->last_checkpoint.string(), ": holds ", checkpoint->parameters.numel(), " parameters, the adapter has ", adapter.flat_parameters().numel(),
+                            ". Was lora_rank or targets changed?");
+    step = std::to_string(checkpoint->step);
+  });
+  step = context.world().broadcast_string(step, 0);
+  if (step == "0") return 0;
+  const c10::AutoGradMode no_grad(false);
+  at::Tensor parameters = adapter.flat_parameters();
+  if (context.leader()) parameters.copy_((*state_->read_ahead)->parameters);
+  parallel::broadcast_adapter(context.world(), parameters);
+  return std::stoll(step);
+}
+
+void TrainingFiles::log(std::int64_t step, const std::map<std::string, double>& values, const nlohmann::json& more) { state_->log(step, values, more); }
+
+const fs::path& TrainingFiles::folder() const { return state_->folder; }
 
 RunContext::StageResult TrainingFiles::result() const {
   return {.files = {state_->last_checkpoint, state_->folder / "metrics.jsonl"}, .result = parallel::hash_of(state_->adapter->flat_parameters())};

@@ -89,6 +89,19 @@ std::vector<PlannedCandidate> plan_class_samples(const Configuration& c, const s
   return plan;
 }
 
+std::vector<PlannedCandidate> plan_previews(const Configuration& c, const std::vector<std::string>& templates, const std::string& model_fingerprint, const std::string& adapter,
+                                            const std::string& dtype) {
+  const KeyMaker with_key{c, model_fingerprint, dtype};
+  std::vector<PlannedCandidate> plan;
+  for (std::size_t p = 0; p < templates.size(); ++p) {
+    PlannedCandidate v{.source = preference::Source::tuned, .prompt = static_cast<std::int64_t>(p), .text = render_prompt(templates[p], c.subject, true), .strength = 1};
+    v = generated(c, std::move(v), "preview", {{"trained", adapter}, {"strength", 1.0}});
+    v.description["noise"]["seed"] = c.optimize.previews.seed;
+    plan.push_back(with_key(std::move(v), c.video.frames));
+  }
+  return plan;
+}
+
 at::Tensor sample_candidate(const Configuration& c, const models::hunyuan_video::Transformer& transformer, const models::hunyuan_video::AutoencoderConfig& autoencoder,
                             const diffusion::FlowMatchEulerScheduler& scheduler, const Prepared& prepared, const PlannedCandidate& candidate,
                             const models::hunyuan_video::Adapter* adapter, parallel::SampleRanks* ranks) {

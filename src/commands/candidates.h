@@ -35,6 +35,11 @@ std::vector<PlannedCandidate> plan_candidates(const Configuration& configuration
 std::vector<PlannedCandidate> plan_class_samples(const Configuration& configuration, const std::vector<std::string>& templates, const std::string& model_fingerprint,
                                                  const std::string& dtype);
 
+// Previews of an adapter in training: one video of each template, with the trigger, as V_t at strength 1 but for the noise, which is of optimize.previews.seed. `adapter` is the
+// hash of its parameters.
+std::vector<PlannedCandidate> plan_previews(const Configuration& configuration, const std::vector<std::string>& templates, const std::string& model_fingerprint, const std::string& adapter,
+                                            const std::string& dtype);
+
 // The latents [1,C,T,H,W] of a generated candidate, fp32 on the transformer's device. `scheduler` has the shift of generate.shift; `adapter` may be null. Throws
 // base::RequeueRequest when the job is asked to stop. Collective over the sequence group of `ranks` (null: this rank alone).
 at::Tensor sample_candidate(const Configuration& configuration, const models::hunyuan_video::Transformer& transformer, const models::hunyuan_video::AutoencoderConfig& autoencoder,

@@ -83,12 +83,24 @@ void describe(config::Fields& fields, RewardOptions& o) {
   rewards::describe(fields, o.scoring);
 }
 
+void describe(config::Fields& fields, PreviewOptions& o) {
+  fields.integer("every", o.every, {.help = "steps between previews, which are also made before the first step and after the last; 0: none", .minimum = 0, .fingerprint = false});
+  fields.path("prompts", o.prompts, {.help = "file of prompt templates; empty: the training prompts, so that a step is not chosen by the prompts that it is evaluated on", .fingerprint = false});
+  fields.integer("count", o.count, {.help = "videos a preview step, one of each of the file's first prompts", .minimum = 1, .fingerprint = false});
+  fields.integer("seed", o.seed, {.help = "of the previews' noise, which is the same at every step", .minimum = 0, .fingerprint = false});
+}
+
 void describe(config::Fields& fields, OptimizeOptions& o) {
   fields.integer("pairs_seen", o.pairs_seen, {.help = "pairs shown in all; steps = pairs_seen / global_batch, rounded up", .minimum = 1});
   training::describe(fields, o.training);
   fields.require("warmup_steps", o.training.warmup_steps <= optimizer_steps(o), "warmup_steps exceeds the steps that follow from pairs_seen and global_batch");
   fields.number("shift", o.shift, {.help = "shift of the noise schedule for videos", .above = 0});
   objectives::describe(fields, o.hpo);
+  // What previews are of enters the stage's inputs where it decides on the result: with a rule.
+  fields.nested("previews", o.previews, "videos made and scored while the adapter trains; they do not change the training");
+  fields.choice("keep_best", o.keep_best, {"none", "identity", "dynamics", "semantics", "sum"},
+                {.help = "which adapter the stage results in: none, the last one; else that of the preview step whose mean R_id, R_dy or R_sem, or sum of all three on the candidates' scale of 1 to 10, is highest", .fingerprint = false});
+  fields.require("keep_best", o.keep_best == "none" || o.previews.every > 0, "the best step is chosen among the preview steps, and there are none: set optimize.previews.every");
 }
 
 void describe(config::Fields& fields, EvaluateOptions& o) {

@@ -75,11 +75,21 @@ struct RewardOptions {
   rewards::Options scoring;
 };
 
+// Videos of a fixed set of prompts and noise, made and scored while the adapter trains. `optimize` alone has them.
+struct PreviewOptions {
+  std::int64_t every = 0;  // steps; 0: none
+  std::string prompts;     // empty: the training prompts
+  std::int64_t count = 4;  // the first so many prompts
+  std::int64_t seed = 0;   // of their noise
+};
+
 struct OptimizeOptions {
   training::Options training;
   std::int64_t pairs_seen = 5000;
   double shift = 7.0;
   objectives::HpoOptions hpo;
+  PreviewOptions previews;
+  std::string keep_best = "none";  // none | identity | dynamics | semantics | sum
 };
 
 struct EvaluateOptions {
@@ -126,6 +136,7 @@ void describe(config::Fields& fields, ReconstructOptions& options);
 void describe(config::Fields& fields, SamplingOptions& options);
 void describe(config::Fields& fields, GenerateOptions& options);
 void describe(config::Fields& fields, RewardOptions& options);
+void describe(config::Fields& fields, PreviewOptions& options);
 void describe(config::Fields& fields, OptimizeOptions& options);
 void describe(config::Fields& fields, EvaluateOptions& options);
 void describe(config::Fields& fields, ExportOptions& options);

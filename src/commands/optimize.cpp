@@ -7,8 +7,10 @@
 #include "commands/adapters.h"
 #include "commands/candidates.h"
 #include "commands/pairs_file.h"
+#include "commands/previews.h"
 #include "commands/stages.h"
 #include "commands/still_losers.h"
+#include "commands/training_speed.h"
 #include "objectives/hpo.h"
 #include "run_directory/candidate_store.h"
 #include "training/step_loop.h"
@@ -55,10 +57,30 @@ training::StepHooks with_saturation_warning(training::StepHooks hooks) {
   return hooks;
 }
 
+// Every pair: two predictions of the reference, and forward and backward of winner and loser.
+std::function<TrainingWork(std::int64_t)> work_of(const RunContext& context, const objectives::Hpo& objective, bool reference_adapted) {
+  const auto counter = std::make_shared<WorkCounter>(WorkCounter::of(context));
+  const std::int64_t batch = context.config().optimize.training.global_batch;
+  return [counter, &objective, reference_adapted, batch](std::int64_t step) {
+    TrainingWork work;
+    for (std::int64_t slot = 0; slot < batch; ++slot) {
+      const auto& pair = objective.pair_of(step * batch + slot);
+      for (const auto& latents : {pair.winner, pair.loser}) {
+        const auto tokens = counter->tokens_of(latents, pair.condition);
+        work += counter->trained(tokens);
+        work += counter->predicted(tokens, reference_adapted);
+      }
+    }
+    return work;
+  };
+}
+
 }  // namespace
 
 void optimize(RunContext& context) {
-  const nlohmann::json inputs{{"model", context.pipeline().fingerprint()}, {"prepare", context.result_of(Stage::prepare)}, {"reconstruct", context.result_of(Stage::reconstruct)}, {"select", context.result_of(Stage::select)}};
+  nlohmann::json inputs{{"model", context.pipeline().fingerprint()}, {"prepare", context.result_of(Stage::prepare)}, {"reconstruct", context.result_of(Stage::reconstruct)}, {"select", context.result_of(Stage::select)}};
+  Previews previews(context);
+  if (const auto chosen = previews.inputs(); !chosen.is_null()) inputs["keep_best"] = chosen;
   context.stage(Stage::optimize, context.options_of({"seed", "model", "adapter", "optimize"}), inputs, [&] {
     const Configuration& c = context.config();
     PairsFile file;
@@ -68,14 +90,18 @@ void optimize(RunContext& context) {
     comm::agree(context.world(), "reading the pairs' videos", [&] {
       pairs = load_pairs(context, file, stills, Prepared::load(context.layout().prepared()), read_prompt_templates(c.prompts));
     });
+    previews.prepare();
     const auto transformer = context.pipeline().load_transformer(context.placement());
     hv::Adapter policy = load_trained(context, Stage::reconstruct);
+    const bool from_base = c.optimize.hpo.reference == "base";
     const hv::Adapter reference = policy.frozen_copy({context.placement().device, at::kFloat});
-    objectives::Hpo objective(transformer, policy, c.optimize.hpo.reference == "base" ? nullptr : &reference, std::move(pairs), c.optimize.hpo, context.seed(), c.optimize.shift, 1.0,
+    objectives::Hpo objective(transformer, policy, from_base ? nullptr : &reference, std::move(pairs), c.optimize.hpo, context.seed(), c.optimize.shift, 1.0,
                              {.ranks = &context.pair_ranks(), .recompute = recompute_plan(c)});
     TrainingFiles files(context, context.layout().optimize(), "optimize", policy);
-    training::run_steps("optimize", c.optimize.training, objective, context.world(), context.mesh(), with_saturation_warning(files.hooks()));
-    return files.result();
+    previews.begin(transformer, policy, files);
+    const auto hooks = with_speed(with_saturation_warning(files.hooks()), work_of(context, objective, !from_base), peak_flops(context));
+    training::run_steps("optimize", c.optimize.training, objective, context.world(), context.mesh(), previews.add_to(hooks));
+    return previews.result(files.result());
   });
 }
 

@@ -12,7 +12,7 @@ namespace magicid::commands {
 
 struct OtherRun {
   std::string arm;                   // its name in evaluate.runs
-  std::filesystem::path checkpoint;  // the last one of its stage optimize
+  std::filesystem::path checkpoint;  // that its stage optimize results in
   std::string result;                // hash of the adapter's parameters
 };
 

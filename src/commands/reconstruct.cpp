@@ -5,6 +5,7 @@
 #include "commands/adapters.h"
 #include "commands/candidates.h"
 #include "commands/stages.h"
+#include "commands/training_speed.h"
 #include "commands/work.h"
 #include "objectives/reconstruction.h"
 #include "run_directory/candidate_store.h"
@@ -39,6 +40,21 @@ std::vector<objectives::ReconstructionItem> class_samples(RunContext& context, c
   return items;
 }
 
+// Every photo, and the class sample beside it.
+std::function<TrainingWork(std::int64_t)> work_of(const RunContext& context, const objectives::Reconstruction& objective) {
+  const auto counter = std::make_shared<WorkCounter>(WorkCounter::of(context));
+  const std::int64_t batch = context.config().reconstruct.training.global_batch;
+  return [counter, &objective, batch](std::int64_t step) {
+    TrainingWork work;
+    for (std::int64_t slot = 0; slot < batch; ++slot) {
+      const auto& photo = objective.item_of(step * batch + slot);
+      work += counter->trained(counter->tokens_of(photo.latents, photo.condition));
+      if (const auto* prior = objective.prior_of(step * batch + slot)) work += counter->trained(counter->tokens_of(prior->latents, prior->condition));
+    }
+    return work;
+  };
+}
+
 }  // namespace
 
 void reconstruct(RunContext& context) {
@@ -65,7 +81,8 @@ void reconstruct(RunContext& context) {
     objectives::Reconstruction objective(transformer, adapter, std::move(items), context.seed(), c.reconstruct.shift, 1.0, std::move(samples),
                                         {.ranks = &context.sequence_ranks(), .recompute = recompute_plan(c)});
     TrainingFiles files(context, context.layout().reconstruct(), "reconstruct", adapter);
-    training::run_steps("reconstruct", c.reconstruct.training, objective, context.world(), context.mesh_without_pairs(), files.hooks());
+    training::run_steps("reconstruct", c.reconstruct.training, objective, context.world(), context.mesh_without_pairs(),
+                        with_speed(files.hooks(), work_of(context, objective), peak_flops(context)));
     return files.result();
   });
 }

@@ -12,6 +12,7 @@
 #include "commands/command_line.h"
 #include "commands/pairs_file.h"
 #include "commands/prepared.h"
+#include "commands/preview_rounds.h"
 #include "commands/stages.h"
 #include "config/writer.h"
 #include "report/report.h"
@@ -56,13 +57,30 @@ void add_candidates(report::ReportData& data, const PairsFile& file, const RunCo
     data.selection_notes.push_back("losers of identity pairs are trained as their first frame, held still; shown is the whole video");
 }
 
-void add_training(report::ReportData& data, const std::string& name, const fs::path& folder) {
+void add_training(report::ReportData& data, const std::string& name, const fs::path& folder, const std::string& keep_best, const json& ranges) {
   report::TrainingStage stage{.name = name};
+  std::vector<PreviewRound> rounds;
   for (const auto& line : run_directory::read_metrics(folder / "metrics.jsonl")) {
+    if (auto round = preview_of_line(line)) {
+      rounds.push_back(std::move(*round));
+      continue;
+    }
     report::MetricRecord record{.step = line.at("step")};
     for (const auto& [key, value] : line.items())
       if (key != "step" && (value.is_number() || value.is_null())) record.values[key] = value.is_null() ? report::unknown : value.get<double>();
     stage.records.push_back(std::move(record));
+  }
+  std::sort(rounds.begin(), rounds.end(), [](const auto& a, const auto& b) { return a.step < b.step; });
+  const auto as_shown = [](const rewards::Rewards& r) { return report::Rewards{r.identity, r.dynamics, r.semantic}; };
+  for (const auto& round : rounds) {
+    stage.previews.push_back({.step = round.step, .mean = as_shown(round.mean()), .videos = {}});
+    for (const auto& v : round.videos) stage.previews.back().videos.push_back({.prompt = v.prompt, .raw = as_shown(v.rewards), .video = {.bytes = {}, .path = folder / v.file}});
+  }
+  if (keep_best != "none") {
+    if (const auto best = best_preview(rounds, keep_best, ranges)) {
+      stage.taken = rounds[*best].step;
+      stage.taken_why = why_best(rounds, *best, keep_best, ranges);
+    }
   }
   data.training.push_back(std::move(stage));
 }
@@ -147,9 +165,10 @@ report::ReportData gather(const RunContext& context) {
     data.notice = "The model's weights are random (magicid init-model). This report shows what a run leaves, not what the method does to pictures.";
   data.subject = {c.subject.trigger, c.subject.class_name};
   for (const auto& reference : Prepared::load(context.layout().prepared()).references) data.references.push_back({reference.file, {.bytes = reference.thumbnail}});
-  add_candidates(data, PairsFile::load(context.layout().pairs()), context, read_prompt_templates(c.prompts));
-  add_training(data, "reconstruct", context.layout().reconstruct());
-  add_training(data, "optimize", context.layout().optimize());
+  const PairsFile pairs = PairsFile::load(context.layout().pairs());
+  add_candidates(data, pairs, context, read_prompt_templates(c.prompts));
+  add_training(data, "reconstruct", context.layout().reconstruct(), "none", {});
+  add_training(data, "optimize", context.layout().optimize(), c.optimize.keep_best, pairs.ranges);
   add_evaluation(data, context);
   add_adapters(data, context);
   data.next_steps = {"Sample with the adapter: magicid sample --model MODEL_FOLDER --adapter adapter/diffusers.safetensors --prompt \"a " + c.subject.trigger + " " + c.subject.class_name +

@@ -123,6 +123,19 @@ bool RunContext::reuse_stage(Stage stage, const run_directory::Fingerprint& fing
   return taken;
 }
 
+fs::path RunContext::checkpoint_of(Stage stage) {
+  result_of(stage);
+  std::string found;
+  comm::agree(*world_, "looking for a checkpoint", [&] {
+    if (!leader()) return;
+    const json manifest = run_->manifest();
+    for (const auto& [file, record] : manifest.at("stages").at(run_directory::stage_name(stage)).at("files").items())
+      if (fs::path(file).extension() == ".h5") found = (layout_.root / file).string();
+    base::check_invariant(!found.empty(), layout_.manifest().string(), ": stage ", run_directory::stage_name(stage), " names no checkpoint");
+  });
+  return world_->broadcast_string(found, 0);
+}
+
 std::string RunContext::result_of(Stage stage) {
   std::string result;
   comm::agree(*world_, "reading results", [&] {

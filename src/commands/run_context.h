@@ -60,6 +60,9 @@ class RunContext {
   // rank 0 only. Returns whether it ran. Collective over world(); `work` is collective too and returns its result on rank 0 (ignored elsewhere).
   bool stage(run_directory::Stage stage, const nlohmann::json& options, const nlohmann::json& inputs, const std::function<StageResult()>& work);
 
+  // The checkpoint that a finished stage of training (reconstruct, optimize) results in: the one that the manifest names. Throws as result_of(). Collective.
+  std::filesystem::path checkpoint_of(run_directory::Stage stage);
+
   // The result of a finished stage, the same on every rank. Throws UserError naming the command to run first. Collective.
   std::string result_of(run_directory::Stage stage);
 

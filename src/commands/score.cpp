@@ -5,14 +5,11 @@
 #include "base/errors.h"
 #include "base/hash.h"
 #include "base/log.h"
-#include "commands/reward_networks.h"
 #include "commands/scores.h"
 #include "commands/stages.h"
+#include "commands/video_scorer.h"
 #include "commands/work.h"
-#include "generation/sample.h"
-#include "media/video.h"
 #include "parallel/replicas.h"
-#include "rewards/features.h"
 #include "run_directory/candidate_store.h"
 
 namespace magicid::commands {
@@ -23,12 +20,9 @@ using run_directory::Stage;
 
 // Loaded by a rank with its first piece of work.
 struct Scorer {
-  Scorer(RunContext& context)
-      : networks(RewardNetworks::load(context.config(), context.placement(), {})), autoencoder(context.pipeline().load_autoencoder(context.placement())),
-        candidates(context.layout().candidates()) {}
+  explicit Scorer(RunContext& context) : score(context), candidates(context.layout().candidates()) {}
 
-  RewardNetworks networks;
-  models::hunyuan_video::Autoencoder autoencoder;
+  VideoScorer score;
   run_directory::CandidateStore candidates;
 };
 
@@ -36,12 +30,7 @@ void score_one(RunContext& context, const Prepared& prepared, Scorer& scorer, ru
   const auto start = std::chrono::steady_clock::now();
   const auto candidate = scorer.candidates.find(planned.key);
   if (!candidate) throw base::UserError(context.layout().candidates().string(), ": candidate ", planned.key, " is missing or damaged; run `magicid generate` again");
-  const auto& c = context.config();
-  const at::Tensor frames = generation::decode_frames(scorer.autoencoder, candidate->latents);
-  // Decoding is the larger part of the work, so the preview is made here and not by `generate`.
-  media::write_mp4(context.layout().previews() / preview_name(planned), frames, {.fps = static_cast<double>(c.video.fps)});
-  const auto features = rewards::measure_video(frames, static_cast<double>(c.video.fps), scorer.networks.models(), scorer.networks.frame_detector(), c.rewards.scoring);
-  const auto raw = rewards::raw_rewards(features, prepared.face_embeddings, scorer.networks.text_feature(planned.text), c.rewards.scoring);
+  const auto [raw, features] = scorer.score(candidate->latents, planned.text, prepared.face_embeddings, context.layout().previews() / preview_name(planned));
   scores.put({.candidate = planned.key,
               .scorer = scorer_for(description, planned),
               .metadata = {{"source", preference::to_string(planned.source)},

@@ -16,7 +16,9 @@ namespace magicid::objectives {
 Reconstruction::Reconstruction(const models::hunyuan_video::Transformer& transformer, models::hunyuan_video::Adapter& adapter,
                                std::vector<ReconstructionItem> items, std::uint64_t seed, double shift, double guidance,
                                ReconstructionPrior prior, Execution execution)
-    : transformer_(transformer), adapter_(adapter), items_(std::move(items)), seed_(seed), shift_(shift), guidance_(guidance), prior_(std::move(prior)), execution_(std::move(execution)) {
+    : transformer_(transformer), adapter_(adapter), items_(std::move(items)), seed_(seed),
+      prior_seed_(base::CounterRandom(seed, "reconstruct-prior").below(std::numeric_limits<std::uint64_t>::max(), 0, 0)), shift_(shift), guidance_(guidance), prior_(std::move(prior)),
+      execution_(std::move(execution)) {
   if (execution_.ranks == nullptr) execution_.ranks = &alone_;
   base::check_invariant(execution_.ranks->pair_size() == 1, "reconstruction has no pairs to spread over ranks");
   if (items_.empty()) throw base::UserError("reconstruct: there is no reference image to learn from");
@@ -31,9 +33,18 @@ std::vector<std::string> Reconstruction::metric_names() const {
   return {"loss", "sigma"};
 }
 
+const ReconstructionItem& Reconstruction::item_of(std::int64_t sample) const {
+  return items_[static_cast<std::size_t>(draw_item(seed_, "reconstruct-item", sample, static_cast<std::int64_t>(items_.size())))];
+}
+
+const ReconstructionItem* Reconstruction::prior_of(std::int64_t sample) const {
+  if (prior_.weight <= 0) return nullptr;
+  return &prior_.items[static_cast<std::size_t>(draw_item(prior_seed_, "reconstruct-prior-item", sample, static_cast<std::int64_t>(prior_.items.size())))];
+}
+
 std::vector<double> Reconstruction::accumulate(std::int64_t step, std::int64_t slot, std::int64_t global_batch) {
   const std::int64_t sample = step * global_batch + slot;
-  const auto& item = items_[static_cast<std::size_t>(draw_item(seed_, "reconstruct-item", sample, static_cast<std::int64_t>(items_.size())))];
+  const auto& item = item_of(sample);
   const double sigma = diffusion::sample_sigma(seed_, static_cast<std::uint64_t>(step), slot, global_batch, shift_);
   const NoisySample noisy{item.latents, diffusion::initial_noise(seed_, "reconstruct-noise", item.latents.sizes(), static_cast<std::uint64_t>(sample)), sigma};
   const auto error_of = [&](const NoisySample& of, const models::text::PromptEmbeddings& condition, double weight) {
@@ -44,13 +55,12 @@ std::vector<double> Reconstruction::accumulate(std::int64_t step, std::int64_t s
     return error[0];
   };
   const double photo_error = error_of(noisy, item.condition, 1);
-  if (prior_.weight <= 0) return {photo_error, sigma};
+  const ReconstructionItem* const class_sample = prior_of(sample);
+  if (class_sample == nullptr) return {photo_error, sigma};
 
-  // The photo's numbers stay those of training without a prior; the class sample draws its own.
-  const std::uint64_t own_seed = base::CounterRandom(seed_, "reconstruct-prior").below(std::numeric_limits<std::uint64_t>::max(), 0, 0);
-  const auto& prior = prior_.items[static_cast<std::size_t>(draw_item(own_seed, "reconstruct-prior-item", sample, static_cast<std::int64_t>(prior_.items.size())))];
-  const NoisySample noisy_prior{prior.latents, diffusion::initial_noise(own_seed, "reconstruct-prior-noise", prior.latents.sizes(), static_cast<std::uint64_t>(sample)),
-                                diffusion::sample_sigma(own_seed, static_cast<std::uint64_t>(step), slot, global_batch, prior_.shift)};
+  const ReconstructionItem& prior = *class_sample;
+  const NoisySample noisy_prior{prior.latents, diffusion::initial_noise(prior_seed_, "reconstruct-prior-noise", prior.latents.sizes(), static_cast<std::uint64_t>(sample)),
+                                diffusion::sample_sigma(prior_seed_, static_cast<std::uint64_t>(step), slot, global_batch, prior_.shift)};
   const double prior_error = error_of(noisy_prior, prior.condition, prior_.weight);
   return {photo_error + prior_.weight * prior_error, sigma, photo_error, prior_error};
 }

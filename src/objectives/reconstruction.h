@@ -39,11 +39,16 @@ class Reconstruction : public training::Objective {
   std::vector<std::string> metric_names() const override;
   std::vector<double> accumulate(std::int64_t step, std::int64_t slot, std::int64_t global_batch) override;
 
+  // The photo that sample number `sample` shows, and the class sample beside it (null without a prior).
+  const ReconstructionItem& item_of(std::int64_t sample) const;
+  const ReconstructionItem* prior_of(std::int64_t sample) const;
+
  private:
   const models::hunyuan_video::Transformer& transformer_;
   models::hunyuan_video::Adapter& adapter_;
   std::vector<ReconstructionItem> items_;
   std::uint64_t seed_;
+  std::uint64_t prior_seed_;  // of the class samples' numbers: the photo's stay those of training without a prior
   double shift_, guidance_;
   ReconstructionPrior prior_;
   parallel::SampleRanks alone_;

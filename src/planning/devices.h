@@ -20,5 +20,7 @@ struct Device {
 const std::vector<Device>& devices();
 // Throws UserError that lists the known names and the nearest.
 const Device& device_named(const std::string& name);
+// The device that the CUDA driver names so ("NVIDIA H100 80GB HBM3"); null where its peak is not known.
+const Device* device_of_gpu(const std::string& reported);
 
 }  // namespace magicid::planning

@@ -206,6 +206,7 @@ std::string render_report(const ReportData& data, const ReportOptions& options) 
   }
   reserve_evaluation(page);
   reserve_pairs(page);
+  reserve_previews(page);
   reserve_candidates(page);
   // Checked and drawn before the head, which sums the sections up.
   const Html references = references_section(page), evaluation = evaluation_section(page), pairs = pairs_section(page), candidates = candidates_section(page), training = training_section(page),

@@ -62,9 +62,26 @@ struct MetricRecord {
   std::map<std::string, double> values;  // not finite: a gap in the curve
 };
 
+// A video made while a stage trained, with its raw rewards.
+struct PreviewVideo {
+  std::string prompt;
+  Rewards raw;
+  Media video;
+};
+
+// The previews of one step: the same prompts and noise at every step.
+struct PreviewRound {
+  std::int64_t step = 0;
+  Rewards mean;
+  std::vector<PreviewVideo> videos;
+};
+
 struct TrainingStage {
   std::string name;  // "reconstruct", "optimize"
   std::vector<MetricRecord> records;  // by step
+  std::vector<PreviewRound> previews = {};  // by step
+  std::int64_t taken = -1;            // the preview step whose adapter the stage results in; -1: its last step's
+  std::string taken_why = {};         // by which rule
 };
 
 struct EvaluationMetric {
@@ -146,7 +163,7 @@ struct ReportData {
 
 struct ReportOptions {
   // Of all embedded videos together, counted as they stand in the file (base64). Evaluation first, then the pairs that are shown first, the
-  // other pairs, the other candidates; what does not fit is listed without its video, and the page says how many.
+  // other pairs, the previews, the other candidates; what does not fit is listed without its video, and the page says how many.
   std::int64_t video_budget_bytes = 40'000'000;
   std::size_t pairs_shown = 12;  // of each kind before "show more"
 };

@@ -34,6 +34,7 @@ Html settings_section(Page& page);
 // Reserves the videos in order of importance.
 void reserve_evaluation(Page& page);
 void reserve_pairs(Page& page);
+void reserve_previews(Page& page);
 void reserve_candidates(Page& page);
 
 // <section id=... aria-labelledby=...><h2>title</h2> ... and its end.

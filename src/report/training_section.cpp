@@ -3,6 +3,7 @@
 #include <cmath>
 #include <numbers>
 #include <set>
+#include <utility>
 
 #include "report/plot.h"
 #include "report/sections.h"
@@ -71,7 +72,73 @@ std::string heading_of(const std::string& stage) {
   return stage;
 }
 
-Html stage_block(const TrainingStage& stage) {
+// Mean rewards of the previews, beside the loss.
+Html preview_charts(const TrainingStage& stage) {
+  struct Reward {
+    const char *title, *explanation;
+    double Rewards::*value;
+  };
+  static const Reward rewards[] = {{"Identity of previews", "Mean R_id: how much the faces resemble the photos.", &Rewards::identity},
+                                   {"Dynamics of previews", "Mean R_dy, in pixels of optical flow.", &Rewards::dynamics},
+                                   {"Semantics of previews", "Mean R_sem: how well the videos fit their prompts.", &Rewards::semantics}};
+  Html out;
+  std::vector<double> steps;
+  for (const PreviewRound& round : stage.previews) steps.push_back(static_cast<double>(round.step));
+  for (const Reward& reward : rewards) {
+    Curve curve{.label = reward.title, .smooth = false};
+    for (const PreviewRound& round : stage.previews) curve.values.push_back(round.mean.*reward.value);
+    if (any_finite(curve.values)) out << draw(CurveChart{.title = reward.title, .explanation = reward.explanation, .steps = steps, .curves = {curve}});
+  }
+  return out;
+}
+
+// At most this many steps side by side: the first, the last, the taken one, and others evenly between.
+std::vector<const PreviewRound*> shown_rounds(const TrainingStage& stage) {
+  constexpr std::size_t most = 5;
+  const std::size_t count = stage.previews.size();
+  std::set<std::size_t> chosen;
+  for (std::size_t i = 0; i < std::min(most, count); ++i) chosen.insert(count <= most ? i : i * (count - 1) / (most - 1));
+  for (std::size_t i = 0; i < count; ++i) {
+    if (stage.previews[i].step == stage.taken) chosen.insert(i);
+  }
+  std::vector<const PreviewRound*> out;
+  for (const std::size_t i : chosen) out.push_back(&stage.previews[i]);
+  return out;
+}
+
+// One row for each prompt, the steps side by side.
+Html preview_videos(Page& page, const TrainingStage& stage) {
+  const auto rounds = shown_rounds(stage);
+  std::vector<std::string> prompts;
+  for (const PreviewRound* round : rounds) {
+    for (const PreviewVideo& video : round->videos) {
+      if (std::find(prompts.begin(), prompts.end(), video.prompt) == prompts.end()) prompts.push_back(video.prompt);
+    }
+  }
+  Html out;
+  out << "<details class=\"more\"><summary>Show previews of " << text(count_of(rounds.size(), "step", "steps")) << "</summary><div class=\"grid comparisons\">";
+  for (const std::string& prompt : prompts) {
+    out << "<article class=\"card comparison\"><h4 class=\"prompt\" dir=\"auto\">" << text(prompt) << "</h4><div class=\"arms\">";
+    for (const PreviewRound* round : rounds) {
+      const std::string step = "step " + std::to_string(round->step);
+      out << "<figure class=\"side\"><figcaption>" << text(step) << (round->step == stage.taken ? Html("<span class=\"tag best\">taken</span>") : Html()) << "</figcaption>";
+      const auto found = std::find_if(round->videos.begin(), round->videos.end(), [&](const PreviewVideo& video) { return video.prompt == prompt; });
+      if (found == round->videos.end()) {
+        out << "<p class=\"novideo\">No preview of this prompt.</p></figure>";
+        continue;
+      }
+      out << page.shelf.video(found->video, step + ": " + prompt, false) << "<dl class=\"values\">";
+      for (const auto& [label, value] : {std::pair("Identity", found->raw.identity), std::pair("Dynamics", found->raw.dynamics), std::pair("Semantics", found->raw.semantics)}) {
+        if (std::isfinite(value)) out << "<div><dt>" << text(label) << "</dt><dd>" << text(format_number(value)) << "</dd></div>";
+      }
+      out << "</dl></figure>";
+    }
+    out << "</div></article>";
+  }
+  return out << "</div></details>";
+}
+
+Html stage_block(Page& page, const TrainingStage& stage) {
   Html out;
   out << "<h3>" << text(heading_of(stage.name)) << "</h3>";
   if (stage.records.empty()) return out << empty_state("No steps have been recorded in stage `" + stage.name + "`.");
@@ -94,6 +161,7 @@ Html stage_block(const TrainingStage& stage) {
       if (any_finite(values)) chart.curves.push_back({.label = curve.label, .ink = curve.ink, .dashed = curve.dashed, .smooth = known.smooth, .values = std::move(values)});
     }
     if (!chart.curves.empty()) main << draw(chart);
+    if (known.title == "Loss") main << preview_charts(stage);
   }
   std::size_t extra = 0;
   for (const std::string& name : left) {
@@ -106,17 +174,29 @@ Html stage_block(const TrainingStage& stage) {
     more << draw(chart);
     ++extra;
   }
+  if (stage.taken >= 0) out << "<p class=\"lead\">The result is the adapter of step " << stage.taken << ": " << text(stage.taken_why) << ".</p>";
   if (!main.empty()) out << "<div class=\"grid charts\">" << main << "</div>";
   if (extra > 0) out << "<details class=\"more\"><summary>Show " << text(count_of(extra, "more curve", "more curves")) << "</summary><div class=\"grid charts\">" << more << "</div></details>";
+  if (!stage.previews.empty()) out << preview_videos(page, stage);
   return out;
 }
 
 }  // namespace
 
+void reserve_previews(Page& page) {
+  for (const TrainingStage& stage : page.data.training) {
+    std::map<std::string, std::vector<const Media*>> rows;
+    for (const PreviewRound* round : shown_rounds(stage)) {
+      for (const PreviewVideo& video : round->videos) rows[video.prompt].push_back(&video.video);
+    }
+    for (const auto& [prompt, together] : rows) page.shelf.reserve(together);
+  }
+}
+
 Html training_section(Page& page) {
   Html out = section_start("training", "Training");
   if (page.data.training.empty()) out << empty_state("No training metrics have been written yet: they appear here after the stages `reconstruct` and `optimize`.");
-  for (const TrainingStage& stage : page.data.training) out << stage_block(stage);
+  for (const TrainingStage& stage : page.data.training) out << stage_block(page, stage);
   return out << section_end();
 }
 

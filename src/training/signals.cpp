@@ -1,5 +1,6 @@
 #include "training/signals.h"
 
+#include <atomic>
 #include <csignal>
 
 namespace magicid::training {
@@ -7,6 +8,7 @@ namespace {
 
 volatile std::sig_atomic_t received_signal = 0;
 struct sigaction earlier_term, earlier_usr1;
+std::atomic<int> depth = 0;  // the outermost object installs and restores
 
 void remember(int number) {
   if (received_signal == number) {
@@ -19,6 +21,7 @@ void remember(int number) {
 }  // namespace
 
 StopSignals::StopSignals() {
+  if (depth++ > 0) return;
   struct sigaction action {};
   action.sa_handler = remember;
   sigemptyset(&action.sa_mask);
@@ -28,6 +31,7 @@ StopSignals::StopSignals() {
 }
 
 StopSignals::~StopSignals() {
+  if (--depth > 0) return;
   ::sigaction(SIGTERM, &earlier_term, nullptr);
   ::sigaction(SIGUSR1, &earlier_usr1, nullptr);
 }

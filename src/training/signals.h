@@ -4,7 +4,7 @@
 
 namespace magicid::training {
 
-// Installs the handlers for the lifetime of the object; the earlier handlers return afterwards. A second signal of the same kind ends
+// Installs the handlers for the lifetime of the object; the earlier handlers return afterwards. Objects may be nested: the outermost does both. A second signal of the same kind ends
 // the process at once.
 class StopSignals {
  public:

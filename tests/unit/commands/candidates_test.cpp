@@ -82,6 +82,33 @@ TEST(ClassSamples, VideosAreTheFirstOfTheInitialModelsCandidates) {
   EXPECT_EQ(prompts, (std::vector<std::int64_t>{0, 1, 2, 0, 1}));
 }
 
+TEST(Previews, AreVideosOfTheAdapterWithNoiseOfTheirOwn) {
+  Configuration c = small();
+  std::set<std::string> keys, others;
+  for (const auto& candidate : plan(c)) others.insert(candidate.key);
+  const auto previews = plan_previews(c, templates, "model", "adapter", "float32");
+  ASSERT_EQ(previews.size(), templates.size());
+  for (const auto& v : previews) {
+    keys.insert(v.key);
+    EXPECT_FALSE(others.contains(v.key));
+    EXPECT_NE(v.text.find("sks person"), std::string::npos);
+    EXPECT_EQ(v.description.at("size").at("frames"), 5);
+  }
+  EXPECT_EQ(keys.size(), templates.size());
+  // Another adapter has other videos of the same noise; another seed, other noise.
+  const auto later = plan_previews(c, templates, "model", "trained on", "float32");
+  EXPECT_FALSE(keys.contains(later[0].key));
+  const std::vector<std::int64_t> shape{1, 2, 2, 4, 6};
+  EXPECT_TRUE(at::equal(candidate_noise(later[0], shape), candidate_noise(previews[0], shape)));
+  EXPECT_FALSE(at::equal(candidate_noise(previews[1], shape), candidate_noise(previews[0], shape)));
+  c.optimize.previews.seed = 1;
+  EXPECT_FALSE(at::equal(candidate_noise(plan_previews(c, templates, "model", "adapter", "float32")[0], shape), candidate_noise(previews[0], shape)));
+  // The run's seed is the training's business.
+  c.optimize.previews.seed = 0;
+  c.seed = 5;
+  EXPECT_EQ(plan_previews(c, templates, "model", "adapter", "float32")[0].key, previews[0].key);
+}
+
 TEST(PairsFile, KeepsWhatIsTrained) {
   tests::TemporaryFolder folder;
   PairsFile file;
@@ -107,6 +134,12 @@ TEST(Configuration, OtherRunsHaveNamesOfTheirOwnAndAreNotThisOne) {
   EXPECT_EQ(refusal("evaluate: {runs: {identity pairs: runs/x}}\nreuse: /a\n"), "");
   EXPECT_NE(refusal("evaluate: {runs: {hpo: runs/x}}\n").find("'hpo' is an arm of this run"), std::string::npos);
   EXPECT_NE(refusal("reuse: /o/\n").find("own directory"), std::string::npos);
+}
+
+TEST(Configuration, TheBestStepIsChosenAmongPreviews) {
+  EXPECT_EQ(refusal("optimize: {keep_best: sum, previews: {every: 50}}\n"), "");
+  EXPECT_NE(refusal("optimize: {keep_best: sum}\n").find("optimize.previews.every"), std::string::npos);
+  EXPECT_NE(refusal("optimize: {keep_best: loss, previews: {every: 50}}\n").find("semantics"), std::string::npos);
 }
 
 }  // namespace

@@ -181,6 +181,14 @@ TEST(Devices, ByName) {
   }
 }
 
+TEST(Devices, AreFoundByTheNameThatTheDriverGives) {
+  ASSERT_NE(device_of_gpu("NVIDIA H100 80GB HBM3"), nullptr);
+  EXPECT_EQ(device_of_gpu("NVIDIA H100 80GB HBM3")->name, "h100-80gb");
+  EXPECT_EQ(device_of_gpu("NVIDIA GeForce RTX 4090")->peak_flops, device_named("rtx4090-24gb").peak_flops);
+  // Slower ones, and those of which nothing is known.
+  for (const char* other : {"NVIDIA H100 PCIe", "NVIDIA H200 NVL", "NVIDIA GeForce RTX 4090 D", "Tesla T4", ""}) EXPECT_EQ(device_of_gpu(other), nullptr) << other;
+}
+
 TEST(Text, Units) {
   EXPECT_EQ(bytes_text(25.64e9), "25.6 GB");
   EXPECT_EQ(bytes_text(999), "999.0 B");

@@ -178,6 +178,31 @@ TEST(Report, SaysInWordsWhatIsNotThere) {
   EXPECT_THAT(markup.with("video", "src"), IsEmpty());
 }
 
+TEST(Report, PreviewsAreCurvesBesideTheLossAndVideosByStep) {
+  ReportData data = sample();
+  TrainingStage& stage = data.training[1];
+  for (std::int64_t i = 0; i < 9; ++i) {
+    PreviewRound round{.step = 50 * i, .mean = {0.3 + 0.01 * static_cast<double>(i), 5.0, unknown}};
+    for (const char* prompt : {"sks woman dances", "sks woman & a dog"})
+      round.videos.push_back({.prompt = prompt, .raw = {0.25, i == 0 ? unknown : 7.125, 0.5}, .video = {.bytes = small_mp4(5000 + static_cast<std::size_t>(i) * 2 + (prompt[10] == '&'))}});
+    stage.previews.push_back(round);
+  }
+  stage.previews[8].videos.pop_back();
+  stage.taken = 150;
+  stage.taken_why = "its identity is the highest";
+  const std::string page = render_report(data);
+  const tests::Markup markup = checked(page);
+  const auto says = [&](const std::string& what) { EXPECT_THAT(markup.words, HasSubstr(what)); };
+  for (const char* what : {"Identity of previews", "Dynamics of previews", "sks woman & a dog", "7.12", "The result is the adapter of step 150: its identity is the highest.", "taken", "No preview of this prompt."}) says(what);
+  EXPECT_THAT(markup.words, Not(HasSubstr("Semantics of previews"))) << "no value of it is known";
+  // The first, the last, the taken one and others between.
+  says("Show previews of 6 steps");
+  for (const int step : {0, 100, 150, 200, 300, 400}) EXPECT_THAT(page, HasSubstr("step " + std::to_string(step) + ": sks woman dances"));
+  EXPECT_THAT(page, Not(HasSubstr("step 50: sks woman dances")));
+  EXPECT_LT(page.find("<h4>Loss</h4>", page.find("Hybrid preference optimization")), page.find("<h4>Identity of previews</h4>"));
+  EXPECT_LT(page.find("<h4>Identity of previews</h4>"), page.find("<h4>Implicit reward accuracy</h4>"));
+}
+
 TEST(Report, PartsMayBeMissing) {
   ReportData data = sample();
   data.pairs.erase(std::remove_if(data.pairs.begin(), data.pairs.end(), [](const PreferencePair& pair) { return pair.kind == preference::PairKind::dynamic; }), data.pairs.end());

@@ -1,0 +1,263 @@
+#include "commands/previews.h"
+
+#include <ATen/core/Tensor.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <limits>
+#include <set>
+
+#include "base/errors.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "commands/candidates.h"
+#include "commands/pairs_file.h"
+#include "commands/scores.h"
+#include "commands/stages.h"
+#include "commands/video_scorer.h"
+#include "commands/work.h"
+#include "comm/rank_errors.h"
+#include "parallel/replicas.h"
+#include "run_directory/checkpoints.h"
+#include "run_directory/metrics_log.h"
+#include "run_directory/segment_store.h"
+#include "run_directory/set_aside.h"
+
+namespace magicid::commands {
+namespace {
+
+namespace fs = std::filesystem;
+namespace hv = models::hunyuan_video;
+using nlohmann::json;
+
+const storage::Schema schema{"magicid.previews", 1};
+// Improvements are few and adapters small, so all of them stay until the end: a job that goes back to an earlier step finds what was the best then.
+constexpr int all_generations = std::numeric_limits<int>::max();
+
+std::string file_name(std::int64_t step, std::size_t video) {
+  char name[64];
+  std::snprintf(name, sizeof name, "step-%06lld-prompt-%zu.mp4", static_cast<long long>(step), video + 1);
+  return name;
+}
+
+std::vector<std::int64_t> steps_in(const fs::path& folder) {
+  std::vector<std::int64_t> steps;
+  std::error_code code;
+  for (fs::directory_iterator it(folder, code), end; !code && it != end; it.increment(code)) {
+    long long step = 0;
+    int length = 0;
+    const std::string name = it->path().filename().string();
+    if (std::sscanf(name.c_str(), "checkpoint-%lld.h5%n", &step, &length) == 1 && static_cast<std::size_t>(length) == name.size()) steps.push_back(step);
+  }
+  std::sort(steps.begin(), steps.end());
+  return steps;
+}
+
+json number(double value) { return std::isfinite(value) ? json(value) : json(nullptr); }
+
+double from_json(const json& value) { return value.is_number() ? value.get<double>() : std::numeric_limits<double>::quiet_NaN(); }
+
+}  // namespace
+
+bool Previews::wanted() const { return context_.config().optimize.previews.every > 0; }
+bool Previews::decides() const { return context_.config().optimize.keep_best != "none"; }
+fs::path Previews::folder() const { return context_.layout().optimize() / "previews"; }
+fs::path Previews::best_folder() const { return context_.layout().optimize() / "best"; }
+fs::path Previews::stopped_folder() const { return folder() / "stopped"; }
+
+Previews::Previews(RunContext& context) : context_(context) {
+  if (!wanted()) return;
+  const Configuration& c = context.config();
+  const auto& options = c.optimize.previews;
+  comm::agree(context.world(), "planning the previews", [&] {
+    templates_ = read_prompt_templates(options.prompts.empty() ? c.prompts : options.prompts);
+    if (templates_.size() > static_cast<std::size_t>(options.count)) templates_.resize(static_cast<std::size_t>(options.count));
+  });
+  if (decides()) read();
+}
+
+void Previews::read() {
+  if (!scorer_.is_null()) return;
+  comm::agree(context_.world(), "reading what previews are scored by", [&] {
+    prepared_ = Prepared::load(context_.layout().prepared());
+    ranges_ = PairsFile::load(context_.layout().pairs()).ranges;
+  });
+  scorer_ = scorer_description(context_, prepared_);
+}
+
+json Previews::inputs() const {
+  if (!decides()) return nullptr;
+  const Configuration& c = context_.config();
+  json videos = json::array();
+  for (const auto& planned : plan_previews(c, templates_, context_.pipeline().fingerprint(), "", dtype_name(context_.placement()))) videos.push_back(planned.key);
+  json inputs{{"rule", c.optimize.keep_best}, {"every", c.optimize.previews.every}, {"videos", base::hash_json(videos)}, {"scorer", base::hash_json(scorer_)}};
+  if (c.optimize.keep_best == "sum") inputs["ranges"] = ranges_;
+  return inputs;
+}
+
+void Previews::prepare() {
+  if (!wanted()) return;
+  read();
+  std::set<std::string> missing;
+  for (const auto& prompt_template : templates_) {
+    const std::string text = render_prompt(prompt_template, context_.config().subject, true);
+    if (!prepared_.prompts.contains(text)) missing.insert(text);
+  }
+  if (missing.empty()) return;
+  comm::agree(context_.world(), "encoding the previews' prompts", [&] { prepared_.prompts.merge(encode_prompts(context_, {missing.begin(), missing.end()})); });
+}
+
+void Previews::begin(const hv::Transformer& transformer, hv::Adapter& policy, TrainingFiles& files) {
+  if (!wanted()) return;
+  transformer_ = &transformer;
+  policy_ = &policy;
+  files_ = &files;
+  const std::int64_t step = files.resume(context_, policy);
+  // Steps that an earlier job left, each with whether its adapter is in a file; rank 0 knows.
+  json left = json::array();
+  comm::agree(context_.world(), "looking for finished previews", [&] {
+    if (!context_.leader()) return;
+    for (const auto& path : {folder(), stopped_folder(), best_folder()}) run_directory::remove_leftovers(path);
+    std::set<std::int64_t> logged;
+    for (const auto& line : run_directory::read_metrics(files.folder() / "metrics.jsonl"))
+      if (auto round = preview_of_line(line); round && logged.insert(round->step).second) rounds_.push_back(std::move(*round));
+    for (const std::int64_t stopped : steps_in(stopped_folder()))
+      if (stopped <= step && logged.insert(stopped).second) left.push_back({stopped, true});
+    if (preview_is_due(step, context_.config().optimize.previews.every, context_.config().optimize.training.steps) && logged.insert(step).second) left.push_back({step, false});
+  });
+  left = json::parse(context_.world().broadcast_string(left.dump(), 0));
+  for (const auto& round : left) {
+    const auto at = round[0].get<std::int64_t>();
+    std::optional<hv::Adapter> saved;
+    if (round[1].get<bool>())
+      comm::agree(context_.world(), "reading the adapter of a stopped preview", [&] { saved = read_checkpoint_adapter(context_, run_directory::checkpoint_path(stopped_folder(), at)); });
+    if (!make(at, saved ? *saved : policy)) throw base::RequeueRequest("optimize: stopped on request during previews; finished videos are kept. Start the same command again to go on.");
+  }
+}
+
+training::StepHooks Previews::add_to(training::StepHooks hooks) {
+  if (!wanted()) return hooks;
+  hooks.after_step = [this](const training::StepRecord& done) {
+    const auto& options = context_.config().optimize;
+    if (!preview_is_due(done.step, options.previews.every, options.training.steps)) return;
+    if (make(done.step, *policy_)) return;
+    comm::agree(context_.world(), "saving the adapter of a stopped preview", [&] {
+      if (context_.leader()) run_directory::save_checkpoint(stopped_folder(), done.step, checkpoint_tensors(*policy_), {{"stage", "optimize"}}, {.generations = all_generations, .keep_as = {}});
+    });
+    // Else the loop sees the request at its next step, and saves.
+    if (done.step == options.training.steps)
+      throw base::RequeueRequest("optimize: stopped on request during the last previews; finished videos are kept. Start the same command again to go on.");
+  };
+  return hooks;
+}
+
+bool Previews::make(std::int64_t step, const hv::Adapter& adapter) {
+  const c10::AutoGradMode no_grad(false);
+  const Configuration& c = context_.config();
+  const auto start = std::chrono::steady_clock::now();
+  const auto plan = plan_previews(c, templates_, context_.pipeline().fingerprint(), parallel::hash_of(adapter.flat_parameters()), dtype_name(context_.placement()));
+  run_directory::SegmentStore store(folder(), schema);
+  std::vector<json> descriptions;
+  for (const auto& planned : plan) descriptions.push_back({{"video", planned.description}, {"scorer", scorer_for(scorer_, planned)}});
+  const auto missing = find_missing(context_, plan.size(), [&](std::size_t i) {
+    const auto found = store.find(run_directory::content_key(descriptions[i]));
+    const fs::path file = folder() / file_name(step, i);
+    return found && fs::exists(file) && base::hash_file(file) == found->metadata.at("file");
+  });
+  if (!missing.empty()) {
+    const hv::Adapter frozen = adapter.frozen_copy(context_.placement());
+    const auto scheduler = context_.pipeline().scheduler().with_shift(c.generate.sampling.shift);
+    std::optional<VideoScorer> scorer;
+    const auto sample = [&](std::size_t i) {
+      return sample_candidate(c, *transformer_, context_.pipeline().autoencoder_config(), scheduler, prepared_, plan[i], &frozen, &context_.sequence_ranks()).cpu();
+    };
+    const auto keep = [&](std::size_t i, const at::Tensor& latents) {
+      if (!scorer) scorer.emplace(context_);
+      const fs::path file = folder() / file_name(step, i);
+      const auto raw = (*scorer)(latents, plan[i].text, prepared_.face_embeddings, file).raw;
+      store.put({.description = descriptions[i],
+                 .metadata = {{"identity", number(raw.identity)}, {"dynamics", number(raw.dynamics)}, {"semantics", number(raw.semantic)}, {"file", base::hash_file(file)}},
+                 .tensors = {}});
+    };
+    std::exception_ptr error;
+    bool stopped = false;
+    try {
+      work_through_together(context_, base::concat("previews of step ", step), missing, plan.size(), sample, keep);
+    } catch (const base::RequeueRequest&) {
+      stopped = true;
+      error = std::current_exception();
+    } catch (...) {
+      error = std::current_exception();
+    }
+    // An error that ranks do not share must end the job at once. One that they share may be a failure on some and a stop request on the others.
+    if (error && !stopped && comm::agreed_ranks(error) == 0) std::rethrow_exception(error);
+    if (error) {
+      for (const auto& rank : context_.world().all_gather_strings(stopped ? "stopped" : "failed"))
+        if (rank == "failed") std::rethrow_exception(error);
+      return false;
+    }
+  }
+  comm::agree(context_.world(), "recording previews", [&] {
+    if (!context_.leader()) return;
+    store.refresh();
+    PreviewRound round{.step = step};
+    for (std::size_t i = 0; i < plan.size(); ++i) {
+      const auto found = store.find(run_directory::content_key(descriptions[i]));
+      if (!found) throw base::UserError((folder() / file_name(step, i)).string(), ": the scores of this preview are missing or damaged; start the same command again");
+      const json& m = found->metadata;
+      round.videos.push_back({plan[i].text, "previews/" + file_name(step, i), {from_json(m.at("identity")), from_json(m.at("dynamics")), from_json(m.at("semantics"))}});
+    }
+    round.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    record(std::move(round), adapter);
+  });
+  return true;
+}
+
+void Previews::record(PreviewRound round, const hv::Adapter& adapter) {
+  const auto& rule = context_.config().optimize.keep_best;
+  rounds_.push_back(round);
+  // The adapter first: a line in the log says that it is there.
+  if (decides() && best_preview(rounds_, rule, ranges_) == rounds_.size() - 1)
+    run_directory::save_checkpoint(best_folder(), round.step, checkpoint_tensors(adapter), {{"stage", "optimize"}, {"rule", rule}, {"score", preview_score(rule, round.mean(), ranges_)}},
+                                   {.generations = all_generations, .keep_as = {}});
+  const rewards::Rewards mean = round.mean();
+  base::log::info(base::concat("optimize: previews of step ", round.step, ": identity ", mean.identity, ", dynamics ", mean.dynamics, ", semantics ", mean.semantic));
+  files_->log(round.step, preview_scalars(round), preview_details(round));
+  std::error_code code;
+  fs::remove(run_directory::checkpoint_path(stopped_folder(), round.step), code);
+  std::sort(rounds_.begin(), rounds_.end(), [](const auto& a, const auto& b) { return a.step < b.step; });
+}
+
+RunContext::StageResult Previews::result(RunContext::StageResult last) {
+  if (!wanted()) return last;
+  comm::agree(context_.world(), "choosing the adapter", [&] {
+    if (!context_.leader()) return;
+    run_directory::SegmentStore(folder(), schema).merge();
+    if (!decides()) return;
+    const auto& options = context_.config().optimize;
+    const auto best = best_preview(rounds_, options.keep_best, ranges_);
+    if (!best) {
+      base::log::warning(base::concat("optimize: no preview step has a finite score under keep_best: ", options.keep_best, "; the last adapter is the result"));
+      return;
+    }
+    const std::int64_t step = rounds_[*best].step;
+    const fs::path path = run_directory::checkpoint_path(best_folder(), step);
+    if (!fs::exists(path))
+      throw base::UserError(path.string(), ": is missing, and step ", step, " is the best under keep_best: ", options.keep_best, ". Move ", files_->folder().string(),
+                            " away to train again, or set optimize.keep_best: none");
+    last.files = {path, files_->folder() / "metrics.jsonl"};
+    last.result = parallel::hash_of(read_checkpoint_adapter(context_, path).flat_parameters());
+    const std::string message = base::concat("optimize: the adapter of step ", step, " of ", options.training.steps, " is the result: ", why_best(rounds_, *best, options.keep_best, ranges_));
+    if (step == 0) base::log::warning(message + ". That is stage 1's adapter: no later one did better under this rule");
+    else base::log::info(message);
+    std::error_code code;
+    for (const std::int64_t other : steps_in(best_folder()))
+      if (other != step) fs::remove(run_directory::checkpoint_path(best_folder(), other), code);
+  });
+  return last;
+}
+
+}  // namespace magicid::commands

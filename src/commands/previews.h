@@ -1,0 +1,67 @@
+// Previews while `optimize` trains: the adapter as it is makes videos of a fixed set of prompts and noise, which are scored as candidates are and logged beside the loss
+// (optimize.previews); and the choice of the step that the stage results in (optimize.keep_best).
+//
+//   optimize/previews/step-000100-prompt-1.mp4   the videos
+//   optimize/previews/segment-*.h5               their scores, by key: what a stopped job has finished is not made again
+//   optimize/previews/stopped/                   adapters of steps whose previews a stop request left unfinished
+//   optimize/best/checkpoint-000100.h5           with keep_best: the adapter of every step that was the best so far, at the end of the chosen one alone
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "commands/adapters.h"
+#include "commands/prepared.h"
+#include "commands/preview_rounds.h"
+#include "commands/run_context.h"
+#include "models/hunyuan_video/adapter.h"
+#include "models/hunyuan_video/transformer.h"
+
+namespace magicid::commands {
+
+class Previews {
+ public:
+  // Reads what previews are of; nothing where optimize.previews.every is 0. After `select`. Collective over the world, as all of the following are.
+  explicit Previews(RunContext& context);
+
+  // All that the chosen adapter depends on beside the training: rule, videos, scorer. Null where the last adapter is the result.
+  nlohmann::json inputs() const;
+
+  // Reads references and scorer, and encodes prompts that the stage `prepare` did not. To be called before the transformer is loaded, for the text encoders need the memory.
+  void prepare();
+
+  // Before run_steps: sets `policy` to the state that training goes on from and makes the previews that are due there and not in the log: of step 0, and of steps at which an
+  // earlier job was stopped. All referred to must outlive the hooks.
+  void begin(const models::hunyuan_video::Transformer& transformer, models::hunyuan_video::Adapter& policy, TrainingFiles& files);
+
+  // With previews after the steps at which they are due. The networks are loaded for a step's previews and let go after them: training needs the memory. On a stop request
+  // they are left as they are, the loop goes on to save its checkpoint, and the next start finishes them from the adapter that is saved here.
+  training::StepHooks add_to(training::StepHooks hooks);
+
+  // After run_steps. `last`: the stage's result without a rule.
+  RunContext::StageResult result(RunContext::StageResult last);
+
+ private:
+  bool wanted() const;
+  bool decides() const;
+  void read();
+  // Returns false when a stop request came in between; what was finished stays.
+  bool make(std::int64_t step, const models::hunyuan_video::Adapter& adapter);
+  void record(PreviewRound round, const models::hunyuan_video::Adapter& adapter);
+  std::filesystem::path folder() const;
+  std::filesystem::path best_folder() const;
+  std::filesystem::path stopped_folder() const;
+
+  RunContext& context_;
+  std::vector<std::string> templates_;
+  Prepared prepared_;
+  nlohmann::json scorer_;   // scorer_description()
+  nlohmann::json ranges_;   // PairsFile::ranges
+  const models::hunyuan_video::Transformer* transformer_ = nullptr;
+  models::hunyuan_video::Adapter* policy_ = nullptr;
+  TrainingFiles* files_ = nullptr;
+  std::vector<PreviewRound> rounds_;  // on rank 0, by step
+};
+
+}  // namespace magicid::commands
