@@ -86,15 +86,12 @@ def resumed(text):
 
 
 def setUpModule():
+    unittest.addModuleCleanup(shutil.rmtree, FOLDER, ignore_errors=True)
     (FOLDER / "prompts.txt").write_text("a {subject} walks\na {subject} waves\n")
     made = subprocess.run([str(PROGRAM), "init-model", "--size", "tiny", "--seed", "1", str(FOLDER / "model")], capture_output=True, text=True)
     assert made.returncode == 0, made.stderr
     for verb in ("prepare", "reconstruct", "generate", "score", "select"):
         finish(verb, "upstream")
-
-
-def tearDownModule():
-    shutil.rmtree(FOLDER, ignore_errors=True)
 
 
 class Faults(unittest.TestCase):

@@ -336,7 +336,13 @@ class Kills(unittest.TestCase):
         for turn in range(kills):
             name = f"killed-{turn}"
             process = start(words("run", FOLDER / name), ranks=2)
-            time.sleep(draw.uniform(0.05, 1) * duration_of_a_run)
+            if turn % 2:  # while it trains, where there is something to lose
+                stage, deadline = draw.choice(list(intervals)), time.monotonic() + LIMIT
+                while not steps_made(name, stage) and time.monotonic() < deadline:
+                    time.sleep(0.005)
+                time.sleep(draw.random() * sum(line.get("step_seconds", 0) for line in metrics("two", stage)))
+            else:
+                time.sleep(draw.uniform(0.05, 1) * duration_of_a_run)
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
             time.sleep(0.3)  # the ranks notice that mpirun is gone
