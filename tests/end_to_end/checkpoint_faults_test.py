@@ -29,7 +29,7 @@ def start(verb, name, ranks=0, every=1, **environment):
     settings = dict(SETTINGS, output=FOLDER / name)
     settings["optimize.checkpoint_every"] = every
     command = [str(PROJECT / "launch/mpirun"), "-n", str(ranks)] if ranks else []
-    command += [str(PROGRAM), verb, str(PROJECT / "configs/quickstart.yaml")]
+    command += [str(PROGRAM), verb, str(PROJECT / "configs/tiny.yaml")]
     for key, value in settings.items():
         command += ["--set", f"{key}={value}"]
     surroundings = dict(os.environ, OMP_NUM_THREADS="1", OMPI_MCA_rmaps_base_oversubscribe="1", **environment)

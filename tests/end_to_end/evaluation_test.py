@@ -37,7 +37,7 @@ def magicid(command, ranks=0):
 
 
 def run(verb, name, ranks=0, expect=0, **changes):
-    command = [verb, PROJECT / "configs/quickstart.yaml", "--set", f"output={FOLDER / name}"]
+    command = [verb, PROJECT / "configs/tiny.yaml", "--set", f"output={FOLDER / name}"]
     for key, value in {**SETTINGS, **{key.replace("__", "."): value for key, value in changes.items()}}.items():
         command += ["--set", f"{key}={value}"]
     code, text = magicid(command, ranks)

@@ -32,7 +32,7 @@ def words(verb, output, **changes):
     settings = dict(SMALL, output=output, prompts=FOLDER / "prompts.txt")
     settings["model.folder"] = MODEL
     settings.update({key.replace("__", "."): value for key, value in changes.items()})
-    command = [verb, str(PROJECT / "configs/quickstart.yaml")]
+    command = [verb, str(PROJECT / "configs/tiny.yaml")]
     for key, value in settings.items():
         command += ["--set", f"{key}={value}"]
     return command
@@ -399,7 +399,7 @@ class BadInput(unittest.TestCase):
         self.refused("sequence", ranks=2, mesh__sequence=3)
         self.refused("global_batch", ranks=2, reconstruct__global_batch=1)
         bad = FOLDER / "bad.yaml"
-        bad.write_text((PROJECT / "configs/quickstart.yaml").read_text() + "\nsubjekt: {trigger: x}\n")
+        bad.write_text((PROJECT / "configs/tiny.yaml").read_text() + "\nsubjekt: {trigger: x}\n")
         code, text = magicid(["run", str(bad)])
         self.assertEqual(code, 2)
         self.assertRegex(text, r"bad\.yaml:\d+: .*subjekt.*subject")

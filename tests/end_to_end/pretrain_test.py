@@ -30,6 +30,7 @@ landmark_detector: {steps: 3, batch: 4, validate_every: 3, checkpoint_every: 1}
 optical_flow: {steps: 2, batch: 1, updates: 2, validate_every: 2, checkpoint_every: 1}
 autoencoder: {steps: 4, batch: 2, clip_batch: 1, channels: [8, 16, 16], latent_channels: 8, norm_groups: 2, validate_every: 4, checkpoint_every: 1}
 transformer: {steps: 4, batch: 2, heads: 2, head_size: 16, double_blocks: 1, single_blocks: 1, clips: 8, distill_from: 2, sample_steps: 2, validate_every: 4, checkpoint_every: 1}
+assessment: {clips: 4, steps: 2}
 """
 
 
@@ -72,12 +73,23 @@ class Pretrain(unittest.TestCase):
     def test_every_network_leaves_its_folder_and_its_record(self):
         model = self.whole / "model"
         record = json.loads((model / "pretraining.json").read_text())
-        self.assertEqual(sorted(record), ["autoencoder", "clip", "face_embedder", "landmark_detector", "optical_flow", "text_encoder", "transformer"])
+        self.assertEqual(sorted(record), ["assessment", "autoencoder", "clip", "face_embedder", "landmark_detector", "optical_flow", "text_encoder", "transformer"])
         for name, entry in record.items():
             self.assertTrue(entry["validation"], name)
-            self.assertTrue((self.whole / "training" / name / "metrics.jsonl").exists(), name)
+            self.assertTrue(name == "assessment" or (self.whole / "training" / name / "metrics.jsonl").exists(), name)
         for folder in ("vae", "transformer", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler", "rewards/arcface", "rewards/landmarks", "rewards/raft", "rewards/clip"):
             self.assertTrue((model / folder).is_dir(), folder)
+
+    def test_the_model_card_holds_the_figures(self):
+        card = (self.whole / "model/README.md").read_text()
+        record = json.loads((self.whole / "model/pretraining.json").read_text())
+        for name in ("vae", "transformer", "rewards/raft"):
+            self.assertIn(f"### {name}\n", card)
+        self.assertIn("%.3g" % record["autoencoder"]["validation"]["psnr"], card)
+        self.assertIn("%.3g" % record["assessment"]["validation"]["sampled_action_accuracy"], card)
+        self.assertTrue((self.whole / "model/samples.png").exists())
+        for figure in ("real_background_accuracy", "reconstructed_face_true_accept_rate", "sampled_face_found"):
+            self.assertTrue(0 <= record["assessment"]["validation"][figure] <= 1, figure)
 
     def test_started_again_it_does_nothing(self):
         before = {p: p.stat().st_mtime_ns for p in (self.whole / "model").rglob("*") if p.is_file()}

@@ -36,7 +36,7 @@ def words(verb, output, **changes):
     settings = dict(SMALL, output=output, prompts=FOLDER / "prompts.txt")
     settings["model.folder"] = MODEL
     settings.update({key.replace("__", "."): value for key, value in changes.items()})
-    command = [verb, str(PROJECT / "configs/quickstart.yaml")]
+    command = [verb, str(PROJECT / "configs/tiny.yaml")]
     for key, value in settings.items():
         command += ["--set", f"{key}={value}"]
     return command

@@ -3,7 +3,7 @@
 A check by hand, for it needs both the built program and diffusers:
 
     magicid init-model --seed 1 MODEL
-    launch/mpirun -n 2 magicid run configs/quickstart.yaml --set output=RUN --set model.folder=MODEL
+    launch/mpirun -n 2 magicid run configs/tiny.yaml --set output=RUN --set model.folder=MODEL
     python tests/reference/check_sample.py --program PATH/magicid --model MODEL --adapter RUN/adapter/diffusers.safetensors
 """
 import argparse

@@ -14,6 +14,7 @@
 #include "base/errors.h"
 #include "base/random.h"
 #include "commands/pretrain/augmentation.h"
+#include "commands/pretrain/caption_accuracy.h"
 #include "commands/pretrain/captions.h"
 #include "commands/pretrain/network.h"
 #include "commands/pretrain/written_tokenizer.h"
@@ -82,35 +83,16 @@ class ClipNetwork : public Network {
       return static_cast<double>(right) / static_cast<double>(rows.size(0));
     };
     std::map<std::string, double> figures{{"text_retrieval", hits(cosines)}, {"image_retrieval", hits(cosines.t())}, {"own_cosine", cosines.diagonal().mean().item<double>()}};
-    // `set` puts the k-th word of `count` in place.
-    const auto word = [&](const std::string& name, const at::Tensor& pictures, int count, const std::function<int(const Scene&)>& value, const std::function<void(Scene&, int)>& set) {
-      double right = 0, all = 0, margin = 0;
-      for (std::size_t i = 0; i < validation_.size(); ++i) {
-        if (name == "speed" && validation_[i].action == miniature::Action::stands_still) continue;
-        std::vector<std::string> variants;
-        for (int k = 0; k < count; ++k) {
-          Scene changed = validation_[i];
-          set(changed, k);
-          variants.push_back(miniature::caption(changed));
-        }
-        at::Tensor scores = at::matmul(encode(variants), pictures[static_cast<std::int64_t>(i)]);
-        const int own = value(validation_[i]);
-        right += scores.argmax().item<std::int64_t>() == own;
-        const double mine = scores[own].item<double>();
-        margin += mine - (scores.sum().item<double>() - mine) / (count - 1);
-        all += 1;
-      }
-      figures[name + "_accuracy"] = right / all;
-      figures[name + "_margin"] = margin / all;
+    const auto word = [&](const std::string& name, CaptionPart part, const at::Tensor& pictures) {
+      const auto found = tell_apart(part, validation_, pictures, encode);
+      figures[name + "_accuracy"] = found.accuracy;
+      figures[name + "_margin"] = found.margin;
     };
-    using namespace miniature;
-    const auto background = [](const Scene& s) { return static_cast<int>(s.background); };
-    const auto set_background = [](Scene& s, int k) { s.background = static_cast<Background>(k); };
-    word("action", grids, actions, [](const Scene& s) { return static_cast<int>(s.action); }, [](Scene& s, int k) { s.action = static_cast<Action>(k); });
-    word("speed", grids, speeds, [](const Scene& s) { return static_cast<int>(s.speed); }, [](Scene& s, int k) { s.speed = static_cast<Speed>(k); });
-    word("camera", grids, cameras, [](const Scene& s) { return static_cast<int>(s.camera); }, [](Scene& s, int k) { s.camera = static_cast<Camera>(k); });
-    word("background", grids, backgrounds, background, set_background);
-    word("frame_background", frames, backgrounds, background, set_background);
+    word("action", CaptionPart::action, grids);
+    word("speed", CaptionPart::speed, grids);
+    word("camera", CaptionPart::camera, grids);
+    word("background", CaptionPart::background, grids);
+    word("frame_background", CaptionPart::background, frames);
     return figures;
   }
 

@@ -14,6 +14,8 @@
 #include "comm/options.h"
 #include "commands/command_line.h"
 #include "commands/devices.h"
+#include "commands/pretrain/assessment.h"
+#include "commands/pretrain/model_card.h"
 #include "commands/pretrain/network.h"
 #include "config/reader.h"
 #include "config/writer.h"
@@ -166,8 +168,25 @@ void make(const Entry& entry, const Context& context, const Configuration& c, co
     json record = read_record(record_path), made = about;
     made.update(files.summary(result.steps));
     record[entry.name] = made;
+    record.erase("assessment");
     storage::write_text_atomically(record_path, record.dump(2) + "\n");
   });
+}
+
+// Figures of all networks together, once all are made, and the model card. Rank 0.
+void describe_folder(const std::vector<Entry>& entries, const Context& context, const Configuration& c) {
+  const fs::path record_path = context.model / "pretraining.json";
+  json record = read_record(record_path);
+  for (const auto& entry : entries)
+    if (!record.contains(entry.name)) return base::log::info(entry.name + " is not made yet: no figures of all networks together");
+  Configuration copy = c;
+  const json options = config::to_json(describe_root(copy), config::Selection::fingerprint).at("assessment");
+  if (record.contains("assessment") && record["assessment"].at("options") == options && fs::exists(context.model / "README.md")) return;
+  const c10::AutoGradMode no_grad(false);
+  base::log::info(base::concat("looking at ", c.assessment.clips, " clips with all networks"));
+  record["assessment"] = {{"options", options}, {"validation", assess(context, c.assessment, context.model / "samples.png")}};
+  storage::write_text_atomically(context.model / "README.md", model_card(record));
+  storage::write_text_atomically(record_path, record.dump(2) + "\n");
 }
 
 // bfloat16 pays on the CPU only where there is an instruction for its products.
@@ -197,6 +216,9 @@ int pretrain(const std::string& file, const std::vector<std::string>& overrides,
   const Context context{.model = fs::path(c.output) / "model", .world = c.world, .seed = static_cast<std::uint64_t>(c.seed), .placement = resolve({c.device, chosen_dtype(c)})};
   for (const auto& entry : all)
     if (only.empty() || std::find(only.begin(), only.end(), entry.name) != only.end()) make(entry, context, c, *world);
+  comm::agree(*world, "looking at the networks together", [&] {
+    if (world->rank() == 0) describe_folder(all, context, c);
+  });
   return 0;
 }
 

@@ -154,6 +154,12 @@ void describe(config::Fields& fields, OpticalFlowOptions& options) {
   fields.integer("updates", options.updates, {.help = "recurrent updates in training", .minimum = 1});
 }
 
+void describe(config::Fields& fields, AssessmentOptions& options) {
+  fields.integer("clips", options.clips, {.help = "scenes of unseen people: rendered, through the autoencoder, and sampled from their captions", .minimum = 1});
+  fields.integer("steps", options.steps, {.help = "denoising steps of sampled clips", .minimum = 1});
+  fields.number("guidance", options.guidance, {.help = "embedded guidance of sampled clips", .minimum = 0});
+}
+
 void describe(config::Fields& fields, Configuration& c) {
   fields.path("output", c.output, {.help = "folder that receives model/ and the training's files", .fingerprint = false, .required = true});
   fields.integer("seed", c.seed, {.help = "of the world and of all weights", .minimum = 0});
@@ -168,6 +174,7 @@ void describe(config::Fields& fields, Configuration& c) {
   fields.nested("optical_flow", c.optical_flow, "RAFT small, on exact flow");
   fields.nested("autoencoder", c.autoencoder, "the causal video autoencoder");
   fields.nested("transformer", c.transformer, "the diffusion transformer, by flow matching on the autoencoder's latents");
+  fields.nested("assessment", c.assessment, "figures of all networks together, when all are made");
 }
 
 }  // namespace magicid::commands::pretrain

@@ -89,6 +89,13 @@ struct OpticalFlowOptions : NetworkOptions {
 };
 void describe(config::Fields& fields, OpticalFlowOptions& options);
 
+// How the finished networks are looked at together.
+struct AssessmentOptions {
+  std::int64_t clips = 64, steps = 20;
+  double guidance = 3;
+};
+void describe(config::Fields& fields, AssessmentOptions& options);
+
 struct Configuration {
   std::string output;  // holds model/ and the training files
   std::int64_t seed = 1;
@@ -103,6 +110,7 @@ struct Configuration {
   FaceEmbedderOptions face_embedder;
   LandmarkDetectorOptions landmark_detector;
   OpticalFlowOptions optical_flow;
+  AssessmentOptions assessment;
 };
 void describe(config::Fields& fields, Configuration& configuration);
 

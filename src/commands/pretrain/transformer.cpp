@@ -26,10 +26,15 @@ namespace magicid::commands::pretrain {
 namespace {
 
 namespace hv = models::hunyuan_video;
+using miniature::Scene;
 using nlohmann::json;
 
 constexpr std::int64_t prompt_tokens = 64, validation_clips = 24;
 constexpr const char* trigger = "sks";
+constexpr std::uint64_t most_attempts = 1024;  // draws for one batch
+
+// Every word and comma of the world's captions is one token.
+std::int64_t words(const std::string& caption) { return std::count(caption.begin(), caption.end(), ' ') + std::count(caption.begin(), caption.end(), ','); }
 
 class TransformerNetwork : public Network {
  public:
@@ -130,7 +135,7 @@ class TransformerNetwork : public Network {
 
   hv::Transformer load() const { return hv::Transformer::load(config_, parameters_.weights(at::kFloat)); }
 
-  miniature::Scene validation_scene(std::int64_t i) const {
+  Scene validation_scene(std::int64_t i) const {
     return miniature::draw_scene(context_.person(miniature::Split::test, i % context_.world.test_people), context_.seed, 1'000'000'000 + i);
   }
 
@@ -157,7 +162,7 @@ class TransformerNetwork : public Network {
     return {latents, at::cat(embeds), at::cat(masks), at::cat(pooled)};
   }
 
-  std::string caption(const miniature::Scene& scene, const base::CounterRandom& random, std::uint64_t number, std::uint64_t index) const {
+  std::string caption(const Scene& scene, const base::CounterRandom& random, std::uint64_t number, std::uint64_t index) const {
     if (random.uniform(number, index) < options_.text_dropout) return "";
     const double kind = random.uniform(number, index + 1);
     std::string subject = "person";
@@ -166,32 +171,54 @@ class TransformerNetwork : public Network {
     return miniature::caption(scene, subject);
   }
 
+  // One sample of a batch, before its latents are made.
+  struct Draw {
+    Scene scene;
+    std::int64_t clip = 0;  // of the kept ones; unused for pictures
+    std::string caption;
+  };
+
+  Draw draw(bool pictures, const base::CounterRandom& random, std::uint64_t number, std::uint64_t attempt, std::int64_t slot, std::int64_t global) const {
+    const std::uint64_t index = 8 * attempt + 1;
+    if (pictures) {
+      const auto person = static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(context_.world.train_people), number, index));
+      auto scene = miniature::draw_scene(context_.person(miniature::Split::train, person), context_.seed,
+                                         2'000'000'000 + static_cast<std::int64_t>(number * most_attempts + attempt));
+      scene.action = miniature::Action::stands_still, scene.camera = miniature::Camera::still;
+      return {scene, 0, caption(scene, random, number, index + 2)};
+    }
+    // Slots draw from clips of their own, so that a rank that keeps its slots encodes none that another has.
+    const std::int64_t own = std::max<std::int64_t>(1, options_.clips / global);
+    const std::int64_t clip = static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(own), number, index)) * global + slot;
+    const auto scene = miniature::draw_scene(context_.person(miniature::Split::train, clip % context_.world.train_people), context_.seed, clip);
+    return {scene, clip, caption(scene, random, number, index + 2)};
+  }
+
+  // All captions of a batch have as many words as the first one, as far as such are found: the transformer computes samples of one text length together, and small groups
+  // cost it several times as much. Over many batches every caption is as likely as without this.
   objectives::TextToVideoBatch batch(std::int64_t step, std::int64_t slot, std::int64_t global) {
     const base::CounterRandom random(context_.seed, "transformer-batch");
     const auto number = static_cast<std::uint64_t>(step * global + slot);
-    const bool pictures = random.uniform(number, 0) < options_.image_share;
+    // All slots of a step alike, so that no rank waits for another's clips.
+    const bool pictures = base::CounterRandom(context_.seed, "transformer-step").uniform(static_cast<std::uint64_t>(step), 0) < options_.image_share;
+    std::vector<Draw> chosen, others;
+    for (std::uint64_t attempt = 0; attempt < std::max(most_attempts, static_cast<std::uint64_t>(options_.batch)) && static_cast<std::int64_t>(chosen.size()) < options_.batch; ++attempt) {
+      auto drawn = draw(pictures, random, number, attempt, slot, global);
+      (chosen.empty() || words(drawn.caption) == words(chosen[0].caption) ? chosen : others).push_back(std::move(drawn));
+    }
+    for (std::size_t i = 0; static_cast<std::int64_t>(chosen.size()) < options_.batch; ++i) chosen.push_back(std::move(others[i]));
     std::vector<at::Tensor> latents;
     std::vector<std::string> captions;
-    for (std::int64_t i = 0; i < options_.batch; ++i) {
-      const auto index = static_cast<std::uint64_t>(8 * i + 1);
-      const auto people = static_cast<std::uint64_t>(context_.world.train_people);
+    for (std::size_t i = 0; i < chosen.size(); ++i) {
+      const auto& [scene, clip, text] = chosen[i];
+      captions.push_back(text);
       if (pictures) {
-        auto scene = miniature::draw_scene(context_.person(miniature::Split::train, static_cast<std::int64_t>(random.below(people, number, index))), context_.seed,
-                                           2'000'000'000 + static_cast<std::int64_t>(number) * options_.batch + i);
-        const auto photo = miniature::render_photo(scene, random.uniform(number, index + 1), context_.world.height, context_.world.width);
-        latents.push_back(encode(photo.image.unsqueeze(0)));
-        scene.action = miniature::Action::stands_still, scene.camera = miniature::Camera::still;
-        captions.push_back(caption(scene, random, number, index + 2));
-      } else {
-        // Slots draw from clips of their own, so that a rank that keeps its slots encodes none that another has.
-        const std::int64_t own = std::max<std::int64_t>(1, options_.clips / global);
-        const std::int64_t clip = static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(own), number, index)) * global + slot;
-        const auto scene = miniature::draw_scene(context_.person(miniature::Split::train, clip % context_.world.train_people), context_.seed, clip);
-        auto& kept = clips_[clip];
-        if (!kept.defined()) kept = encode(miniature::render(scene, context_.clip_size(), false).frames).to(at::kHalf);
-        latents.push_back(kept.to(at::kFloat));
-        captions.push_back(caption(scene, random, number, index + 2));
+        latents.push_back(encode(miniature::render_photo(scene, random.uniform(number, 8 * i + 2), context_.world.height, context_.world.width).image.unsqueeze(0)));
+        continue;
       }
+      auto& kept = clips_[clip];
+      if (!kept.defined()) kept = encode(miniature::render(scene, context_.clip_size(), false).frames).to(at::kHalf);
+      latents.push_back(kept.to(at::kFloat));
     }
     return batch_of(at::cat(latents), captions);
   }

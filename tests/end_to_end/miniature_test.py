@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+"""The quickstart's configuration with the project's own small model, with fewer prompts and steps: the method's first effect is there, and the arms stand in one report.
+
+Usage: miniature_test.py MAGICID_PROGRAM PROJECT_FOLDER [unittest arguments]
+"""
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+PROGRAM, PROJECT = (pathlib.Path(word).resolve() for word in sys.argv[1:3])
+FOLDER = pathlib.Path(tempfile.mkdtemp(prefix="magicid-miniature-"))
+MODEL = PROJECT / "datasets/miniature"
+LIMIT = 400
+ENVIRONMENT = dict(os.environ, OMP_NUM_THREADS="1", OMPI_MCA_rmaps_base_oversubscribe="1")
+SMALL = {"generate.steps": 8, "generate.initial_per_prompt": 1, "generate.tuned_per_prompt": 2, "generate.adapter_strengths": "[0.5, 1.0]", "optimize.pairs_seen": 80, "rewards.flow_updates": 4,
+         "prompts": FOLDER / "prompts.txt", "evaluate.prompts": FOLDER / "held-out.txt"}
+
+
+def magicid(verb, output, ranks=2, **changes):
+    settings = {**SMALL, "output": FOLDER / output, **{key.replace("__", "."): value for key, value in changes.items()}}
+    command = [PROJECT / "launch/mpirun", "-n", ranks, PROGRAM, verb, PROJECT / "configs/quickstart.yaml"]
+    for key, value in settings.items():
+        command += ["--set", f"{key}={value}"]
+    done = subprocess.run([str(word) for word in command], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=LIMIT)
+    if done.returncode:
+        raise AssertionError(f"{verb} ended with {done.returncode}:\n{done.stdout}")
+
+
+class Miniature(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        for name, source, lines in (("prompts.txt", "miniature-training.txt", 8), ("held-out.txt", "miniature-evaluation.txt", 6)):
+            templates = [line for line in (PROJECT / "datasets/prompts" / source).read_text().splitlines() if "{subject}" in line]
+            (FOLDER / name).write_text("\n".join(templates[::max(1, len(templates) // lines)][:lines]) + "\n")
+        for verb in ("prepare", "reconstruct", "generate", "score", "select", "optimize"):
+            magicid(verb, "whole")
+        for verb in ("prepare", "reconstruct", "generate", "score", "select", "optimize"):
+            magicid(verb, "identity", reuse=FOLDER / "whole", select__pairs="identity")
+        arms = "{identity pairs: %s}" % (FOLDER / "identity")
+        for verb in ("evaluate", "export", "report"):
+            magicid(verb, "whole", evaluate__runs=arms)
+        cls.arms = {arm["arm"]: arm["metrics"] for arm in json.loads((FOLDER / "whole/evaluation.json").read_text())["arms"]}
+
+    def test_four_arms_stand_in_the_evaluation_and_in_the_report(self):
+        self.assertEqual(set(self.arms), {"base", "stage1", "hpo", "identity pairs"})
+        report = (FOLDER / "whole/report.html").read_text()
+        self.assertIn("identity pairs", report)
+
+    def test_stage_1_brings_the_face(self):
+        self.assertGreater(self.arms["stage1"]["face_similarity"]["mean"], self.arms["base"]["face_similarity"]["mean"] + 0.1)
+
+    def test_the_base_model_draws_faces_that_are_somebody_elses(self):
+        self.assertGreater(self.arms["base"]["frames_with_face"]["mean"], 6)
+        self.assertLess(self.arms["base"]["face_similarity"]["mean"], 0.2)
+
+    def test_the_weights_are_those_that_the_card_describes(self):
+        record = json.loads((MODEL / "pretraining.json").read_text())
+        card = (MODEL / "README.md").read_text()
+        for name in ("autoencoder", "clip", "face_embedder", "landmark_detector", "optical_flow", "text_encoder", "transformer"):
+            self.assertIn(str(record[name]["steps"]), card, name)
+        self.assertLess(sum(p.stat().st_size for p in MODEL.rglob("*") if p.is_file()), 26e6)
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(FOLDER, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0]] + sys.argv[3:], verbosity=2)
