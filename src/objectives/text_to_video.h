@@ -1,6 +1,5 @@
-// Training of the whole diffusion transformer by flow matching, and of its embedded guidance by distillation.
-// Sources: Lipman et al. (arXiv:2210.02747); Meng et al., "On Distillation of Guided Diffusion Models" (arXiv:2210.03142), first stage, with the network
-// at guidance 1 as its own teacher; HunyuanVideo (arXiv:2412.03603), section on guidance distillation.
+// Training of the whole diffusion transformer by flow matching, at embedded guidance 1: without distillation only true guidance (two predictions) guides it.
+// Source: Lipman et al. (arXiv:2210.02747).
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -26,34 +25,25 @@ struct TextToVideoBatch {
 using TextToVideoBatches = std::function<TextToVideoBatch(std::int64_t step, std::int64_t slot, std::int64_t global_batch)>;
 
 struct TextToVideoOptions {
-  double shift = 3;
-  // From this step on every second slot learns v_empty + g (v_prompt - v_empty) at an embedded guidance g in 1..distill_guidance; 0: never. Only for
-  // configurations with guidance_embeds.
-  std::int64_t distill_from = 0;
-  double distill_guidance = 6;
+  double shift = 3;  // of the noise schedule
 };
 
 class TextToVideo : public training::Objective {
  public:
-  // `parameters` holds the transformer's tensors and must outlive the objective; the network computes in `dtype`. `empty` is the batch of one empty
-  // prompt (its latents are not read), the unconditional side of the distillation.
+  // `parameters` holds the transformer's tensors and must outlive the objective; the network computes in `dtype`.
   TextToVideo(models::hunyuan_video::TransformerConfig config, models::nn::Parameters& parameters, at::ScalarType dtype, TextToVideoBatches batches,
-              TextToVideoBatch empty, const TextToVideoOptions& options, std::uint64_t seed);
+              const TextToVideoOptions& options, std::uint64_t seed);
 
   at::Tensor parameters() override { return parameters_.values(); }
   at::Tensor gradient() override { return parameters_.gradient(); }
-  // `loss` of all slots; `flow_error` and `distill_error` are the parts that each kind of slot adds to it (the loop averages over all slots).
-  std::vector<std::string> metric_names() const override { return {"loss", "flow_error", "distill_error"}; }
+  std::vector<std::string> metric_names() const override { return {"loss"}; }
   std::vector<double> accumulate(std::int64_t step, std::int64_t slot, std::int64_t global_batch) override;
 
  private:
-  bool distils(std::int64_t step, std::int64_t slot) const { return options_.distill_from > 0 && step >= options_.distill_from && (step + slot) % 2 == 1; }
-
   models::hunyuan_video::TransformerConfig config_;
   models::nn::Parameters& parameters_;
   at::ScalarType dtype_;
   TextToVideoBatches batches_;
-  TextToVideoBatch empty_;
   TextToVideoOptions options_;
   std::uint64_t seed_;
 };

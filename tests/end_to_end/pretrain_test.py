@@ -29,7 +29,7 @@ face_embedder: {steps: 3, batch: 4, embedding_size: 16, validate_every: 3, check
 landmark_detector: {steps: 3, batch: 4, validate_every: 3, checkpoint_every: 1}
 optical_flow: {steps: 2, batch: 1, updates: 2, validate_every: 2, checkpoint_every: 1}
 autoencoder: {steps: 4, batch: 2, clip_batch: 1, channels: [8, 16, 16], latent_channels: 8, norm_groups: 2, validate_every: 4, checkpoint_every: 1}
-transformer: {steps: 4, batch: 2, heads: 2, head_size: 16, double_blocks: 1, single_blocks: 1, clips: 8, distill_from: 2, sample_steps: 2, validate_every: 4, checkpoint_every: 1}
+transformer: {steps: 4, batch: 2, heads: 2, head_size: 16, double_blocks: 1, single_blocks: 1, clips: 8, sample_steps: 2, validate_every: 4, checkpoint_every: 1}
 assessment: {clips: 4, steps: 2}
 """
 

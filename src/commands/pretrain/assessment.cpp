@@ -86,7 +86,7 @@ std::map<std::string, double> assess(const Context& context, const AssessmentOpt
     const auto clip = miniature::render(scenes[i], context.clip_size(), /*with_flow=*/false);
     const at::Tensor noise = diffusion::initial_noise(context.seed, "assessment", shape, i);
     const at::Tensor latents = generation::sample_latents(transformer, nullptr, scheduler, noise, encode(miniature::caption(scenes[i])), empty,
-                                                          {.steps = static_cast<int>(options.steps), .guidance = options.guidance});
+                                                          {.steps = static_cast<int>(options.steps), .guidance = 1, .true_cfg = options.true_cfg});
     const std::array<at::Tensor, 3> frames{clip.frames, generation::decode_frames(autoencoder, generation::encode_frames(autoencoder, clip.frames)), generation::decode_frames(autoencoder, latents)};
     for (std::size_t kind = 0; kind < kinds.size(); ++kind) {
       features[kind].push_back(rewards::image_features(rewards::tile_frames(frames[kind], side).unsqueeze(0), 0, rewards.models().image)[0]);

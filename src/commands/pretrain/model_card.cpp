@@ -88,7 +88,8 @@ std::string model_card(const json& record) {
   const json& world = first->at("world");
   card += "Clips have " + world.at("frames").dump() + " frames of " + world.at("height").dump() + "x" + world.at("width").dump() + " pixels at " + number(world.at("fps").get<double>()) +
           " frames a second. Made with `launch/mpirun -n 2 magicid pretrain configs/miniature.yaml`, seed " + first->at("seed").dump() + ", " + number(hours) +
-          " hours of training in all; `pretraining.json` has every option. Weights are float16.\n\n";
+          " hours of training in all; `pretraining.json` has every option. Weights are float16. The embedded guidance "
+          "was not distilled: guide with `true_cfg_scale` (`generate.true_cfg`), at `guidance_scale` 1.\n\n";
   card += "| folder | class | steps | hours |\n|---|---|---|---|\n";
   for (const auto& n : networks)
     if (record.contains(n.network))
@@ -98,7 +99,7 @@ std::string model_card(const json& record) {
     if (record.contains(n.network)) card += std::string("\n### ") + n.folder + "\n\n| figure | value |\n|---|---|\n" + figures(record.at(n.network).at("validation"));
   if (record.contains("assessment")) {
     const json& a = record.at("assessment");
-    card += "\n### Together\n\n" + a.at("options").at("clips").dump() + " scenes; sampled in " + a.at("options").at("steps").dump() + " steps at embedded guidance " + number(a.at("options").at("guidance").get<double>()) +
+    card += "\n### Together\n\n" + a.at("options").at("clips").dump() + " scenes; sampled in " + a.at("options").at("steps").dump() + " steps at true guidance " + number(a.at("options").at("true_cfg").get<double>()) +
             ".\n\n| figure | value |\n|---|---|\n" + figures(a.at("validation")) + "\n![Rows of three: rendered, through the autoencoder, sampled from the same caption](samples.png)\n\nRows of three: rendered, through the "
             "autoencoder, sampled from the same caption.\n";
   }

@@ -129,8 +129,6 @@ void describe(config::Fields& fields, TransformerOptions& options) {
   fields.number("trigger_share", options.trigger_share, {.help = "share of captions with the trigger word", .minimum = 0, .maximum = 1});
   fields.number("description_share", options.description_share, {.help = "share of captions that describe the person's looks", .minimum = 0, .maximum = 1});
   fields.number("shift", options.shift, {.help = "shift of the noise schedule", .above = 0});
-  fields.integer("distill_from", options.distill_from, {.help = "step from which half of the batches learn the guided velocity at a random embedded guidance; 0: never", .minimum = 0});
-  fields.number("distill_guidance", options.distill_guidance, {.help = "largest embedded guidance that is learned", .minimum = 1});
   fields.integer("sample_steps", options.sample_steps, {.help = "denoising steps of the samples that validation draws", .minimum = 1});
 }
 
@@ -157,7 +155,7 @@ void describe(config::Fields& fields, OpticalFlowOptions& options) {
 void describe(config::Fields& fields, AssessmentOptions& options) {
   fields.integer("clips", options.clips, {.help = "scenes of unseen people: rendered, through the autoencoder, and sampled from their captions", .minimum = 1});
   fields.integer("steps", options.steps, {.help = "denoising steps of sampled clips", .minimum = 1});
-  fields.number("guidance", options.guidance, {.help = "embedded guidance of sampled clips", .minimum = 0});
+  fields.number("true_cfg", options.true_cfg, {.help = "true guidance of sampled clips", .minimum = 1});
 }
 
 void describe(config::Fields& fields, Configuration& c) {

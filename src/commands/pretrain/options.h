@@ -61,8 +61,6 @@ struct TransformerOptions : NetworkOptions {
   double trigger_share = 0.1;    // share of captions with the trigger word
   double description_share = 0.3;  // share of captions that describe the person's looks
   double shift = 3.0;
-  std::int64_t distill_from = 0;  // step; half of the batches after it learn the guided velocity
-  double distill_guidance = 6.0;
   std::int64_t sample_steps = 20;
   TransformerOptions();
 };
@@ -92,7 +90,7 @@ void describe(config::Fields& fields, OpticalFlowOptions& options);
 // How the finished networks are looked at together.
 struct AssessmentOptions {
   std::int64_t clips = 64, steps = 20;
-  double guidance = 3;
+  double true_cfg = 2;
 };
 void describe(config::Fields& fields, AssessmentOptions& options);
 

@@ -45,8 +45,8 @@ class TransformerNetwork : public Network {
         prompts_(models::text::PromptEncoder::load(context.model, {.device = context.placement.device, .dtype = at::kFloat})),
         config_(config(options, autoencoder_.config(), prompts_)),
         parameters_(hv::initialize_transformer(config_, context.seed), context.placement.device, "transformer"),
-        objective_(config_, parameters_, context.placement.dtype, [this](auto step, auto slot, auto global) { return batch(step, slot, global); }, batch_of({}, {""}),
-                   {.shift = options.shift, .distill_from = options.distill_from, .distill_guidance = options.distill_guidance}, context.seed) {}
+        objective_(config_, parameters_, context.placement.dtype, [this](auto step, auto slot, auto global) { return batch(step, slot, global); }, {.shift = options.shift},
+                   context.seed) {}
 
   training::Objective& objective() override { return objective_; }
 
@@ -71,7 +71,7 @@ class TransformerNetwork : public Network {
     return {{"flow_error", sum / validation_clips}};
   }
 
-  // A row of frames for each prompt, at guidance 1 and, once it is learned, at a higher one.
+  // Rows of frames for each prompt, without and with true guidance.
   void write_samples(const std::filesystem::path& folder) override {
     const auto network = load();
     const auto scheduler = diffusion::FlowMatchEulerScheduler({.shift = options_.shift});
@@ -82,10 +82,8 @@ class TransformerNetwork : public Network {
       const std::string caption = miniature::caption(validation_scene(i), i % 4 == 3 ? miniature::describe_person(validation_scene(i).person) : "person");
       const at::Tensor noise = diffusion::initial_noise(context_.seed, "transformer-samples", shape, static_cast<std::uint64_t>(i));
       for (const double guidance : {1.0, 3.0}) {
-        const bool learned = guidance == 1 || options_.distill_from > 0;
-        // Before the embedded guidance is learned, the same by two passes.
         const at::Tensor latents = generation::sample_latents(network, nullptr, scheduler, noise, embeddings(caption), embeddings(""),
-                                                              {.steps = static_cast<int>(options_.sample_steps), .guidance = learned ? guidance : 1.0, .true_cfg = learned ? 1.0 : guidance});
+                                                              {.steps = static_cast<int>(options_.sample_steps), .guidance = 1, .true_cfg = guidance});
         const at::Tensor frames = generation::decode_frames(autoencoder_, latents);
         std::vector<at::Tensor> row;
         for (std::int64_t f = 0; f < frames.size(0); f += 2) row.push_back(frames[f]);
