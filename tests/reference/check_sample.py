@@ -2,7 +2,7 @@
 
 A check by hand, for it needs both the built program and diffusers:
 
-    magicid init-model --seed 1 MODEL
+    magicid init-model --seed 1 MODEL    # or datasets/miniature, with configs/quickstart.yaml
     launch/mpirun -n 2 magicid run configs/tiny.yaml --set output=RUN --set model.folder=MODEL
     python tests/reference/check_sample.py --program PATH/magicid --model MODEL --adapter RUN/adapter/diffusers.safetensors
 """
@@ -43,7 +43,7 @@ def main():
     arguments = parser.parse_args()
     pipe = HunyuanVideoPipeline.from_pretrained(arguments.model, torch_dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
-    latents = torch.randn(1, pipe.transformer.config.in_channels, (FRAMES - 1) // 4 + 1, HEIGHT // 8, WIDTH // 8, generator=torch.Generator().manual_seed(7))
+    latents = torch.randn(1, pipe.transformer.config.in_channels, (FRAMES - 1) // 4 + 1, HEIGHT // pipe.vae_scale_factor_spatial, WIDTH // pipe.vae_scale_factor_spatial, generator=torch.Generator().manual_seed(7))
     print(f"torch {torch.__version__}, diffusers {diffusers.__version__}, transformers {transformers.__version__}")
     worst, plain, effect = 0.0, None, 0.0
     with tempfile.TemporaryDirectory() as temporary:
