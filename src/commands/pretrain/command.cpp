@@ -11,6 +11,7 @@
 #include "base/errors.h"
 #include "base/log.h"
 #include "base/names.h"
+#include "base/processor.h"
 #include "comm/options.h"
 #include "commands/command_line.h"
 #include "commands/devices.h"
@@ -192,7 +193,7 @@ void describe_folder(const std::vector<Entry>& entries, const Context& context, 
 // bfloat16 pays on the CPU only where there is an instruction for its products.
 std::string chosen_dtype(const Configuration& c) {
   if (c.dtype != "auto") return c.dtype;
-  return c.device == "cuda" || __builtin_cpu_supports("avx512bf16") ? "bfloat16" : "auto";
+  return c.device == "cuda" || base::multiplies_bfloat16() ? "bfloat16" : "auto";
 }
 
 int pretrain(const std::string& file, const std::vector<std::string>& overrides, const std::vector<std::string>& only) {

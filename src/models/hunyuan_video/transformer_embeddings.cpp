@@ -5,10 +5,11 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/layer_norm.h>
-#include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/silu.h>
 
 #include <cmath>
+
+#include "models/hunyuan_video/attention_kernel.h"
 
 namespace magicid::models::hunyuan_video {
 
@@ -39,9 +40,8 @@ at::Tensor TextRefiner::operator()(const at::Tensor& states, const at::Tensor& t
     const auto gates = block.gates(activated).unsqueeze(1).chunk(2, 2);
     const auto qkv = block.qkv(at::layer_norm(x, {width}, block.norm1_weight, block.norm1_bias, 1e-6))
                          .view({batch, rows, 3, config.num_attention_heads, config.attention_head_dim})
-                         .permute({2, 0, 3, 1, 4})
-                         .unbind(0);
-    const at::Tensor attended = at::scaled_dot_product_attention(qkv[0], qkv[1], qkv[2]).transpose(1, 2).reshape({batch, rows, width});
+                         .unbind(2);
+    const at::Tensor attended = attention(qkv[0], qkv[1], qkv[2]).reshape({batch, rows, width});
     x = at::addcmul(x, block.proj(attended), gates[0]);
     const at::Tensor hidden = at::silu(block.fc1(at::layer_norm(x, {width}, block.norm2_weight, block.norm2_bias, 1e-6)));
     x = at::addcmul(x, block.fc2(hidden), gates[1]);

@@ -12,8 +12,11 @@
 #include <ATen/ops/view_as_complex.h>
 #include <ATen/ops/view_as_real.h>
 #include <ATen/ops/complex.h>
+#include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <type_traits>
 #include <vector>
@@ -61,9 +64,9 @@ void forward_row(const T* x, T* out, const Acc* weight, const Acc* cos, const Ac
   }
 }
 
-// The adjoint: rotate back, times weight, then the derivative of x / sqrt(mean(x^2) + eps).
+// The adjoint: rotate back, times weight, then the derivative of x / sqrt(mean(x^2) + eps). Adds to of_weight, the weight's gradient, where it is not null.
 template <class T, class Acc>
-void backward_row(const T* grad, const T* x, T* out, const Acc* weight, const Acc* cos, const Acc* sin, std::int64_t k, Acc* h) {
+void backward_row(const T* grad, const T* x, T* out, const Acc* weight, const Acc* cos, const Acc* sin, std::int64_t k, Acc* h, Acc* of_weight) {
   for (std::int64_t i = 0; i < k; i += 2) {
     const Acc c = cos ? cos[i / 2] : Acc(1), s = cos ? sin[i / 2] : Acc(0);
     const Acc g0 = Acc(grad[i]), g1 = Acc(grad[i + 1]);
@@ -74,58 +77,88 @@ void backward_row(const T* grad, const T* x, T* out, const Acc* weight, const Ac
     for (std::int64_t i = 0; i < k; ++i) out[i] = T(h[i]);
     return;
   }
-  for (std::int64_t i = 0; i < k; ++i) h[i] *= weight[i];
   const Acc scale = Acc(1) / std::sqrt(lane_sum<Acc>(k, [&](std::int64_t i) { return Acc(x[i]) * Acc(x[i]); }) / Acc(k) + Acc(kEps));
+  for (std::int64_t i = 0; of_weight && i < k; ++i) of_weight[i] += h[i] * Acc(x[i]) * scale;
+  for (std::int64_t i = 0; i < k; ++i) h[i] *= weight[i];
   const Acc dot = lane_sum<Acc>(k, [&](std::int64_t i) { return h[i] * Acc(x[i]); });
   const Acc pull = scale * scale * dot / Acc(k);
   for (std::int64_t i = 0; i < k; ++i) out[i] = T(scale * (h[i] - Acc(x[i]) * pull));
 }
 
-// `grad` undefined: forward, out may be qk itself. Otherwise out receives the gradient of qk.
+// Tokens of one task. The sums of a weight's gradient are made task by task, so that they do not depend on the number of threads.
+constexpr std::int64_t kTaskTokens = 64;
+
+std::int64_t tasks(const at::Tensor& qk) { return (qk.size(0) * qk.size(1) + kTaskTokens - 1) / kTaskTokens; }
+
+// One run of the kernel over the tokens [begin, end) of tasks. Strides are those of sample, token, part and head.
+template <class T, class Acc>
+struct Run {
+  const T *x, *grad;  // grad: null in a forward
+  T* out;
+  Acc* of_weight;     // [tasks,2,K] or null
+  const Acc *weight, *cos, *sin;
+  std::array<std::int64_t, 4> x_strides, grad_strides, out_strides;
+  std::int64_t rotated_tokens, samples, tokens, heads, k;
+};
+
+template <class T, class Acc>
+void run_tasks(const Run<T, Acc>& r, std::int64_t begin, std::int64_t end, Acc* scratch) {
+  for (std::int64_t row = begin * kTaskTokens; row < std::min(end * kTaskTokens, r.samples * r.tokens); ++row) {
+    Acc* const row_sums = r.of_weight ? r.of_weight + row / kTaskTokens * 2 * r.k : nullptr;
+    const std::int64_t b = row / r.tokens, token = row % r.tokens;
+    const bool rotated = token < r.rotated_tokens;
+    const Acc* row_cos = rotated ? r.cos + token * (r.k / 2) : nullptr;
+    const Acc* row_sin = rotated ? r.sin + token * (r.k / 2) : nullptr;
+    for (std::int64_t part = 0; part < 2; ++part)
+      for (std::int64_t h = 0; h < r.heads; ++h) {
+        const auto at = [&](const std::array<std::int64_t, 4>& s) { return b * s[0] + token * s[1] + part * s[2] + h * s[3]; };
+        const T* x = r.x + at(r.x_strides);
+        T* y = r.out + at(r.out_strides);
+        const Acc* row_weight = r.weight ? r.weight + part * r.k : nullptr;
+        if (r.grad)
+          backward_row<T, Acc>(r.grad + at(r.grad_strides), x, y, row_weight, row_cos, row_sin, r.k, scratch, row_sums ? row_sums + part * r.k : nullptr);
+        else
+          forward_row<T, Acc>(x, y, row_weight, row_cos, row_sin, r.k);
+      }
+  }
+}
+
+// `grad` undefined: forward, out may be qk itself. Otherwise out receives the gradient of qk, and of_weight [tasks,2,K], where it is defined, that of the weight in parts.
 template <class T>
-void run_kernel(const at::Tensor& qk, const at::Tensor& grad, const at::Tensor& out, const Constants& constants) {
+void run_kernel(const at::Tensor& qk, const at::Tensor& grad, const at::Tensor& out, const Constants& constants, const at::Tensor& of_weight) {
   using Acc = std::conditional_t<std::is_same_v<T, double>, double, float>;
   const auto type = compute_type(qk);
-  const std::int64_t b_count = qk.size(0), s_count = qk.size(1), heads = qk.size(3), k = qk.size(4);
-  const at::Tensor weight = constants.weight.defined() ? constants.weight.to(type).contiguous() : at::Tensor();
+  const auto prepared = [&](const at::Tensor& t, bool used) { return used ? t.to(type).contiguous() : at::Tensor(); };
   const bool rotates = constants.rotated_tokens > 0;
-  const at::Tensor cos = rotates ? constants.cos.to(type).contiguous() : at::Tensor();
-  const at::Tensor sin = rotates ? constants.sin.to(type).contiguous() : at::Tensor();
-  const Acc* w = weight.defined() ? weight.const_data_ptr<Acc>() : nullptr;
-  const Acc* c = rotates ? cos.const_data_ptr<Acc>() : nullptr;
-  const Acc* s = rotates ? sin.const_data_ptr<Acc>() : nullptr;
-  const T* x_data = qk.const_data_ptr<T>();
-  const T* g_data = grad.defined() ? grad.const_data_ptr<T>() : nullptr;
-  T* out_data = out.mutable_data_ptr<T>();
-  const auto at = [](const at::Tensor& t, std::int64_t b, std::int64_t token, std::int64_t part, std::int64_t h) {
-    return b * t.stride(0) + token * t.stride(1) + part * t.stride(2) + h * t.stride(3);
-  };
-  at::parallel_for(0, b_count * s_count, 64, [&](std::int64_t begin, std::int64_t end) {
-    std::vector<Acc> scratch(static_cast<std::size_t>(k));
-    for (std::int64_t row = begin; row < end; ++row) {
-      const std::int64_t b = row / s_count, token = row % s_count;
-      const bool rotated = token < constants.rotated_tokens;
-      const Acc* row_cos = rotated ? c + token * (k / 2) : nullptr;
-      const Acc* row_sin = rotated ? s + token * (k / 2) : nullptr;
-      for (std::int64_t part = 0; part < 2; ++part)
-        for (std::int64_t h = 0; h < heads; ++h) {
-          const T* x = x_data + at(qk, b, token, part, h);
-          T* y = out_data + at(out, b, token, part, h);
-          const Acc* row_weight = w ? w + part * k : nullptr;
-          if (g_data)
-            backward_row<T, Acc>(g_data + at(grad, b, token, part, h), x, y, row_weight, row_cos, row_sin, k, scratch.data());
-          else
-            forward_row<T, Acc>(x, y, row_weight, row_cos, row_sin, k);
-        }
-    }
+  const at::Tensor weight = prepared(constants.weight, constants.weight.defined()), cos = prepared(constants.cos, rotates), sin = prepared(constants.sin, rotates);
+  const auto numbers = [](const at::Tensor& t) { return t.defined() ? t.const_data_ptr<Acc>() : nullptr; };
+  const auto strides = [](const at::Tensor& t) { return t.defined() ? std::array<std::int64_t, 4>{t.stride(0), t.stride(1), t.stride(2), t.stride(3)} : std::array<std::int64_t, 4>{}; };
+  const Run<T, Acc> run{.x = qk.const_data_ptr<T>(),
+                        .grad = grad.defined() ? grad.const_data_ptr<T>() : nullptr,
+                        .out = out.mutable_data_ptr<T>(),
+                        .of_weight = of_weight.defined() ? of_weight.mutable_data_ptr<Acc>() : nullptr,
+                        .weight = numbers(weight),
+                        .cos = numbers(cos),
+                        .sin = numbers(sin),
+                        .x_strides = strides(qk),
+                        .grad_strides = strides(grad),
+                        .out_strides = strides(out),
+                        .rotated_tokens = constants.rotated_tokens,
+                        .samples = qk.size(0),
+                        .tokens = qk.size(1),
+                        .heads = qk.size(3),
+                        .k = qk.size(4)};
+  at::parallel_for(0, tasks(qk), 1, [&](std::int64_t begin, std::int64_t end) {
+    std::vector<Acc> scratch(static_cast<std::size_t>(run.k));
+    run_tasks(run, begin, end, scratch.data());
   });
 }
 
-void run_kernel(const at::Tensor& qk, const at::Tensor& grad, const at::Tensor& out, const Constants& constants) {
+void run_kernel(const at::Tensor& qk, const at::Tensor& grad, const at::Tensor& out, const Constants& constants, const at::Tensor& of_weight = {}) {
   switch (qk.scalar_type()) {
-    case at::kFloat: return run_kernel<float>(qk, grad, out, constants);
-    case at::kDouble: return run_kernel<double>(qk, grad, out, constants);
-    default: return run_kernel<c10::BFloat16>(qk, grad, out, constants);
+    case at::kFloat: return run_kernel<float>(qk, grad, out, constants, of_weight);
+    case at::kDouble: return run_kernel<double>(qk, grad, out, constants, of_weight);
+    default: return run_kernel<c10::BFloat16>(qk, grad, out, constants, of_weight);
   }
 }
 
@@ -185,11 +218,14 @@ struct NormalizeAndRotate : torch::autograd::Function<NormalizeAndRotate> {
     const Constants constants{saved[1], saved[2], saved[3], ctx->saved_data["rotated_tokens"].toInt()};
     const at::Tensor &qk = saved[0], &grad = grads[0];
     // Only training the whole network asks for it; an adapter leaves the weights alone.
-    const at::Tensor of_weight = ctx->needs_input_grad(1) ? weight_gradient(grad, qk, constants) : at::Tensor();
-    if (!has_kernel(qk) || grad.stride(4) != 1) return {backward_operations(grad, qk, constants), of_weight, {}};
+    const bool weight_too = ctx->needs_input_grad(1);
+    if (!has_kernel(qk) || grad.stride(4) != 1)
+      return {backward_operations(grad, qk, constants), weight_too ? weight_gradient(grad, qk, constants) : at::Tensor(), {}};
     const at::Tensor out = at::empty(qk.sizes(), qk.options());
-    run_kernel(qk, grad, out, constants);
-    return {out, of_weight, {}};
+    at::Tensor parts;
+    if (weight_too) parts = at::zeros({tasks(qk), 2, qk.size(4)}, qk.options().dtype(compute_type(qk)));
+    run_kernel(qk, grad, out, constants, parts);
+    return {out, weight_too ? parts.sum(0).to(constants.weight.scalar_type()) : at::Tensor(), {}};
   }
 };
 
