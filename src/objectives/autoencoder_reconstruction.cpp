@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "base/random.h"
 #include "diffusion/initial_noise.h"
 
 namespace magicid::objectives {
@@ -41,6 +42,14 @@ AutoencoderReconstruction::AutoencoderReconstruction(models::hunyuan_video::Auto
                                                      AutoencoderBatches batches, const AutoencoderLoss& loss, std::uint64_t seed)
     : config_(std::move(config)), parameters_(parameters), dtype_(dtype), batches_(std::move(batches)), loss_(loss), seed_(seed) {}
 
+// Noise of a strength of its own for each sample, like `latents` [B,C,T,H,W].
+at::Tensor AutoencoderReconstruction::corruption(const at::Tensor& latents, std::int64_t number) const {
+  const base::CounterRandom strengths(seed_, "autoencoder-corruption-strength");
+  at::Tensor noise = diffusion::initial_noise(seed_, "autoencoder-corruption", latents.sizes(), static_cast<std::uint64_t>(number));
+  for (std::int64_t i = 0; i < noise.size(0); ++i) noise[i].mul_(loss_.latent_noise * strengths.uniform(static_cast<std::uint64_t>(number), static_cast<std::uint64_t>(i)));
+  return noise.to(latents.device(), latents.scalar_type());
+}
+
 std::vector<double> AutoencoderReconstruction::accumulate(std::int64_t step, std::int64_t slot, std::int64_t global_batch) {
   const auto batch = batches_(step, slot, global_batch);
   const auto device = parameters_.values().device();
@@ -51,7 +60,9 @@ std::vector<double> AutoencoderReconstruction::accumulate(std::int64_t step, std
   const auto posterior = network.encode(sample);
   const at::Tensor noise =
       diffusion::initial_noise(seed_, "autoencoder-latents", posterior.mean.sizes(), static_cast<std::uint64_t>(step * global_batch + slot)).to(device, posterior.mean.scalar_type());
-  const at::Tensor decoded = network.decode(posterior.sample(noise)).to(at::kFloat);
+  at::Tensor latents = posterior.sample(noise);
+  if (loss_.latent_noise > 0) latents = latents + corruption(latents, step * global_batch + slot);
+  const at::Tensor decoded = network.decode(latents).to(at::kFloat);
 
   const at::Tensor weights = batch.weights.to(device).expand({sample.size(0), 1, sample.size(2), sample.size(3), sample.size(4)});
   const at::Tensor difference = decoded - sample;

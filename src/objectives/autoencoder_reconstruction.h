@@ -27,6 +27,9 @@ using AutoencoderBatches = std::function<AutoencoderBatch(std::int64_t step, std
 
 struct AutoencoderLoss {
   double gradient_weight = 1, kl_weight = 1e-5;
+  // Standard deviation of the most noise that is added to a sample's latents before they are decoded; each sample draws its own below it. A decoder that saw such
+  // latents forgives the errors of a diffusion model. Source: Yang et al., "Latent Denoising Makes Good Visual Tokenizers" (arXiv:2507.15856), there interpolated.
+  double latent_noise = 0;
 };
 
 // Initial weights of a network that treats frames alike and apart: every kernel's earlier temporal taps zero, its last one grown to keep the variance. (The
@@ -45,6 +48,8 @@ class AutoencoderReconstruction : public training::Objective {
   std::vector<double> accumulate(std::int64_t step, std::int64_t slot, std::int64_t global_batch) override;
 
  private:
+  at::Tensor corruption(const at::Tensor& latents, std::int64_t number) const;
+
   models::hunyuan_video::AutoencoderConfig config_;
   models::nn::Parameters& parameters_;
   at::ScalarType dtype_;

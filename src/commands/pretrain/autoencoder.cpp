@@ -31,7 +31,7 @@ class AutoencoderNetwork : public Network {
         options_(options),
         parameters_(objectives::initialize_framewise(hv::initialize_autoencoder(config(options), context.seed)), context.placement.device, "autoencoder"),
         objective_(config(options), parameters_, context.placement.dtype, [this](auto step, auto slot, auto global) { return batch(step, slot, global); },
-                   {.gradient_weight = options.gradient_weight, .kl_weight = options.kl_weight}, context.seed) {}
+                   {.gradient_weight = options.gradient_weight, .kl_weight = options.kl_weight, .latent_noise = options.latent_noise}, context.seed) {}
 
   training::Objective& objective() override { return objective_; }
 

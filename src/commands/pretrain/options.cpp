@@ -92,6 +92,7 @@ void describe(config::Fields& fields, AutoencoderOptions& options) {
   fields.number("gradient_weight", options.gradient_weight, {.help = "weight of the loss on differences of neighbouring pixels", .minimum = 0});
   fields.number("face_weight", options.face_weight, {.help = "weight of pixels in the face's box, against 1 elsewhere", .minimum = 0});
   fields.number("kl_weight", options.kl_weight, {.help = "weight of the latents' divergence from standard normal ones", .minimum = 0});
+  fields.number("latent_noise", options.latent_noise, {.help = "standard deviation of the most noise added to latents before decoding, so that the decoder forgives a diffusion model's errors", .minimum = 0});
 }
 
 void describe(config::Fields& fields, TextEncoderOptions& options) {
@@ -123,7 +124,8 @@ void describe(config::Fields& fields, TransformerOptions& options) {
   fields.integer("double_blocks", options.double_blocks, {.help = "num_layers", .minimum = 0});
   fields.integer("single_blocks", options.single_blocks, {.help = "num_single_layers", .minimum = 0});
   fields.integer("refiner_blocks", options.refiner_blocks, {.help = "num_refiner_layers", .minimum = 0});
-  fields.integer("clips", options.clips, {.help = "clips whose latents are made before training and drawn from; none is drawn twice in a round", .minimum = 1});
+  fields.integer("clips", options.clips, {.help = "clips that batches are drawn from; their latents are made once and kept", .minimum = 1});
+  fields.integer("pictures", options.pictures, {.help = "single frames, likewise", .minimum = 1});
   fields.number("image_share", options.image_share, {.help = "share of batches that are single frames", .minimum = 0, .maximum = 1});
   fields.number("text_dropout", options.text_dropout, {.help = "share of captions replaced by the empty prompt", .minimum = 0, .maximum = 1});
   fields.number("trigger_share", options.trigger_share, {.help = "share of captions with the trigger word", .minimum = 0, .maximum = 1});

@@ -34,6 +34,7 @@ struct AutoencoderOptions : NetworkOptions {
   double gradient_weight = 1.0;  // of the loss on differences of neighbouring pixels
   double face_weight = 2.0;      // of pixels inside the face box, against 1 elsewhere
   double kl_weight = 1e-5;
+  double latent_noise = 0;       // the most noise that the decoder learns to forgive, standard deviation of unscaled latents
   AutoencoderOptions();
 };
 void describe(config::Fields& fields, AutoencoderOptions& options);
@@ -55,7 +56,7 @@ void describe(config::Fields& fields, ClipOptions& options);
 
 struct TransformerOptions : NetworkOptions {
   std::int64_t heads = 6, head_size = 32, double_blocks = 3, single_blocks = 5, refiner_blocks = 1;
-  std::int64_t clips = 16384;
+  std::int64_t clips = 16384, pictures = 8192;
   double image_share = 0.25;     // share of batches that are single frames
   double text_dropout = 0.1;     // share of captions replaced by the empty prompt
   double trigger_share = 0.1;    // share of captions with the trigger word

@@ -30,6 +30,7 @@ using miniature::Scene;
 using nlohmann::json;
 
 constexpr std::int64_t prompt_tokens = 64, validation_clips = 24;
+constexpr std::int64_t first_picture = 2'000'000'000;  // scenes of pictures come after those of clips
 constexpr const char* trigger = "sks";
 constexpr std::uint64_t most_attempts = 1024;  // draws for one batch
 
@@ -172,24 +173,19 @@ class TransformerNetwork : public Network {
   // One sample of a batch, before its latents are made.
   struct Draw {
     Scene scene;
-    std::int64_t clip = 0;  // of the kept ones; unused for pictures
+    std::int64_t number = 0;  // of the kept clips or pictures
     std::string caption;
   };
 
   Draw draw(bool pictures, const base::CounterRandom& random, std::uint64_t number, std::uint64_t attempt, std::int64_t slot, std::int64_t global) const {
     const std::uint64_t index = 8 * attempt + 1;
-    if (pictures) {
-      const auto person = static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(context_.world.train_people), number, index));
-      auto scene = miniature::draw_scene(context_.person(miniature::Split::train, person), context_.seed,
-                                         2'000'000'000 + static_cast<std::int64_t>(number * most_attempts + attempt));
-      scene.action = miniature::Action::stands_still, scene.camera = miniature::Camera::still;
-      return {scene, 0, caption(scene, random, number, index + 2)};
-    }
-    // Slots draw from clips of their own, so that a rank that keeps its slots encodes none that another has.
-    const std::int64_t own = std::max<std::int64_t>(1, options_.clips / global);
-    const std::int64_t clip = static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(own), number, index)) * global + slot;
-    const auto scene = miniature::draw_scene(context_.person(miniature::Split::train, clip % context_.world.train_people), context_.seed, clip);
-    return {scene, clip, caption(scene, random, number, index + 2)};
+    // Slots draw from clips and pictures of their own, so that a rank that keeps its slots encodes none that another has.
+    const std::int64_t own = std::max<std::int64_t>(1, (pictures ? options_.pictures : options_.clips) / global);
+    const std::int64_t kept = static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(own), number, index)) * global + slot;
+    const auto person = context_.person(miniature::Split::train, kept % context_.world.train_people);
+    auto scene = miniature::draw_scene(person, context_.seed, pictures ? first_picture + kept : kept);
+    if (pictures) scene.action = miniature::Action::stands_still, scene.camera = miniature::Camera::still;
+    return {scene, kept, caption(scene, random, number, index + 2)};
   }
 
   // All captions of a batch have as many words as the first one, as far as such are found: the transformer computes samples of one text length together, and small groups
@@ -207,15 +203,15 @@ class TransformerNetwork : public Network {
     for (std::size_t i = 0; static_cast<std::int64_t>(chosen.size()) < options_.batch; ++i) chosen.push_back(std::move(others[i]));
     std::vector<at::Tensor> latents;
     std::vector<std::string> captions;
-    for (std::size_t i = 0; i < chosen.size(); ++i) {
-      const auto& [scene, clip, text] = chosen[i];
+    for (const auto& [scene, kept_number, text] : chosen) {
       captions.push_back(text);
-      if (pictures) {
-        latents.push_back(encode(miniature::render_photo(scene, random.uniform(number, 8 * i + 2), context_.world.height, context_.world.width).image.unsqueeze(0)));
-        continue;
+      auto& kept = (pictures ? pictures_ : clips_)[kept_number];
+      if (!kept.defined()) {
+        const double time = base::CounterRandom(context_.seed, "transformer-picture").uniform(static_cast<std::uint64_t>(kept_number), 0);
+        kept = encode(pictures ? miniature::render_photo(scene, time, context_.world.height, context_.world.width).image.unsqueeze(0)
+                               : miniature::render(scene, context_.clip_size(), false).frames)
+                   .to(at::kHalf);
       }
-      auto& kept = clips_[clip];
-      if (!kept.defined()) kept = encode(miniature::render(scene, context_.clip_size(), false).frames).to(at::kHalf);
       latents.push_back(kept.to(at::kFloat));
     }
     return batch_of(at::cat(latents), captions);
@@ -228,7 +224,7 @@ class TransformerNetwork : public Network {
   hv::TransformerConfig config_;
   models::nn::Parameters parameters_;
   std::unordered_map<std::string, models::text::PromptEmbeddings> remembered_;
-  std::unordered_map<std::int64_t, at::Tensor> clips_;  // latents in fp16
+  std::unordered_map<std::int64_t, at::Tensor> clips_, pictures_;  // latents in fp16
   objectives::TextToVideo objective_;
 };
 
