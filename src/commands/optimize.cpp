@@ -57,18 +57,19 @@ training::StepHooks with_saturation_warning(training::StepHooks hooks) {
   return hooks;
 }
 
-// Every pair: two predictions of the reference, and forward and backward of winner and loser.
-std::function<TrainingWork(std::int64_t)> work_of(const RunContext& context, const objectives::Hpo& objective, bool reference_adapted) {
+// Every pair: two predictions of the reference, unless they are known from an earlier step, and forward and backward of winner and loser.
+std::function<TrainingWork(const training::StepRecord&)> work_of(const RunContext& context, const objectives::Hpo& objective, bool reference_adapted) {
   const auto counter = std::make_shared<WorkCounter>(WorkCounter::of(context));
   const std::int64_t batch = context.config().optimize.training.global_batch;
-  return [counter, &objective, reference_adapted, batch](std::int64_t step) {
+  return [counter, &objective, reference_adapted, batch](const training::StepRecord& done) {
+    const double predicted = 1 - done.metrics.at("reference_known");
     TrainingWork work;
     for (std::int64_t slot = 0; slot < batch; ++slot) {
-      const auto& pair = objective.pair_of(step * batch + slot);
+      const auto& pair = objective.pair_of((done.step - 1) * batch + slot);
       for (const auto& latents : {pair.winner, pair.loser}) {
         const auto tokens = counter->tokens_of(latents, pair.condition);
         work += counter->trained(tokens);
-        work += counter->predicted(tokens, reference_adapted);
+        work += counter->predicted(tokens, reference_adapted) * predicted;
       }
     }
     return work;

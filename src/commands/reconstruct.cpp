@@ -41,10 +41,11 @@ std::vector<objectives::ReconstructionItem> class_samples(RunContext& context, c
 }
 
 // Every photo, and the class sample beside it.
-std::function<TrainingWork(std::int64_t)> work_of(const RunContext& context, const objectives::Reconstruction& objective) {
+std::function<TrainingWork(const training::StepRecord&)> work_of(const RunContext& context, const objectives::Reconstruction& objective) {
   const auto counter = std::make_shared<WorkCounter>(WorkCounter::of(context));
   const std::int64_t batch = context.config().reconstruct.training.global_batch;
-  return [counter, &objective, batch](std::int64_t step) {
+  return [counter, &objective, batch](const training::StepRecord& done) {
+    const std::int64_t step = done.step - 1;
     TrainingWork work;
     for (std::int64_t slot = 0; slot < batch; ++slot) {
       const auto& photo = objective.item_of(step * batch + slot);

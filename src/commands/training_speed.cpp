@@ -76,10 +76,10 @@ std::optional<double> peak_flops(RunContext& context) {
   return device->peak_flops * context.world().size();
 }
 
-training::StepHooks with_speed(training::StepHooks hooks, std::function<TrainingWork(std::int64_t step)> work, std::optional<double> peak) {
+training::StepHooks with_speed(training::StepHooks hooks, std::function<TrainingWork(const training::StepRecord& done)> work, std::optional<double> peak) {
   hooks.record = [record = hooks.record, work = std::move(work), peak](const training::StepRecord& done) {
     training::StepRecord extended = done;
-    extended.metrics.merge(speed_metrics(work(done.step - 1), done.metrics.at("step_seconds"), peak));
+    extended.metrics.merge(speed_metrics(work(done), done.metrics.at("step_seconds"), peak));
     if (record) record(extended);
   };
   return hooks;

@@ -24,6 +24,7 @@ struct TrainingWork {
   double executed = 0;  // operations with all that is computed again: recomputed blocks, the scores in the backward of attention
   double model = 0;     // operations without that, as MFU counts them (PaLM, arXiv:2204.02311, appendix B)
   TrainingWork& operator+=(const TrainingWork& other);
+  TrainingWork operator*(double share) const { return {tokens * share, executed * share, model * share}; }
 };
 
 // Operations by planning/cost.h.
@@ -55,7 +56,7 @@ std::map<std::string, double> speed_metrics(const TrainingWork& work, double sec
 // Operations a second that all ranks' devices reach at most, where it is known: GPUs of planning/devices.h in bfloat16.
 std::optional<double> peak_flops(RunContext& context);
 
-// Adds speed_metrics() to what is recorded of each step: of `work` of the step (0-based) over step_seconds. Called on rank 0.
-training::StepHooks with_speed(training::StepHooks hooks, std::function<TrainingWork(std::int64_t step)> work, std::optional<double> peak);
+// Adds speed_metrics() to what is recorded of each step: of its `work` over step_seconds. Called on rank 0.
+training::StepHooks with_speed(training::StepHooks hooks, std::function<TrainingWork(const training::StepRecord& done)> work, std::optional<double> peak);
 
 }  // namespace magicid::commands

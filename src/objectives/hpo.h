@@ -3,12 +3,14 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
 #include "config/fields.h"
 #include "models/hunyuan_video/transformer.h"
 #include "models/text/prompt_encoder.h"
+#include "objectives/pair_gradient.h"
 #include "objectives/velocity_error.h"
 #include "preference/pairs.h"
 #include "training/objective.h"
@@ -22,6 +24,9 @@ struct HpoOptions {
   // By kind of pair. The loss of a sample is weight * L + supervised_weight * err_theta(winner).
   double identity_weight = 1, dynamic_weight = 1;
   double identity_supervised_weight = 0, dynamic_supervised_weight = 0;
+  // 0: every sample draws its own sigma and noise. N: each pair is shown with N draws of them in turn, stratified over sigma, so that the reference's errors, known after
+  // the first N rounds, need not be computed again.
+  std::int64_t noise_draws = 0;
 };
 void describe(config::Fields& fields, HpoOptions& options);
 
@@ -45,14 +50,21 @@ class Hpo : public training::Objective {
 
   at::Tensor parameters() override;
   at::Tensor gradient() override;
-  // loss, implicit_reward_accuracy, reward_margin, winner_reward, loser_reward, gradient_factor, saturation, the four errors, dynamic_share.
+  // loss, implicit_reward_accuracy, reward_margin, winner_reward, loser_reward, gradient_factor, saturation, the four errors, dynamic_share, reference_known.
   std::vector<std::string> metric_names() const override;
   std::vector<double> accumulate(std::int64_t step, std::int64_t slot, std::int64_t global_batch) override;
 
   // The pair that sample number `sample` shows.
-  const HpoPair& pair_of(std::int64_t sample) const;
+  const HpoPair& pair_of(std::int64_t sample) const { return *choose(sample).pair; }
 
  private:
+  struct Choice {
+    const HpoPair* pair = nullptr;
+    std::int64_t number = 0;  // of the pair among all: identity pairs first
+    std::int64_t round = 0;   // how often it was shown before
+  };
+  Choice choose(std::int64_t sample) const;
+
   const models::hunyuan_video::Transformer& transformer_;
   models::hunyuan_video::Adapter& policy_;
   const models::hunyuan_video::Adapter* reference_;
@@ -61,6 +73,7 @@ class Hpo : public training::Objective {
   std::uint64_t seed_;
   double shift_, guidance_;
   Execution execution_;
+  std::map<std::int64_t, ReferenceErrors> known_;  // by pair and draw, of this rank's samples
   at::Tensor total_;  // [P]: the adapter's own gradient buffer holds one pair
 };
 

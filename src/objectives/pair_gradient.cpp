@@ -11,7 +11,8 @@ namespace magicid::objectives {
 
 preference::PairErrors accumulate_pair(const models::hunyuan_video::Transformer& transformer, models::hunyuan_video::Adapter& policy,
                                        const models::hunyuan_video::Adapter* reference, const NoisySample& winner, const NoisySample& loser,
-                                       const models::text::PromptEmbeddings& condition, double guidance, const PairLoss& loss, const Execution& execution, at::Tensor& total) {
+                                       const models::text::PromptEmbeddings& condition, double guidance, const PairLoss& loss, const Execution& execution, at::Tensor& total,
+                                       const ReferenceErrors* known) {
   using parallel::Branch;
   parallel::SampleRanks alone;
   parallel::SampleRanks& ranks = execution.ranks ? *execution.ranks : alone;
@@ -32,13 +33,16 @@ preference::PairErrors accumulate_pair(const models::hunyuan_video::Transformer&
   const c10::AutoGradMode no_grad(false);
   buffer.zero_();
   std::array<double, 4> parts{};  // winner, loser; the reference's winner, loser
-  parts[2] = reference_error(Branch::winner, winner);
-  parts[3] = reference_error(Branch::loser, loser);
+  if (known == nullptr) {
+    parts[2] = reference_error(Branch::winner, winner);
+    parts[3] = reference_error(Branch::loser, loser);
+  }
   parts[0] = policy_error(Branch::winner, winner, 1.0);
   // The buffer holds the winner's gradient alone (nothing, where another rank computes it).
   if (loss.supervised > 0) total.add_(buffer, loss.supervised);
   parts[1] = policy_error(Branch::loser, loser, -1.0);
   ranks.sum(parts);
+  if (known != nullptr) parts[2] = known->winner, parts[3] = known->loser;
   const preference::PairErrors errors{.winner = parts[0], .loser = parts[1], .reference_winner = parts[2], .reference_loser = parts[3]};
   total.add_(buffer, loss.weight * preference::hpo_terms(errors, loss.beta).gradient_factor);
   return errors;

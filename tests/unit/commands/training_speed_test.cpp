@@ -60,13 +60,13 @@ TEST(Speed, FiguresAreOfTheStepsWorkOverItsTime) {
   training::StepRecord recorded;
   hooks.record = [&](const training::StepRecord& done) { recorded = done; };
   std::int64_t asked = -1;
-  const auto work = [&](std::int64_t step) {
-    asked = step;
+  const auto work = [&](const training::StepRecord& of) {
+    asked = of.step;
     return TrainingWork{.tokens = 300, .executed = 8e12, .model = 6e12};
   };
   const training::StepRecord done{.step = 7, .metrics = {{"loss", 0.5}, {"step_seconds", 2.0}}};
   with_speed(hooks, work, 12e12).record(done);
-  EXPECT_EQ(asked, 6) << "the seventh update is of step 6";
+  EXPECT_EQ(asked, 7);
   EXPECT_EQ(recorded.metrics, (std::map<std::string, double>{{"loss", 0.5}, {"step_seconds", 2.0}, {"tokens_per_second", 150}, {"flops_per_second", 4e12}, {"mfu", 0.25}}));
   with_speed(hooks, work, std::nullopt).record(done);
   EXPECT_FALSE(recorded.metrics.contains("mfu"));

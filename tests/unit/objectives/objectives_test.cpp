@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 #include <mutex>
 #include <numbers>
 #include <set>
@@ -123,6 +124,36 @@ TEST(Hpo, GradientEqualsThatOfTheJointLoss) {
   EXPECT_DOUBLE_EQ(terms.loss, figures[0]);
   ASSERT_NE(figures[7], figures[9]);
   expect_gradient_of_loss(objective, policy, 2, 1, 3);
+}
+
+// With fixed draws the reference's errors are computed in the first rounds alone, and every figure and gradient stays what it would be without.
+TEST(Hpo, KnownErrorsOfTheReferenceChangeNoBit) {
+  const auto transformer = make_transformer(at::kFloat);
+  auto policy = make_adapter(0.05);
+  const auto reference = make_adapter(0.04).frozen_copy({});
+  const HpoOptions options{.beta = 30, .noise_draws = 2};
+  Hpo objective(transformer, policy, &reference, make_pairs(), options, 1, 7);
+  std::map<const HpoPair*, std::vector<double>> seen;
+  std::int64_t known = 0, samples = 24;
+  for (std::int64_t sample = 0; sample < samples; ++sample) {
+    objective.gradient().zero_();
+    const auto figures = objective.accumulate(sample, 0, 1);
+    Hpo forgetful(transformer, policy, &reference, make_pairs(), options, 1, 7);
+    auto expected = forgetful.accumulate(sample, 0, 1);
+    EXPECT_EQ(expected.back(), 0);
+    known += figures.back() == 1;
+    expected.back() = figures.back();
+    EXPECT_EQ(figures, expected) << "sample " << sample;
+    EXPECT_TRUE(at::equal(objective.gradient(), forgetful.gradient())) << "sample " << sample;
+    seen[&objective.pair_of(sample)].push_back(figures[9]);
+  }
+  // Five pairs, of which three are identity pairs and two dynamic ones, each kind shown 12 times: two draws of each pair are computed.
+  EXPECT_EQ(known, samples - 10);
+  for (const auto& [pair, errors] : seen) {
+    ASSERT_GE(errors.size(), 4u);
+    EXPECT_NE(errors[0], errors[1]) << "the two draws are the same";
+    for (std::size_t i = 2; i < errors.size(); ++i) EXPECT_EQ(errors[i], errors[i - 2]);
+  }
 }
 
 TEST(Hpo, WeightsOfEachKindOfPairAndOfTheWinnersOwnError) {

@@ -50,7 +50,7 @@ training::StepHooks files_in(const std::filesystem::path& folder) {
 }
 
 // Trains to step 20, or to a stop request in step `stop_at`, going on from the newest checkpoint in `folder`. Returns the step it began at.
-std::int64_t train(const std::filesystem::path& folder, const comm::Mesh& mesh, at::ScalarType dtype, std::int64_t stop_at = 0) {
+std::int64_t train(const std::filesystem::path& folder, const comm::Mesh& mesh, at::ScalarType dtype, std::int64_t stop_at = 0, std::int64_t noise_draws = 0) {
   std::int64_t first_step = -1;
   const auto work = [&](comm::Communicator& world) {
     auto groups = comm::make_groups(world, mesh);
@@ -59,7 +59,7 @@ std::int64_t train(const std::filesystem::path& folder, const comm::Mesh& mesh, 
     const auto transformer = hv::Transformer::load(config, models::nn::Weights::from_tensors(hv::initialize_transformer(config, 3), "test", {.dtype = dtype}));
     auto policy = small_hpo_adapter(dtype);
     const auto reference = small_hpo_adapter(dtype);
-    Hpo hpo(transformer, policy, &reference, small_hpo_pairs(dtype), {.beta = 30}, 1, 7, 1.0, {.ranks = &ranks});
+    Hpo hpo(transformer, policy, &reference, small_hpo_pairs(dtype), {.beta = 30, .noise_draws = noise_draws}, 1, 7, 1.0, {.ranks = &ranks});
     Stopping objective(hpo, stop_at, world.rank() == 0);
     training::Options options;
     options.steps = 20, options.global_batch = 2, options.learning_rate = 1e-3, options.warmup_steps = 3, options.schedule = "cosine", options.checkpoint_every = 4, options.hash_check_every = 5;
@@ -85,6 +85,19 @@ TEST(Resume, SevenAndThirteenStepsAreTwentyToTheBit) {
     for (const auto& [name, tensor] : a.tensors) EXPECT_TRUE(at::equal(tensor, b.tensors.at(name))) << mesh.describe() << ": " << name;
     EXPECT_TRUE(read_bytes(whole / last) == read_bytes(parts / last)) << mesh.describe();
     EXPECT_FALSE(at::equal(a.tensors.at("parameters"), run_directory::load_checkpoint(whole / "checkpoint-000016.h5").tensors.at("parameters")));
+  }
+}
+
+// The errors of the reference that are kept are in no checkpoint: they are computed again.
+TEST(Resume, WithFixedDrawsTheSame) {
+  for (const auto& mesh : {comm::Mesh({}), comm::Mesh({.replica = 1, .pair = 2, .sequence = 2})}) {
+    TemporaryFolder whole, parts, free;
+    train(whole.path(), mesh, at::kFloat, 0, 2);
+    train(parts.path(), mesh, at::kFloat, 7, 2);
+    EXPECT_EQ(train(parts.path(), mesh, at::kFloat, 0, 2), 7);
+    EXPECT_TRUE(read_bytes(whole / last) == read_bytes(parts / last)) << mesh.describe();
+    train(free.path(), mesh, at::kFloat);
+    EXPECT_FALSE(read_bytes(whole / last) == read_bytes(free / last)) << mesh.describe();
   }
 }
 
