@@ -22,6 +22,7 @@
 #include "miniature/names.h"
 #include "miniature/world.h"
 #include "storage/atomic_file.h"
+#include "storage/csv.h"
 #include "storage/safetensors.h"
 
 namespace magicid::commands {
@@ -34,7 +35,7 @@ struct WorldArguments {
   std::string out, split = "test", subject = "person";
   std::int64_t seed = 0, first = 0, people = 1, clips = 4, photos = 4, photo_size = 0;
   miniature::ClipSize size;
-  bool captions = false, flow = false;
+  bool captions = false, flow = false, evaluation = false;
 };
 
 // Scenes of one person must not repeat those of the next.
@@ -108,6 +109,20 @@ std::string write_clips(const fs::path& out, const WorldArguments& a, const std:
   return lines;
 }
 
+// The person in every held-out prompt, with prompts.csv: what a perfect model would make of them, a folder for evaluate.folders and evaluate.real_videos.
+void write_evaluation(const fs::path& folder, const WorldArguments& a, const miniature::Person& person, std::int64_t index) {
+  std::string table = storage::csv_row({"file", "prompt"});
+  std::int64_t number = 0;
+  for (miniature::Scene scene : miniature::evaluation_scenes()) {
+    scene.person = person;
+    scene.variation = miniature::draw_scene(person, static_cast<std::uint64_t>(a.seed) ^ 0x6576616cULL, index * scenes_per_person + number).variation;
+    const std::string file = numbered("%02lld.mp4", number++);
+    media::write_mp4(folder / file, miniature::render(scene, a.size, /*with_flow=*/false).frames, {.fps = a.size.fps, .quality = 8});
+    table += storage::csv_row({file, miniature::caption(scene, a.subject)});
+  }
+  storage::write_text_atomically(folder / "prompts.csv", table);
+}
+
 void write_world(const fs::path& out, const WorldArguments& a) {
   const auto split = a.split == "train" ? miniature::Split::train : miniature::Split::test;
   base::Progress progress("world", a.people * (a.clips + 1), true);
@@ -119,6 +134,7 @@ void write_world(const fs::path& out, const WorldArguments& a) {
     write_photos(out / name / "references", a, person, index);
     progress.advance();
     clips += write_clips(out, a, name, person, index, progress);
+    if (a.evaluation) write_evaluation(out / name / "evaluation", a, person, index);
   }
   storage::write_text_atomically(out / "people.jsonl", people);
   storage::write_text_atomically(out / "clips.jsonl", clips);
@@ -170,6 +186,7 @@ void add_world(CLI::App& app, Work& work) {
   command->add_option("--fps", a->size.fps, "frames a second")->check(CLI::Range(0.5, 240.0))->capture_default_str();
   command->add_option("--subject", a->subject, "what captions of clips call a person")->capture_default_str();
   command->add_flag("--captions", a->captions, "write a caption with {subject} beside each photo");
+  command->add_flag("--evaluation", a->evaluation, "write each person in the twenty held-out prompts too, a folder for evaluate.folders and evaluate.real_videos");
   command->add_flag("--flow", a->flow, "write exact flow, landmarks and face boxes beside each clip, as safetensors");
   command->callback([a, &work] { work = [a] { return world(*a); }; });
 }

@@ -15,6 +15,7 @@
 #include "media/video.h"
 #include "miniature/world.h"
 #include "storage/atomic_file.h"
+#include "storage/csv.h"
 #include "storage/safetensors.h"
 
 namespace magicid::tests {
@@ -37,6 +38,30 @@ std::vector<std::string> files_of(const fs::path& folder) {
   }
   std::sort(names.begin(), names.end());
   return names;
+}
+
+TEST(World, ShowsEachPersonInTheHeldOutPrompts) {
+  TemporaryFolder folder;
+  const fs::path out = folder / "people";
+  const auto result = run_program({"world", out.string(), "--seed", "5", "--people", "2", "--clips", "0", "--photos", "0", "--frames", "5", "--height", "32", "--width", "32", "--evaluation"});
+  ASSERT_EQ(result.exit_code, 0) << result.text();
+  std::set<std::string> scenes;
+  for (const std::int64_t index : {0, 1}) {
+    const fs::path own = out / ("person-000" + std::to_string(index)) / "evaluation";
+    const auto rows = storage::read_csv(storage::read_text(own / "prompts.csv"), "prompts.csv");
+    ASSERT_EQ(rows.size(), 21U);
+    EXPECT_EQ(rows[0].cells, (std::vector<std::string>{"file", "prompt"}));
+    const auto prompts = miniature::evaluation_scenes();
+    for (std::size_t i = 0; i < prompts.size(); ++i) {
+      EXPECT_EQ(rows[i + 1].cells.at(1), miniature::caption(prompts[i]));
+      const auto video = media::read_video(own / rows[i + 1].cells.at(0));
+      EXPECT_EQ(video.frames.sizes(), (at::IntArrayRef{5, 3, 32, 32}));
+      const float moved = (video.frames[4] - video.frames[0]).abs().mean().item<float>();
+      EXPECT_GT(moved, 0.001f) << rows[i + 1].cells.at(1);
+      scenes.insert(storage::read_text(own / rows[i + 1].cells.at(0)));
+    }
+  }
+  EXPECT_EQ(scenes.size(), 40U);
 }
 
 TEST(World, WritesPeopleWithPhotosClipsCaptionsPromptsAndFlow) {
