@@ -10,43 +10,28 @@ import os
 import pathlib
 import re
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import unittest
 
+from launcher import Launcher, flags
+
 PROGRAM, PROJECT, LIBRARY = (pathlib.Path(word).resolve() for word in sys.argv[1:4])
 FOLDER = pathlib.Path(tempfile.mkdtemp(prefix="magicid-faults-"))
 LIMIT = float(os.environ.get("MAGICID_TEST_LIMIT", "120"))  # seconds: what hangs fails the test
+LAUNCHER = Launcher(PROGRAM, PROJECT, LIMIT)
 STEPS = 4
 SETTINGS = {"output": None, "prompts": FOLDER / "prompts.txt", "model.folder": FOLDER / "model", "video.height": 32, "video.width": 48, "video.frames": 5, "rewards.flow_updates": 1, "generate.steps": 1,
             "reconstruct.steps": 2, "reconstruct.global_batch": 2, "optimize.pairs_seen": 2 * STEPS, "optimize.global_batch": 2, "optimize.keep_checkpoints_every": 3}
 WRITES = ("write", "pwrite", "writev", "pwritev")
 
 
-def start(verb, name, ranks=0, every=1, **environment):
-    settings = dict(SETTINGS, output=FOLDER / name)
-    settings["optimize.checkpoint_every"] = every
-    command = [str(PROJECT / "launch/mpirun"), "-n", str(ranks)] if ranks else []
-    command += [str(PROGRAM), verb, str(PROJECT / "configs/tiny.yaml")]
-    for key, value in settings.items():
-        command += ["--set", f"{key}={value}"]
-    surroundings = dict(os.environ, OMP_NUM_THREADS="1", OMPI_MCA_rmaps_base_oversubscribe="1", **environment)
-    process = subprocess.Popen(command, env=surroundings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
-    try:
-        text, _ = process.communicate(timeout=LIMIT)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        raise AssertionError(f"hangs for {LIMIT} s:\n{process.communicate()[0]}")
-    return process.returncode, text
+def words(verb, name, every=1):
+    return [verb, PROJECT / "configs/tiny.yaml", *flags({**SETTINGS, "output": FOLDER / name, "optimize.checkpoint_every": every})]
 
 
 def finish(verb, name, ranks=0, every=1):
-    code, text = start(verb, name, ranks, every)
-    if code:
-        raise AssertionError(f"{name}: exit code {code}:\n{text}")
-    return text
+    return LAUNCHER.run(words(verb, name, every), ranks)
 
 
 def faulty(name, ranks=0, every=1, **settings):
@@ -55,7 +40,7 @@ def faulty(name, ranks=0, every=1, **settings):
     log.unlink(missing_ok=True)
     environment = {f"MAGICID_STOP_{key}": str(value) for key, value in settings.items()}
     environment["MAGICID_STOP_PATHS"] = "*/optimize/.checkpoint-*:*/optimize/checkpoint-*:*/optimize/.keep-*:*/optimize/keep-*:*/optimize"
-    code, text = start("optimize", name, ranks, every, LD_PRELOAD=str(LIBRARY), MAGICID_STOP_LOG=str(log), **environment)
+    code, text = LAUNCHER.outcome(words("optimize", name, every), ranks, LD_PRELOAD=str(LIBRARY), MAGICID_STOP_LOG=str(log), **environment)
     calls = [line.split("\t")[1:] for line in log.read_text().splitlines()] if log.exists() else []
     return code, text, calls
 
@@ -88,8 +73,7 @@ def resumed(text):
 def setUpModule():
     unittest.addModuleCleanup(shutil.rmtree, FOLDER, ignore_errors=True)
     (FOLDER / "prompts.txt").write_text("a {subject} walks\na {subject} waves\n")
-    made = subprocess.run([str(PROGRAM), "init-model", "--size", "tiny", "--seed", "1", str(FOLDER / "model")], capture_output=True, text=True)
-    assert made.returncode == 0, made.stderr
+    LAUNCHER.run(["init-model", "--size", "tiny", "--seed", "1", FOLDER / "model"])
     for verb in ("prepare", "reconstruct", "generate", "score", "select"):
         finish(verb, "upstream")
 

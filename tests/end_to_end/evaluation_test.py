@@ -5,45 +5,27 @@ Usage: evaluation_test.py MAGICID_PROGRAM PROJECT_FOLDER [unittest arguments]
 """
 import csv
 import json
-import os
 import pathlib
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import unittest
 
+from launcher import Launcher, dotted, flags
+
 PROGRAM, PROJECT = (pathlib.Path(word).resolve() for word in sys.argv[1:3])
 FOLDER = pathlib.Path(tempfile.mkdtemp(prefix="magicid-evaluation-"))
 MODEL, OTHER, REAL = FOLDER / "model", FOLDER / "other", FOLDER / "real"
-ENVIRONMENT = dict(os.environ, OMP_NUM_THREADS="1", OMPI_MCA_rmaps_base_oversubscribe="1")
 SETTINGS = {"model.folder": MODEL, "prompts": FOLDER / "prompts.txt", "video.frames": 13, "video.height": 32, "video.width": 48, "rewards.flow_updates": 1, "generate.steps": 1,
             "optimize.pairs_seen": 4, "reconstruct.steps": 2}
 LIMIT = 300  # seconds: a rank that hangs fails the test
+LAUNCHER = Launcher(PROGRAM, PROJECT, LIMIT)
+magicid = LAUNCHER.outcome
 OWN = "a sks woman says \"hello\", and walks"
 
 
-def magicid(command, ranks=0):
-    launcher = [str(PROJECT / "launch/mpirun"), "-n", str(ranks)] if ranks else []
-    process = subprocess.Popen(launcher + [str(PROGRAM), *map(str, command)], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
-    try:
-        text, _ = process.communicate(timeout=LIMIT)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        text, _ = process.communicate()
-        raise AssertionError(f"hangs for {LIMIT} s:\n{text}")
-    return process.returncode, text
-
-
 def run(verb, name, ranks=0, expect=0, **changes):
-    command = [verb, PROJECT / "configs/tiny.yaml", "--set", f"output={FOLDER / name}"]
-    for key, value in {**SETTINGS, **{key.replace("__", "."): value for key, value in changes.items()}}.items():
-        command += ["--set", f"{key}={value}"]
-    code, text = magicid(command, ranks)
-    if code != expect:
-        raise AssertionError(f"exit code {code}:\n{text}")
-    return text
+    return LAUNCHER.run([verb, PROJECT / "configs/tiny.yaml", *flags({"output": FOLDER / name, **SETTINGS, **dotted(changes)})], ranks, expect)
 
 
 def evaluation(name):

@@ -4,31 +4,25 @@
 Usage: miniature_test.py MAGICID_PROGRAM PROJECT_FOLDER [unittest arguments]
 """
 import json
-import os
 import pathlib
 import shutil
-import subprocess
 import sys
 import tempfile
 import unittest
+
+from launcher import Launcher, dotted, flags
 
 PROGRAM, PROJECT = (pathlib.Path(word).resolve() for word in sys.argv[1:3])
 FOLDER = pathlib.Path(tempfile.mkdtemp(prefix="magicid-miniature-"))
 MODEL = PROJECT / "datasets/miniature"
 LIMIT = 400
-ENVIRONMENT = dict(os.environ, OMP_NUM_THREADS="1", OMPI_MCA_rmaps_base_oversubscribe="1")
+LAUNCHER = Launcher(PROGRAM, PROJECT, LIMIT)
 SMALL = {"generate.steps": 8, "generate.initial_per_prompt": 1, "generate.tuned_per_prompt": 2, "generate.adapter_strengths": "[0.5, 1.0]", "optimize.pairs_seen": 80, "rewards.flow_updates": 4,
          "prompts": FOLDER / "prompts.txt", "evaluate.prompts": FOLDER / "held-out.txt"}
 
 
 def magicid(verb, output, ranks=2, **changes):
-    settings = {**SMALL, "output": FOLDER / output, **{key.replace("__", "."): value for key, value in changes.items()}}
-    command = [PROJECT / "launch/mpirun", "-n", ranks, PROGRAM, verb, PROJECT / "configs/quickstart.yaml"]
-    for key, value in settings.items():
-        command += ["--set", f"{key}={value}"]
-    done = subprocess.run([str(word) for word in command], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=LIMIT)
-    if done.returncode:
-        raise AssertionError(f"{verb} ended with {done.returncode}:\n{done.stdout}")
+    LAUNCHER.run([verb, PROJECT / "configs/quickstart.yaml", *flags({**SMALL, "output": FOLDER / output, **dotted(changes)})], ranks)
 
 
 class Miniature(unittest.TestCase):

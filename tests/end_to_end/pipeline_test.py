@@ -19,11 +19,14 @@ import tempfile
 import time
 import unittest
 
+from launcher import Launcher, dotted, flags
+
 PROGRAM, PROJECT = (pathlib.Path(word).resolve() for word in sys.argv[1:3])
 FOLDER = pathlib.Path(tempfile.mkdtemp(prefix="magicid-pipeline-"))
 MODEL = FOLDER / "model"
 LIMIT = float(os.environ.get("MAGICID_TEST_LIMIT", "120"))  # seconds: a rank that hangs fails the test
-ENVIRONMENT = dict(os.environ, OMP_NUM_THREADS="1", OMPI_MCA_rmaps_base_oversubscribe="1")
+LAUNCHER = Launcher(PROGRAM, PROJECT, LIMIT)
+start, finish, magicid = LAUNCHER.start, LAUNCHER.finish, LAUNCHER.outcome
 SMALL = {"video.frames": 5, "rewards.flow_updates": 1, "generate.steps": 2, "optimize.pairs_seen": 12, "optimize.global_batch": 4, "reconstruct.steps": 6,
          "reconstruct.global_batch": 4, "optimize.checkpoint_every": 1, "reconstruct.checkpoint_every": 2}
 
@@ -31,37 +34,11 @@ SMALL = {"video.frames": 5, "rewards.flow_updates": 1, "generate.steps": 2, "opt
 def words(verb, output, **changes):
     settings = dict(SMALL, output=output, prompts=FOLDER / "prompts.txt")
     settings["model.folder"] = MODEL
-    settings.update({key.replace("__", "."): value for key, value in changes.items()})
-    command = [verb, str(PROJECT / "configs/tiny.yaml")]
-    for key, value in settings.items():
-        command += ["--set", f"{key}={value}"]
-    return command
-
-
-def start(command, ranks=0):
-    launcher = [str(PROJECT / "launch/mpirun"), "-n", str(ranks)] if ranks else []
-    return subprocess.Popen(launcher + [str(PROGRAM)] + command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
-
-
-def finish(process):
-    try:
-        text, _ = process.communicate(timeout=LIMIT)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        text, _ = process.communicate()
-        raise AssertionError(f"hangs for {LIMIT} s:\n{text}")
-    return process.returncode, text
-
-
-def magicid(command, ranks=0):
-    return finish(start(command, ranks))
+    return [verb, PROJECT / "configs/tiny.yaml", *flags({**settings, **dotted(changes)})]
 
 
 def run(name, ranks=1, verb="run", **changes):
-    code, text = magicid(words(verb, FOLDER / name, **changes), ranks)
-    if code:
-        raise AssertionError(f"exit code {code}:\n{text}")
-    return text
+    return LAUNCHER.run(words(verb, FOLDER / name, **changes), ranks)
 
 
 def tensors(path):

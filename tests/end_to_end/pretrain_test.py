@@ -4,20 +4,20 @@
 Usage: pretrain_test.py MAGICID_PROGRAM PROJECT_FOLDER [unittest arguments]
 """
 import json
-import os
 import pathlib
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 import unittest
 
+from launcher import Launcher
+
 PROGRAM, PROJECT = (pathlib.Path(word).resolve() for word in sys.argv[1:3])
 FOLDER = pathlib.Path(tempfile.mkdtemp(prefix="magicid-pretrain-"))
 LIMIT = 240  # seconds: a rank that hangs fails the test
-ENVIRONMENT = dict(os.environ, OMP_NUM_THREADS="1", OMPI_MCA_rmaps_base_oversubscribe="1")
+LAUNCHER = Launcher(PROGRAM, PROJECT, LIMIT)
 
 SMALL = """
 seed: 3
@@ -34,30 +34,15 @@ assessment: {clips: 4, steps: 2}
 """
 
 
-def start(output, *more, ranks=0):
+def words(output, *more):
     FOLDER.mkdir(exist_ok=True)
     config = FOLDER / "small.yaml"
     config.write_text(SMALL + f"output: {FOLDER / 'default'}\n")
-    launcher = [str(PROJECT / "launch/mpirun"), "-n", str(ranks)] if ranks else []
-    return subprocess.Popen(launcher + [str(PROGRAM), "pretrain", str(config), "--set", f"output={output}", *more], env=ENVIRONMENT, stdout=subprocess.PIPE,
-                            stderr=subprocess.STDOUT, text=True, start_new_session=True)
-
-
-def finish(process):
-    try:
-        text, _ = process.communicate(timeout=LIMIT)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        text, _ = process.communicate()
-        raise AssertionError(f"hangs for {LIMIT} s:\n{text}")
-    return process.returncode, text
+    return ["pretrain", config, "--set", f"output={output}", *more]
 
 
 def pretrain(output, *more, ranks=0):
-    code, text = finish(start(output, *more, ranks=ranks))
-    if code:
-        raise AssertionError(f"exit code {code}:\n{text}")
-    return text
+    return LAUNCHER.run(words(output, *more), ranks)
 
 
 def weights(folder):
@@ -99,21 +84,19 @@ class Pretrain(unittest.TestCase):
 
     def test_the_folder_makes_a_video(self):
         output = FOLDER / "video.mp4"
-        done = subprocess.run([str(PROGRAM), "sample", "--model", str(self.whole / "model"), "--prompt", "a person jumps slowly in a room", "--height", "32", "--width", "32", "--frames", "5",
-                               "--steps", "2", "--output", str(output)], env=ENVIRONMENT, capture_output=True, text=True)
-        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        LAUNCHER.run(["sample", "--model", self.whole / "model", "--prompt", "a person jumps slowly in a room", "--height", 32, "--width", 32, "--frames", 5, "--steps", 2, "--output", output])
         self.assertTrue(output.exists())
 
     def test_stopped_and_started_again_it_equals_an_unbroken_run(self):
         for name, needs in (("face_embedder", []), ("autoencoder", [])):
             output = FOLDER / ("broken-" + name)
-            process = start(output, "--only", name)
+            process = LAUNCHER.start(words(output, "--only", name))
             checkpoint = output / "training" / name / "checkpoint-000001.h5"
             end = time.time() + LIMIT
             while not checkpoint.exists() and process.poll() is None and time.time() < end:
                 time.sleep(0.005)
             process.send_signal(signal.SIGTERM)
-            code, text = finish(process)
+            code, text = LAUNCHER.finish(process)
             self.assertIn(code, (0, 75), text)  # 0: it was done before the signal came
             pretrain(output, "--only", name)
             for file, content in weights(output / "model").items():
@@ -128,12 +111,12 @@ class Pretrain(unittest.TestCase):
                 self.assertAlmostEqual(value, one[name]["validation"][figure], delta=2e-2 * max(1, abs(value)), msg=f"{name} {figure}")
 
     def test_a_network_that_lacks_another_says_which(self):
-        code, text = finish(start(FOLDER / "alone", "--only", "transformer"))
+        code, text = LAUNCHER.outcome(words(FOLDER / "alone", "--only", "transformer"))
         self.assertEqual(code, 2, text)
         self.assertIn("vae", text)
 
     def test_an_unknown_network_is_named(self):
-        code, text = finish(start(FOLDER / "unknown", "--only", "autoencodr"))
+        code, text = LAUNCHER.outcome(words(FOLDER / "unknown", "--only", "autoencodr"))
         self.assertEqual(code, 2, text)
         self.assertIn("autoencoder", text)
 

@@ -10,17 +10,19 @@ import pathlib
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 import unittest
 
+from launcher import Launcher, dotted, flags
+
 PROGRAM, PROJECT = (pathlib.Path(word).resolve() for word in sys.argv[1:3])
 FOLDER = pathlib.Path(tempfile.mkdtemp(prefix="magicid-previews-"))
 MODEL = FOLDER / "model"
 LIMIT = 300  # seconds: a rank that hangs fails the test
-ENVIRONMENT = dict(os.environ, OMP_NUM_THREADS="1", OMPI_MCA_rmaps_base_oversubscribe="1")
+LAUNCHER = Launcher(PROGRAM, PROJECT, LIMIT)
+start, finish = LAUNCHER.start, LAUNCHER.finish
 # Five steps; previews before the first, after steps 2 and 4, and at the end.
 SMALL = {"video.frames": 5, "rewards.flow_updates": 1, "generate.steps": 2, "optimize.pairs_seen": 20, "optimize.global_batch": 4, "reconstruct.steps": 3, "reconstruct.global_batch": 2,
          "optimize.checkpoint_every": 3, "optimize.learning_rate": 3e-3, "evaluate.arms": "[hpo]", "generate.initial_per_prompt": 1, "generate.tuned_per_prompt": 2,
@@ -35,35 +37,13 @@ RULES = ("identity", "dynamics", "sum")
 def words(verb, output, **changes):
     settings = dict(SMALL, output=output, prompts=FOLDER / "prompts.txt")
     settings["model.folder"] = MODEL
-    settings.update({key.replace("__", "."): value for key, value in changes.items()})
-    command = [verb, str(PROJECT / "configs/tiny.yaml")]
-    for key, value in settings.items():
-        command += ["--set", f"{key}={value}"]
-    return command
-
-
-def start(command, ranks=0):
-    launcher = [str(PROJECT / "launch/mpirun"), "-n", str(ranks)] if ranks else []
-    return subprocess.Popen(launcher + [str(PROGRAM)] + command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
-
-
-def finish(process):
-    try:
-        text, _ = process.communicate(timeout=LIMIT)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        text, _ = process.communicate()
-        raise AssertionError(f"hangs for {LIMIT} s:\n{text}")
-    return process.returncode, text
+    return [verb, PROJECT / "configs/tiny.yaml", *flags({**settings, **dotted(changes)})]
 
 
 def run(name, ranks=0, verb="optimize", **changes):
     if not (FOLDER / name).exists():
         shutil.copytree(FOLDER / "selected", FOLDER / name, copy_function=shutil.copy2)
-    code, text = finish(start(words(verb, FOLDER / name, **changes), ranks))
-    if code:
-        raise AssertionError(f"exit code {code}:\n{text}")
-    return text
+    return LAUNCHER.run(words(verb, FOLDER / name, **changes), ranks)
 
 
 def lines(name, stage="optimize"):
