@@ -9,6 +9,14 @@
 
 namespace magicid::objectives {
 
+storage::NamedTensors initialize_at_zero(storage::NamedTensors tensors) {
+  for (auto& [name, tensor] : tensors) {
+    const bool modulation = name.find("norm") != std::string::npos && name.find(".linear.") != std::string::npos;
+    if (modulation || name == "proj_out.weight") tensor.zero_();
+  }
+  return tensors;
+}
+
 TextToVideo::TextToVideo(models::hunyuan_video::TransformerConfig config, models::nn::Parameters& parameters, at::ScalarType dtype, TextToVideoBatches batches,
                          const TextToVideoOptions& options, std::uint64_t seed)
     : config_(std::move(config)), parameters_(parameters), dtype_(dtype), batches_(std::move(batches)), options_(options), seed_(seed) {}

@@ -11,6 +11,7 @@
 
 #include "models/hunyuan_video/transformer.h"
 #include "models/nn/parameters.h"
+#include "storage/safetensors.h"
 #include "training/objective.h"
 
 namespace magicid::objectives {
@@ -27,6 +28,10 @@ using TextToVideoBatches = std::function<TextToVideoBatch(std::int64_t step, std
 struct TextToVideoOptions {
   double shift = 3;  // of the noise schedule
 };
+
+// Initial weights of a transformer whose blocks pass on what they get and which predicts zero: all modulations and the last matrix are zero. Source: adaLN-Zero of Peebles & Xie
+// (arXiv:2212.09748, section 3.2).
+storage::NamedTensors initialize_at_zero(storage::NamedTensors tensors);
 
 class TextToVideo : public training::Objective {
  public:

@@ -43,9 +43,11 @@ class TransformerNetwork : public Network {
       : context_(context),
         options_(options),
         autoencoder_(hv::Autoencoder::load(context.model / "vae", {.device = context.placement.device, .dtype = at::kFloat})),
+        // Thousands of clips are encoded before they are learned from, three times as fast in bfloat16, whose rounding is far below what the latents' noise hides.
+        encoder_(hv::Autoencoder::load(context.model / "vae", context.placement)),
         prompts_(models::text::PromptEncoder::load(context.model, {.device = context.placement.device, .dtype = at::kFloat})),
         config_(config(options, autoencoder_.config(), prompts_)),
-        parameters_(hv::initialize_transformer(config_, context.seed), context.placement.device, "transformer"),
+        parameters_(objectives::initialize_at_zero(hv::initialize_transformer(config_, context.seed)), context.placement.device, "transformer"),
         objective_(config_, parameters_, context.placement.dtype, [this](auto step, auto slot, auto global) { return batch(step, slot, global); }, {.shift = options.shift},
                    context.seed) {}
 
@@ -141,7 +143,7 @@ class TransformerNetwork : public Network {
   // frames [F,3,H,W] -> scaled latents [1,C,T,H',W'] on the CPU.
   at::Tensor encode(const at::Tensor& frames) const {
     const c10::AutoGradMode no_grad(false);
-    return generation::encode_frames(autoencoder_, frames).to(at::kCPU);
+    return generation::encode_frames(encoder_, frames).to(at::kCPU);
   }
 
   models::text::PromptEmbeddings embeddings(const std::string& caption) {
@@ -219,7 +221,7 @@ class TransformerNetwork : public Network {
 
   Context context_;
   TransformerOptions options_;
-  hv::Autoencoder autoencoder_;
+  hv::Autoencoder autoencoder_, encoder_;
   models::text::PromptEncoder prompts_;
   hv::TransformerConfig config_;
   models::nn::Parameters parameters_;

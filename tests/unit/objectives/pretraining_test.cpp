@@ -128,6 +128,31 @@ TEST(TextToVideo, GradientsOfTheQueryAndKeyNormsEqualFiniteDifferences) {
   }
 }
 
+// At the start the loss is what predicting zero gives; then every weight comes to learn, also those behind gates that are zero at first.
+TEST(TextToVideo, StartsAtZeroAndLearns) {
+  Parameters parameters(initialize_at_zero(hv::initialize_transformer(small_transformer(), 3)), at::kCPU, "test");
+  auto objective = text_to_video(parameters, {.shift = 1}, 2);
+  const auto batch = batch_of(7, 2);
+  const at::Tensor noise = diffusion::initial_noise(5, "text-to-video-noise", batch.latents.sizes(), 7 * 2);
+  EXPECT_NEAR(objective.accumulate(7, 0, 2)[0], (noise - batch.latents).square().mean().item<double>(), 1e-6);
+  at::Tensor values = objective.parameters(), gradient = objective.gradient();
+  training::Options options;
+  options.learning_rate = 3e-3, options.weight_decay = 0;
+  training::AdamW optimizer(values, options);
+  double first = 0, last = 0;
+  for (int step = 0; step < 40; ++step) {
+    gradient.zero_();
+    const double loss = objective.accumulate(step % 2, 0, 1)[0];
+    if (step < 2) first += loss / 2;
+    if (step >= 38) last += loss / 2;
+    const c10::AutoGradMode no_grad(false);
+    optimizer.update(values, gradient, options.learning_rate);
+  }
+  EXPECT_LT(last, 0.8 * first);
+  const Parameters untouched(initialize_at_zero(hv::initialize_transformer(small_transformer(), 3)), at::kCPU, "test");
+  for (const auto& [name, tensor] : parameters.named_tensors()) EXPECT_FALSE(at::equal(tensor, untouched.named_tensors().at(name))) << name;
+}
+
 // A batch of one is the error that fine-tuning minimises too.
 TEST(TextToVideo, LossOfOneSampleIsTheVelocityError) {
   const auto initial = hv::initialize_transformer(small_transformer(), 3);
@@ -148,9 +173,25 @@ TEST(AutoencoderReconstruction, GradientEqualsFiniteDifferencesForFramesAndClips
                                         [&](std::int64_t step, std::int64_t slot, std::int64_t) {
                                           return AutoencoderBatch{numbers({2, 3, frames, 8, 12}, static_cast<double>(step + slot)), numbers({2, 1, frames, 8, 12}, 1).abs() + 0.5};
                                         },
-                                        {.gradient_weight = 0.5, .kl_weight = 0.1}, 5);
+                                        {.gradient_weight = 0.5, .kl_weight = 0.1, .latent_noise = frames == 1 ? 0.0 : 0.3}, 5);
     expect_gradient(objective, 0, 1, 2e-4, 5e-2);
   }
+}
+
+TEST(AutoencoderReconstruction, NoiseOnLatentsIsTheSamplesOwnAndCostsTheDecoderAlone) {
+  Parameters parameters(hv::initialize_autoencoder(small_autoencoder(), 3), at::kCPU, "test");
+  const auto figures = [&](double noise, std::int64_t slot) {
+    AutoencoderReconstruction objective(small_autoencoder(), parameters, at::kFloat,
+                                        [](std::int64_t, std::int64_t, std::int64_t) { return AutoencoderBatch{numbers({2, 3, 1, 8, 8}, 0), at::ones({1, 1, 1, 1, 1})}; },
+                                        {.gradient_weight = 1, .kl_weight = 1, .latent_noise = noise}, 5);
+    return objective.accumulate(3, slot, 2);
+  };
+  const auto none = figures(0, 0), some = figures(0.5, 0), more = figures(50, 0);
+  EXPECT_EQ(some, figures(0.5, 0));
+  EXPECT_NE(some[1], figures(0.5, 1)[1]);
+  EXPECT_NE(none[1], some[1]);
+  EXPECT_NE(some[1], more[1]);
+  EXPECT_EQ(none[3], more[3]) << "the divergence is of the latents without the noise";
 }
 
 // What clips and single frames teach apart: a still clip decodes to its single frame, and frames leave the earlier taps alone.
