@@ -19,8 +19,8 @@ struct DeviceChoice {
 // --device and --dtype.
 void add_device_options(CLI::App& command, DeviceChoice& choice);
 
-// auto: the GPU of this process's local rank where there is one, else the CPU; float32 on the CPU, bfloat16 on a GPU. Throws UserError when
-// cuda is asked for and there is none.
+// auto: the GPU of this process's local rank where there is one, else the CPU; float32 on the CPU, bfloat16 on a GPU. On a GPU LibTorch is set to its
+// deterministic kernels. Throws UserError when cuda is asked for and there is none.
 models::nn::Placement resolve(const DeviceChoice& choice);
 
 }  // namespace magicid::commands
