@@ -40,7 +40,8 @@ std::vector<double> TextToVideo::accumulate(std::int64_t step, std::int64_t slot
   if (config_.guidance_embeds) inputs.guidance = at::full_like(sigma, 1000);
   const auto network = models::hunyuan_video::Transformer::load(config_, parameters_.weights(dtype_));
   const at::Tensor target = network.patchify(diffusion::velocity_target(x0, noise));
-  const at::Tensor loss = (network.forward_tokens(inputs).to(at::kFloat) - target).square().mean();
+  const at::Tensor errors = (network.forward_tokens(inputs).to(at::kFloat) - target).square().mean(2);
+  const at::Tensor loss = batch.weights.defined() ? (errors * batch.weights.to(options)).sum() / batch.weights.sum().to(options) : errors.mean();
   loss.backward();
   return {loss.item<double>()};
 }

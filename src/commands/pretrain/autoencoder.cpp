@@ -4,13 +4,13 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/stack.h>
-#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "base/random.h"
+#include "commands/pretrain/face_crops.h"
 #include "commands/pretrain/network.h"
 #include "media/image.h"
 #include "models/hunyuan_video/autoencoder.h"
@@ -95,18 +95,6 @@ class AutoencoderNetwork : public Network {
   }
 
   static double psnr(double mean_square) { return -10 * std::log10(mean_square); }
-
-  // boxes [F,4] -> [F,1,H,W], 1 inside.
-  static at::Tensor face_mask(const at::Tensor& boxes, std::int64_t height, std::int64_t width) {
-    at::Tensor mask = at::zeros({boxes.size(0), 1, height, width});
-    const auto box = boxes.accessor<float, 2>();
-    for (std::int64_t f = 0; f < boxes.size(0); ++f) {
-      const auto index = [](float value, std::int64_t size) { return std::clamp<std::int64_t>(std::llround(value), 0, size); };
-      const std::int64_t left = index(box[f][0], width), right = index(box[f][2], width), top = index(box[f][1], height), bottom = index(box[f][3], height);
-      if (right > left && bottom > top) mask[f].narrow(1, top, bottom - top).narrow(2, left, right - left).fill_(1);
-    }
-    return mask;
-  }
 
   miniature::Clip validation_clip(std::int64_t i) const {
     return miniature::render(miniature::draw_scene(context_.person(miniature::Split::test, i % context_.world.test_people), context_.seed, i), context_.clip_size(), /*with_flow=*/false);

@@ -1,7 +1,9 @@
 #include "commands/pretrain/face_crops.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/zeros.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "commands/pretrain/augmentation.h"
@@ -9,6 +11,17 @@
 #include "media/image.h"
 
 namespace magicid::commands::pretrain {
+
+at::Tensor face_mask(const at::Tensor& boxes, std::int64_t height, std::int64_t width) {
+  at::Tensor mask = at::zeros({boxes.size(0), 1, height, width});
+  const auto box = boxes.accessor<float, 2>();
+  for (std::int64_t f = 0; f < boxes.size(0); ++f) {
+    const auto index = [](float value, std::int64_t size) { return std::clamp<std::int64_t>(std::llround(value), 0, size); };
+    const std::int64_t left = index(box[f][0], width), right = index(box[f][2], width), top = index(box[f][1], height), bottom = index(box[f][3], height);
+    if (right > left && bottom > top) mask[f].narrow(1, top, bottom - top).narrow(2, left, right - left).fill_(1);
+  }
+  return mask;
+}
 
 at::Tensor as_received(const at::Tensor& image, miniature::Dice& dice) {
   const at::Tensor degraded = degrade(image.unsqueeze(0), dice)[0];

@@ -10,6 +10,9 @@
 
 namespace magicid::commands::pretrain {
 
+// boxes [F,4] -> [F,1,H,W]: 1 inside, 0 elsewhere.
+at::Tensor face_mask(const at::Tensor& boxes, std::int64_t height, std::int64_t width);
+
 // image [3,H,W] in 0..1 as it may reach a run: degraded as augmentation.h does, and in some pictures by a lossy file.
 at::Tensor as_received(const at::Tensor& image, miniature::Dice& dice);
 

@@ -131,6 +131,7 @@ void describe(config::Fields& fields, TransformerOptions& options) {
   fields.number("trigger_share", options.trigger_share, {.help = "share of captions with the trigger word", .minimum = 0, .maximum = 1});
   fields.number("description_share", options.description_share, {.help = "share of captions that describe the person's looks", .minimum = 0, .maximum = 1});
   fields.number("shift", options.shift, {.help = "shift of the noise schedule", .above = 0});
+  fields.number("face_weight", options.face_weight, {.help = "weight of the error of tokens that show the head, against 1 elsewhere", .minimum = 0});
   fields.integer("sample_steps", options.sample_steps, {.help = "denoising steps of the samples that validation draws", .minimum = 1});
 }
 

@@ -62,6 +62,7 @@ struct TransformerOptions : NetworkOptions {
   double trigger_share = 0.1;    // share of captions with the trigger word
   double description_share = 0.3;  // share of captions that describe the person's looks
   double shift = 3.0;
+  double face_weight = 1;        // of tokens that show the head, against 1 elsewhere
   std::int64_t sample_steps = 20;
   TransformerOptions();
 };

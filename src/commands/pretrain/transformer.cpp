@@ -1,8 +1,11 @@
 // The small world's diffusion transformer: HunyuanVideo's class, trained on latents of rendered clips and pictures.
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/adaptive_avg_pool2d.h>
+#include <ATen/ops/amax.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/stack.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
@@ -12,6 +15,7 @@
 
 #include "base/errors.h"
 #include "base/random.h"
+#include "commands/pretrain/face_crops.h"
 #include "commands/pretrain/network.h"
 #include "diffusion/initial_noise.h"
 #include "generation/sample.h"
@@ -154,13 +158,26 @@ class TransformerNetwork : public Network {
     return made;
   }
 
+  // boxes [F,4] of a face in each frame -> [S]: face_weight for tokens that show the head in any of their frames, 1 elsewhere, in between at its edge.
+  at::Tensor token_weights(const at::Tensor& boxes) const {
+    at::Tensor heads = boxes.clone();
+    // From brows to chin, ear to ear: hair and hats lie outside.
+    const at::Tensor height = heads.select(1, 3) - heads.select(1, 1);
+    heads.select(1, 1).sub_(height, 0.6);
+    const std::int64_t side = context_.world.height / (autoencoder_.config().spatial_compression_ratio * config_.patch_size);
+    at::Tensor shown = at::adaptive_avg_pool2d(face_mask(heads, context_.world.height, context_.world.width), {side, side * context_.world.width / context_.world.height});  // [F,1,h,w]
+    std::vector<at::Tensor> tokens{shown.narrow(0, 0, 1)};
+    for (std::int64_t first = 1; first < shown.size(0); first += 4) tokens.push_back(shown.narrow(0, first, 4).amax(0, true));
+    return at::cat(tokens).flatten() * (options_.face_weight - 1) + 1;
+  }
+
   objectives::TextToVideoBatch batch_of(const at::Tensor& latents, const std::vector<std::string>& captions) {
     std::vector<at::Tensor> embeds, masks, pooled;
     for (const auto& caption : captions) {
       const auto e = embeddings(caption);
       embeds.push_back(e.prompt_embeds), masks.push_back(e.prompt_attention_mask), pooled.push_back(e.pooled_prompt_embeds);
     }
-    return {latents, at::cat(embeds), at::cat(masks), at::cat(pooled)};
+    return {.latents = latents, .prompt_embeds = at::cat(embeds), .prompt_mask = at::cat(masks), .pooled = at::cat(pooled)};
   }
 
   std::string caption(const Scene& scene, const base::CounterRandom& random, std::uint64_t number, std::uint64_t index) const {
@@ -203,20 +220,34 @@ class TransformerNetwork : public Network {
       (chosen.empty() || words(drawn.caption) == words(chosen[0].caption) ? chosen : others).push_back(std::move(drawn));
     }
     for (std::size_t i = 0; static_cast<std::int64_t>(chosen.size()) < options_.batch; ++i) chosen.push_back(std::move(others[i]));
-    std::vector<at::Tensor> latents;
+    std::vector<at::Tensor> latents, weights;
     std::vector<std::string> captions;
     for (const auto& [scene, kept_number, text] : chosen) {
       captions.push_back(text);
       auto& kept = (pictures ? pictures_ : clips_)[kept_number];
-      if (!kept.defined()) {
-        const double time = base::CounterRandom(context_.seed, "transformer-picture").uniform(static_cast<std::uint64_t>(kept_number), 0);
-        kept = encode(pictures ? miniature::render_photo(scene, time, context_.world.height, context_.world.width).image.unsqueeze(0)
-                               : miniature::render(scene, context_.clip_size(), false).frames)
-                   .to(at::kHalf);
-      }
-      latents.push_back(kept.to(at::kFloat));
+      if (!kept.latents.defined()) kept = pictures ? picture(scene, kept_number) : clip(scene);
+      latents.push_back(kept.latents.to(at::kFloat));
+      weights.push_back(kept.weights);
     }
-    return batch_of(at::cat(latents), captions);
+    auto made = batch_of(at::cat(latents), captions);
+    made.weights = at::stack(weights);
+    return made;
+  }
+
+  // Latents [1,C,T,H',W'] in fp16 and token_weights.
+  struct Kept {
+    at::Tensor latents, weights;
+  };
+
+  Kept clip(const Scene& scene) const {
+    const auto rendered = miniature::render(scene, context_.clip_size(), /*with_flow=*/false);
+    return {encode(rendered.frames).to(at::kHalf), token_weights(rendered.boxes)};
+  }
+
+  Kept picture(const Scene& scene, std::int64_t number) const {
+    const double time = base::CounterRandom(context_.seed, "transformer-picture").uniform(static_cast<std::uint64_t>(number), 0);
+    const auto photo = miniature::render_photo(scene, time, context_.world.height, context_.world.width);
+    return {encode(photo.image.unsqueeze(0)).to(at::kHalf), token_weights(photo.box.unsqueeze(0))};
   }
 
   Context context_;
@@ -226,7 +257,7 @@ class TransformerNetwork : public Network {
   hv::TransformerConfig config_;
   models::nn::Parameters parameters_;
   std::unordered_map<std::string, models::text::PromptEmbeddings> remembered_;
-  std::unordered_map<std::int64_t, at::Tensor> clips_, pictures_;  // latents in fp16
+  std::unordered_map<std::int64_t, Kept> clips_, pictures_;
   objectives::TextToVideo objective_;
 };
 

@@ -128,6 +128,25 @@ TEST(TextToVideo, GradientsOfTheQueryAndKeyNormsEqualFiniteDifferences) {
   }
 }
 
+TEST(TextToVideo, WeightsOfTokens) {
+  Parameters parameters(initialize_at_zero(hv::initialize_transformer(small_transformer(), 3)), at::kCPU, "test");
+  const at::Tensor weights = numbers({2, 12}, 0.3).abs() + 0.1;
+  TextToVideo objective(small_transformer(), parameters, at::kFloat,
+                        [&](std::int64_t, std::int64_t, std::int64_t) {
+                          auto batch = batch_of(7, 2);
+                          batch.weights = weights;
+                          return batch;
+                        },
+                        {}, 5);
+  // The network predicts zero: the error of a token is the mean square of its target.
+  const auto batch = batch_of(7, 2);
+  const auto transformer = hv::Transformer::load(small_transformer(), parameters.weights(at::kFloat));
+  const at::Tensor noise = diffusion::initial_noise(5, "text-to-video-noise", batch.latents.sizes(), 0);
+  const at::Tensor errors = transformer.patchify(noise - batch.latents).square().mean(2);
+  EXPECT_NEAR(objective.accumulate(0, 0, 1)[0], ((errors * weights).sum() / weights.sum()).item<double>(), 1e-6);
+  EXPECT_GT(std::abs((errors * weights).sum().item<double>() / weights.sum().item<double>() - errors.mean().item<double>()), 1e-3);
+}
+
 // At the start the loss is what predicting zero gives; then every weight comes to learn, also those behind gates that are zero at first.
 TEST(TextToVideo, StartsAtZeroAndLearns) {
   Parameters parameters(initialize_at_zero(hv::initialize_transformer(small_transformer(), 3)), at::kCPU, "test");
