@@ -29,7 +29,7 @@ ROOT = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else Path(__file__).reso
 PROGRAM = Path(sys.argv[2]).resolve() if len(sys.argv) > 2 else ROOT / "build/cpu/bin/magicid"
 
 # Documents whose commands share a folder, in the order in which a reader would follow them.
-FOLDERS = [["README.md", "docs/getting-started.md", "docs/files.md", "docs/troubleshooting.md", "docs/cluster.md"], ["docs/comparing.md"], ["docs/architecture.md", "docs/miniature.md", "docs/performance.md"]]
+FOLDERS = [["README.md", "docs/getting-started.md", "docs/files.md", "docs/troubleshooting.md", "docs/cluster.md"], ["docs/comparing.md"], ["docs/architecture.md", "docs/miniature.md", "docs/study.md", "docs/performance.md"]]
 STAGES = {"run", "prepare", "reconstruct", "generate", "score", "select", "optimize", "evaluate", "export", "report"}
 # The commands stay those of the documents; only the work behind them is made short.
 SHORT = ["video.height=32", "video.width=48", "video.frames=5", "reconstruct.steps=2", "generate.steps=1", "generate.initial_per_prompt=1", "generate.tuned_per_prompt=2",

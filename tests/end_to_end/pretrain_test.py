@@ -7,6 +7,7 @@ import json
 import pathlib
 import shutil
 import signal
+import struct
 import sys
 import tempfile
 import time
@@ -47,6 +48,12 @@ def pretrain(output, *more, ranks=0):
 
 def weights(folder):
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*.safetensors"))}
+
+
+def half_numbers(folder):
+    content = (folder / "diffusion_pytorch_model.safetensors").read_bytes()
+    header = 8 + struct.unpack("<Q", content[:8])[0]
+    return struct.unpack(f"<{(len(content) - header) // 2}e", content[header:])
 
 
 class Pretrain(unittest.TestCase):
@@ -109,6 +116,21 @@ class Pretrain(unittest.TestCase):
         for name in ("landmark_detector", "autoencoder"):
             for figure, value in two[name]["validation"].items():
                 self.assertAlmostEqual(value, one[name]["validation"][figure], delta=2e-2 * max(1, abs(value)), msg=f"{name} {figure}")
+
+    def test_a_transformer_goes_on_from_another_folder(self):
+        output, given = FOLDER / "further", self.whole / "model/transformer"
+        shutil.copytree(self.whole, output)
+        shutil.rmtree(output / "training/transformer")
+        record = output / "model/pretraining.json"
+        record.write_text(json.dumps({k: v for k, v in json.loads(record.read_text()).items() if k not in ("transformer", "assessment")}))
+        again = ["--only", "transformer", "--set", f"transformer.initialize_from={given}", "--set", "transformer.learning_rate=1e-12"]
+        pretrain(output, *again)
+        self.assertTrue(half_numbers(output / "model/transformer") == half_numbers(given), "steps too small to leave a trace in 16 bits")
+        shutil.rmtree(output / "training/transformer")
+        record.write_text(json.dumps({k: v for k, v in json.loads(record.read_text()).items() if k not in ("transformer", "assessment")}))
+        code, text = LAUNCHER.outcome(words(output, "--only", "transformer", "--set", f"transformer.initialize_from={FOLDER / 'nothing'}"))
+        self.assertEqual(code, 2, text)
+        self.assertIn(str(FOLDER / "nothing"), text)
 
     def test_a_network_that_lacks_another_says_which(self):
         code, text = LAUNCHER.outcome(words(FOLDER / "alone", "--only", "transformer"))

@@ -133,6 +133,8 @@ void describe(config::Fields& fields, TransformerOptions& options) {
   fields.number("shift", options.shift, {.help = "shift of the noise schedule", .above = 0});
   fields.number("face_weight", options.face_weight, {.help = "weight of the error of tokens that show the head, against 1 elsewhere", .minimum = 0});
   fields.integer("sample_steps", options.sample_steps, {.help = "denoising steps of the samples that validation draws", .minimum = 1});
+  // A checkpoint holds the weights: a folder that moved since does not keep a run from going on.
+  fields.path("initialize_from", options.initialize_from, {.help = "diffusers transformer folder whose tensors of the same name and shape are the initial ones; the others are drawn", .fingerprint = false});
 }
 
 void describe(config::Fields& fields, FaceEmbedderOptions& options) {

@@ -64,6 +64,7 @@ struct TransformerOptions : NetworkOptions {
   double shift = 3.0;
   double face_weight = 1;        // of tokens that show the head, against 1 elsewhere
   std::int64_t sample_steps = 20;
+  std::string initialize_from;   // transformer folder
   TransformerOptions();
 };
 void describe(config::Fields& fields, TransformerOptions& options);

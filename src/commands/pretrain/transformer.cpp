@@ -14,6 +14,7 @@
 #include <unordered_map>
 
 #include "base/errors.h"
+#include "base/log.h"
 #include "base/random.h"
 #include "commands/pretrain/face_crops.h"
 #include "commands/pretrain/network.h"
@@ -25,6 +26,7 @@
 #include "models/text/prompt_encoder.h"
 #include "objectives/text_to_video.h"
 #include "storage/atomic_file.h"
+#include "storage/safetensors.h"
 
 namespace magicid::commands::pretrain {
 namespace {
@@ -36,6 +38,7 @@ using nlohmann::json;
 constexpr std::int64_t prompt_tokens = 64, validation_clips = 24;
 constexpr std::int64_t first_picture = 2'000'000'000;  // scenes of pictures come after those of clips
 constexpr const char* trigger = "sks";
+constexpr const char* weights_file = "diffusion_pytorch_model.safetensors";
 constexpr std::uint64_t most_attempts = 1024;  // draws for one batch
 
 // Every word and comma of the world's captions is one token.
@@ -51,7 +54,7 @@ class TransformerNetwork : public Network {
         encoder_(hv::Autoencoder::load(context.model / "vae", context.placement)),
         prompts_(models::text::PromptEncoder::load(context.model, {.device = context.placement.device, .dtype = at::kFloat})),
         config_(config(options, autoencoder_.config(), prompts_)),
-        parameters_(objectives::initialize_at_zero(hv::initialize_transformer(config_, context.seed)), context.placement.device, "transformer"),
+        parameters_(initial_weights(options, config_, context.seed), context.placement.device, "transformer"),
         objective_(config_, parameters_, context.placement.dtype, [this](auto step, auto slot, auto global) { return batch(step, slot, global); }, {.shift = options.shift},
                    context.seed) {}
 
@@ -103,7 +106,7 @@ class TransformerNetwork : public Network {
   }
 
   void write() override {
-    write_half(context_.model / "transformer", config_.to_json().dump(2), parameters_.named_tensors(), "diffusion_pytorch_model.safetensors");
+    write_half(context_.model / "transformer", config_.to_json().dump(2), parameters_.named_tensors(), weights_file);
     storage::write_text_atomically(context_.model / "scheduler" / "scheduler_config.json",
                                    json{{"_class_name", "FlowMatchEulerDiscreteScheduler"}, {"num_train_timesteps", 1000}, {"shift", options_.shift}}.dump(2) + "\n");
     // Last: a folder with an index is a whole one.
@@ -136,6 +139,21 @@ class TransformerNetwork : public Network {
     if (o.head_size % 16 != 0) throw base::UserError("transformer.head_size is ", o.head_size, "; expected a multiple of 16, so that it splits into even parts for time, rows and columns");
     config.rope_axes_dim = {time, space, space};
     return config;
+  }
+
+  static storage::NamedTensors initial_weights(const TransformerOptions& options, const hv::TransformerConfig& config, std::uint64_t seed) {
+    auto weights = objectives::initialize_at_zero(hv::initialize_transformer(config, seed));
+    if (options.initialize_from.empty()) return weights;
+    const auto file = storage::SafetensorsFile::open(std::filesystem::path(options.initialize_from) / weights_file);
+    std::size_t taken = 0;
+    for (auto& [name, tensor] : weights) {
+      if (!file.contains(name) || file.shape(name) != tensor.sizes()) continue;
+      tensor = file.at(name).to(at::kFloat);
+      ++taken;
+    }
+    if (taken == 0) throw base::UserError("transformer.initialize_from: no tensor of ", file.path(), " has the name and shape of one of this transformer's; expected a transformer of heads ", options.heads, " and head_size ", options.head_size);
+    base::log::info(base::concat("transformer: ", taken, " of ", weights.size(), " tensors begin as those of ", options.initialize_from));
+    return weights;
   }
 
   hv::Transformer load() const { return hv::Transformer::load(config_, parameters_.weights(at::kFloat)); }
