@@ -1,8 +1,8 @@
 // Times one HPO sample (winner and loser, policy and reference) on any layout of ranks: the counterpart of hpo_step.py.
 //
-//   launch/mpirun -n RANKS hpo_step TRANSFORMER_FOLDER none|attention_kept|full [--pair 2] [--sequence N] [--repeats N] [--samples N] [--dtype float32|bfloat16]
+//   launch/mpirun -n RANKS hpo_step TRANSFORMER_FOLDER none|attention_kept|full [--pair 2] [--sequence N] [--repeats N] [--samples N] [--frames N] [--dtype float32|bfloat16]
 //
-// A repetition is one optimizer step without the optimizer: `samples` pairs of a 29 x 128 x 128 video's size (2048 video tokens) spread over the replicas, LoRA of rank 16 on
+// A repetition is one optimizer step without the optimizer: `samples` pairs of `frames` latent frames of 128 x 128 pixels (8: a 29-frame video, 2048 video tokens) spread over the replicas, LoRA of rank 16 on
 // all of the blocks' Linears but the modulations, gradients summed over the world. One untimed repetition first. Rank 0 prints one line of JSON: the seconds of each repetition (the slowest rank's)
 // and the peak resident memory of the largest process. bench/compare_hpo runs both and prints ratios.
 #include <ATen/Parallel.h>
@@ -35,11 +35,11 @@ struct Arguments {
   std::string folder, recompute, dtype = "float32";
   comm::Options mesh;
   int repeats = 3;
-  std::int64_t samples = 2;
+  std::int64_t samples = 2, frames = 8;
 };
 
-// 8 x 16 x 16 patches of 2 x 2.
-constexpr std::int64_t kFrames = 8, kRows = 32, kColumns = 32, kTextRows = 64, kLoraRank = 16;
+// 16 x 16 patches of 2 x 2 in a frame.
+constexpr std::int64_t kRows = 32, kColumns = 32, kTextRows = 64, kLoraRank = 16;
 
 hv::Adapter small_adapter(const hv::TransformerConfig& config) {
   hv::AdapterOptions options;
@@ -59,7 +59,7 @@ void run(const Arguments& a) {
   const auto reference = small_adapter(config);
   policy.set_requires_grad(true);
 
-  const at::Tensor winner = at::randn({1, config.in_channels, kFrames, kRows, kColumns}), loser = at::randn_like(winner), noise = at::randn_like(winner);
+  const at::Tensor winner = at::randn({1, config.in_channels, a.frames, kRows, kColumns}), loser = at::randn_like(winner), noise = at::randn_like(winner);
   const magicid::models::text::PromptEmbeddings condition{.prompt_embeds = at::randn({1, kTextRows, config.text_embed_dim}),
                                                           .pooled_prompt_embeds = at::randn({1, config.pooled_projection_dim}),
                                                           .prompt_attention_mask = at::ones({1, kTextRows})};
@@ -97,6 +97,7 @@ int main(int argc, char** argv) {
   app.add_option("--sequence", a.mesh.sequence)->check(CLI::PositiveNumber);
   app.add_option("--repeats", a.repeats)->check(CLI::PositiveNumber);
   app.add_option("--samples", a.samples)->check(CLI::PositiveNumber);
+  app.add_option("--frames", a.frames)->check(CLI::PositiveNumber);
   app.add_option("--dtype", a.dtype)->check(CLI::IsMember({"float32", "bfloat16"}));
   CLI11_PARSE(app, argc, argv);
   try {

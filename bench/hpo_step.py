@@ -1,6 +1,6 @@
 """The counterpart of hpo_step.cpp with diffusers and PEFT: winner and loser, policy and reference as two adapters of one model; same output.
 
-    python bench/hpo_step.py TRANSFORMER_FOLDER none|full [REPEATS] [SAMPLES]
+    python bench/hpo_step.py TRANSFORMER_FOLDER none|full [REPEATS] [SAMPLES] [FRAMES]
 
 The preference loss as it is written in DPO trainers: errors of both branches with graph, those of the reference without, one backward. `full` is diffusers' gradient checkpointing.
 """
@@ -14,7 +14,7 @@ import torch
 from diffusers import HunyuanVideoTransformer3DModel
 from peft import LoraConfig
 
-FRAMES, ROWS, COLUMNS, TEXT_ROWS, LORA_RANK, BETA = 8, 32, 32, 64, 16, 2000
+ROWS, COLUMNS, TEXT_ROWS, LORA_RANK, BETA = 32, 32, 64, 16, 2000
 TARGETS = (r"(transformer_blocks\.\d+\.(attn\.(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out)|ff(_context)?\.net\.(0\.proj|2))"
            r"|single_transformer_blocks\.\d+\.(attn\.(to_q|to_k|to_v)|proj_mlp|proj_out))")
 
@@ -23,6 +23,7 @@ def main():
     folder, recompute = sys.argv[1:3]
     repeats = int(sys.argv[3]) if len(sys.argv) > 3 else 3
     samples = int(sys.argv[4]) if len(sys.argv) > 4 else 2
+    frames = int(sys.argv[5]) if len(sys.argv) > 5 else 8
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     model = HunyuanVideoTransformer3DModel.from_pretrained(folder, torch_dtype=torch.float32).eval()
     model.requires_grad_(False)
@@ -31,7 +32,7 @@ def main():
     if recompute != "none":
         model.enable_gradient_checkpointing()
     config = model.config
-    winner, loser, noise = (torch.randn(1, config.in_channels, FRAMES, ROWS, COLUMNS) for _ in range(3))
+    winner, loser, noise = (torch.randn(1, config.in_channels, frames, ROWS, COLUMNS) for _ in range(3))
     condition = {
         "timestep": torch.full((1,), 500.0),
         "encoder_hidden_states": torch.randn(1, TEXT_ROWS, config.text_embed_dim),
