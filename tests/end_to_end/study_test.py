@@ -75,6 +75,17 @@ class Study(unittest.TestCase):
         self.assertNotIn("seed 1:", text)
         self.assertEqual(files, {p: p.stat().st_mtime_ns for p in (OUT / "runs").rglob("*.h5")})
 
+    def test_tables_of_what_is_finished(self):
+        missing = OUT / "runs/person-0901-seed1/identity-pairs/study.done"
+        missing.rename(missing.with_suffix(".aside"))
+        try:
+            code, text = study("--arms", "identity-pairs", "--tables")
+        finally:
+            missing.with_suffix(".aside").rename(missing)
+        self.assertEqual(code, 0, text)
+        line = next(line for line in (OUT / "tables.md").read_text().splitlines() if line.startswith("| + identity pairs alone"))
+        self.assertTrue(line.endswith("| 1 |"), line)
+
     def test_mistakes_are_told(self):
         code, text = study("--arms", "identity-pears")
         self.assertEqual(code, 2)
