@@ -17,11 +17,11 @@
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
-#include <exception>
 #include <string>
 
 #include "comm/mesh.h"
 #include "comm/options.h"
+#include "comm/launch.h"
 #include "models/hunyuan_video/adapter.h"
 #include "objectives/pair_gradient.h"
 #include "parallel/replicas.h"
@@ -100,11 +100,8 @@ int main(int argc, char** argv) {
   app.add_option("--frames", a.frames)->check(CLI::PositiveNumber);
   app.add_option("--dtype", a.dtype)->check(CLI::IsMember({"float32", "bfloat16"}));
   CLI11_PARSE(app, argc, argv);
-  try {
+  return comm::run_as_rank(argc, argv, [&](int, char**) {
     run(a);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "hpo_step: %s\n", error.what());
-    return 1;
-  }
-  return 0;
+    return 0;
+  });
 }
