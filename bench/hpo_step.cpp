@@ -19,9 +19,9 @@
 #include <cstdio>
 #include <string>
 
+#include "comm/launch.h"
 #include "comm/mesh.h"
 #include "comm/options.h"
-#include "comm/launch.h"
 #include "models/hunyuan_video/adapter.h"
 #include "objectives/pair_gradient.h"
 #include "parallel/replicas.h"

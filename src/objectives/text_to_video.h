@@ -22,7 +22,7 @@ struct TextToVideoBatch {
   at::Tensor prompt_embeds;   // [B,L,text_embed_dim]
   at::Tensor prompt_mask;     // [B,L], ones first
   at::Tensor pooled;          // [B,pooled_projection_dim]
-  at::Tensor weights;         // [B,S]: weight of each token's error; undefined: all alike
+  at::Tensor weights;         // [B,S]: weight of each token's squared error, the loss is their weighted mean; undefined: all alike
 };
 using TextToVideoBatches = std::function<TextToVideoBatch(std::int64_t step, std::int64_t slot, std::int64_t global_batch)>;
 

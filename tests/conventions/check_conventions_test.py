@@ -77,7 +77,7 @@ class Conventions(unittest.TestCase):
 
     def test_machine_paths(self):
         self.expect({"docs/x.md": "see /ho" + "me/jane/data\n"}, "docs/x.md:1")
-        self.assertEqual(self.problems({"docs/x.md": "a/home/page, $HOME/x, /home/somebody/x, ${ROOT}/work/x\n"}), [])
+        self.assertEqual(self.problems({"docs/x.md": "a/ho" + "me/page, $HOME/x, /ho" + "me/somebody/x, ${ROOT}/wo" + "rk/x\n"}), [])
 
     def test_rooms_in_the_tour(self):
         self.expect({"docs/architecture.md": "`base/` `config/` `comm/` `models/` `nn/`\n"}, "`storage/`")

@@ -125,12 +125,18 @@ class Pretrain(unittest.TestCase):
         record.write_text(json.dumps({k: v for k, v in json.loads(record.read_text()).items() if k not in ("transformer", "assessment")}))
         again = ["--only", "transformer", "--set", f"transformer.initialize_from={given}", "--set", "transformer.learning_rate=1e-12"]
         pretrain(output, *again)
+        self.assertIn("began as those of another transformer", json.loads(record.read_text())["transformer"]["origin"])
+        self.assertIn("began as those of another transformer", (output / "model/README.md").read_text())
         self.assertTrue(half_numbers(output / "model/transformer") == half_numbers(given), "steps too small to leave a trace in 16 bits")
         shutil.rmtree(output / "training/transformer")
         record.write_text(json.dumps({k: v for k, v in json.loads(record.read_text()).items() if k not in ("transformer", "assessment")}))
         code, text = LAUNCHER.outcome(words(output, "--only", "transformer", "--set", f"transformer.initialize_from={FOLDER / 'nothing'}"))
         self.assertEqual(code, 2, text)
         self.assertIn(str(FOLDER / "nothing"), text)
+        # A file of the right name without a tensor of the right name.
+        code, text = LAUNCHER.outcome(words(output, "--only", "transformer", "--set", f"transformer.initialize_from={self.whole / 'model/vae'}"), 2)
+        self.assertEqual(code, 2, text)
+        self.assertIn("no tensor of", text)
 
     def test_a_network_that_lacks_another_says_which(self):
         code, text = LAUNCHER.outcome(words(FOLDER / "alone", "--only", "transformer"))

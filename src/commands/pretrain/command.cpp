@@ -168,6 +168,7 @@ void make(const Entry& entry, const Context& context, const Configuration& c, co
     network->write();
     json record = read_record(record_path), made = about;
     made.update(files.summary(result.steps));
+    if (const auto origin = network->origin(); !origin.empty()) made["origin"] = origin;
     record[entry.name] = made;
     record.erase("assessment");
     storage::write_text_atomically(record_path, record.dump(2) + "\n");

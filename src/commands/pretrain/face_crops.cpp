@@ -1,10 +1,14 @@
 #include "commands/pretrain/face_crops.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/adaptive_avg_pool2d.h>
+#include <ATen/ops/amax.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "commands/pretrain/augmentation.h"
 #include "media/alignment.h"
@@ -21,6 +25,16 @@ at::Tensor face_mask(const at::Tensor& boxes, std::int64_t height, std::int64_t 
     if (right > left && bottom > top) mask[f].narrow(1, top, bottom - top).narrow(2, left, right - left).fill_(1);
   }
   return mask;
+}
+
+at::Tensor head_shares(const at::Tensor& boxes, std::int64_t height, std::int64_t width, std::int64_t patch, std::int64_t frames_per_latent) {
+  at::Tensor heads = boxes.clone();
+  // Boxes reach from brows to chin and from ear to ear: hair and hats lie above.
+  heads.select(1, 1).sub_(heads.select(1, 3) - heads.select(1, 1), 0.6);
+  const at::Tensor shown = at::adaptive_avg_pool2d(face_mask(heads, height, width), {height / patch, width / patch});  // [F,1,h,w]
+  std::vector<at::Tensor> tokens{shown.narrow(0, 0, 1)};
+  for (std::int64_t first = 1; first < shown.size(0); first += frames_per_latent) tokens.push_back(shown.narrow(0, first, frames_per_latent).amax(0, true));
+  return at::cat(tokens).flatten();
 }
 
 at::Tensor as_received(const at::Tensor& image, miniature::Dice& dice) {

@@ -75,7 +75,7 @@ std::string figures(const json& values) {
 
 std::string model_card(const json& record) {
   std::string card = "---\nlibrary_name: diffusers\npipeline_tag: text-to-video\ntags: [hunyuanvideo, synthetic, cartoon]\n---\n\n# Networks of the small world\n\n";
-  card += "A text-to-video pipeline of HunyuanVideo's classes, and reward networks beside it, trained from nothing on a rendered world of cartoon people (`magicid world`). There is no photo of a "
+  card += "A text-to-video pipeline of HunyuanVideo's classes, and reward networks beside it, trained on a rendered world of cartoon people (`magicid world`). There is no photo of a "
           "real person in its training data. It draws cartoon people alone, a few centimetres of screen wide; it serves to look at magicid without GPUs, and for tests and experiments.\n\n";
   const json* first = nullptr;
   double hours = 0;
@@ -94,6 +94,8 @@ std::string model_card(const json& record) {
   for (const auto& n : networks)
     if (record.contains(n.network))
       card += std::string("| `") + n.folder + "` | " + n.what + " | " + record.at(n.network).at("steps").dump() + " | " + number(record.at(n.network).at("hours").get<double>()) + " |\n";
+  for (const auto& n : networks)
+    if (record.contains(n.network) && record.at(n.network).contains("origin")) card += std::string("\n`") + n.folder + "`: " + record.at(n.network).at("origin").get<std::string>() + ". Its steps and hours are those since.\n";
   card += "\n## Figures\n\nAll on people, scenes and captions that training did not see.\n";
   for (const auto& n : networks)
     if (record.contains(n.network)) card += std::string("\n### ") + n.folder + "\n\n| figure | value |\n|---|---|\n" + figures(record.at(n.network).at("validation"));

@@ -36,6 +36,8 @@ class Network {
   virtual std::map<std::string, double> validate() = 0;
   // Pictures of what the network can do at present, written below `folder`. Rank 0 only.
   virtual void write_samples(const std::filesystem::path& folder) { (void)folder; }
+  // Where its weights began, for the record and the card, when that is not the seed alone; empty otherwise.
+  virtual std::string origin() const { return {}; }
   // Writes the network's folder below Context::model, as the real classes read it; weights in fp16. Rank 0 only.
   virtual void write() = 0;
 };

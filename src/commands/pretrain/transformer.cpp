@@ -1,8 +1,6 @@
 // The small world's diffusion transformer: HunyuanVideo's class, trained on latents of rendered clips and pictures.
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/adaptive_avg_pool2d.h>
-#include <ATen/ops/amax.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/stack.h>
@@ -14,7 +12,7 @@
 #include <unordered_map>
 
 #include "base/errors.h"
-#include "base/log.h"
+#include "base/hash.h"
 #include "base/random.h"
 #include "commands/pretrain/face_crops.h"
 #include "commands/pretrain/network.h"
@@ -54,11 +52,12 @@ class TransformerNetwork : public Network {
         encoder_(hv::Autoencoder::load(context.model / "vae", context.placement)),
         prompts_(models::text::PromptEncoder::load(context.model, {.device = context.placement.device, .dtype = at::kFloat})),
         config_(config(options, autoencoder_.config(), prompts_)),
-        parameters_(initial_weights(options, config_, context.seed), context.placement.device, "transformer"),
+        parameters_(initial_weights(), context.placement.device, "transformer"),
         objective_(config_, parameters_, context.placement.dtype, [this](auto step, auto slot, auto global) { return batch(step, slot, global); }, {.shift = options.shift},
                    context.seed) {}
 
   training::Objective& objective() override { return objective_; }
+  std::string origin() const override { return origin_; }
 
   // The flow-matching error on clips of unseen people, at evenly spread noise.
   std::map<std::string, double> validate() override {
@@ -141,18 +140,21 @@ class TransformerNetwork : public Network {
     return config;
   }
 
-  static storage::NamedTensors initial_weights(const TransformerOptions& options, const hv::TransformerConfig& config, std::uint64_t seed) {
-    auto weights = objectives::initialize_at_zero(hv::initialize_transformer(config, seed));
-    if (options.initialize_from.empty()) return weights;
-    const auto file = storage::SafetensorsFile::open(std::filesystem::path(options.initialize_from) / weights_file);
+  // Drawn from the seed; with initialize_from, tensors of the same name and shape are those of its file, and origin_ says so.
+  storage::NamedTensors initial_weights() {
+    auto weights = objectives::initialize_at_zero(hv::initialize_transformer(config_, context_.seed));
+    if (options_.initialize_from.empty()) return weights;
+    const auto file = storage::SafetensorsFile::open(std::filesystem::path(options_.initialize_from) / weights_file);
     std::size_t taken = 0;
     for (auto& [name, tensor] : weights) {
       if (!file.contains(name) || file.shape(name) != tensor.sizes()) continue;
       tensor = file.at(name).to(at::kFloat);
       ++taken;
     }
-    if (taken == 0) throw base::UserError("transformer.initialize_from: no tensor of ", file.path(), " has the name and shape of one of this transformer's; expected a transformer of heads ", options.heads, " and head_size ", options.head_size);
-    base::log::info(base::concat("transformer: ", taken, " of ", weights.size(), " tensors begin as those of ", options.initialize_from));
+    if (taken == 0)
+      throw base::UserError("transformer.initialize_from: no tensor of ", file.path().string(), " has the name and shape of one of this transformer's; expected a transformer of ", options_.heads, " heads of ",
+                            options_.head_size);
+    origin_ = base::concat(taken, " of ", weights.size(), " tensors began as those of another transformer (xxh128 ", base::hash_file(file.path()), "), the others from the seed");
     return weights;
   }
 
@@ -176,17 +178,10 @@ class TransformerNetwork : public Network {
     return made;
   }
 
-  // boxes [F,4] of a face in each frame -> [S]: face_weight for tokens that show the head in any of their frames, 1 elsewhere, in between at its edge.
+  // boxes [F,4] of a face in each frame -> [S]: face_weight for tokens that show nothing but the head, 1 for those that show nothing of it.
   at::Tensor token_weights(const at::Tensor& boxes) const {
-    at::Tensor heads = boxes.clone();
-    // From brows to chin, ear to ear: hair and hats lie outside.
-    const at::Tensor height = heads.select(1, 3) - heads.select(1, 1);
-    heads.select(1, 1).sub_(height, 0.6);
-    const std::int64_t side = context_.world.height / (autoencoder_.config().spatial_compression_ratio * config_.patch_size);
-    at::Tensor shown = at::adaptive_avg_pool2d(face_mask(heads, context_.world.height, context_.world.width), {side, side * context_.world.width / context_.world.height});  // [F,1,h,w]
-    std::vector<at::Tensor> tokens{shown.narrow(0, 0, 1)};
-    for (std::int64_t first = 1; first < shown.size(0); first += 4) tokens.push_back(shown.narrow(0, first, 4).amax(0, true));
-    return at::cat(tokens).flatten() * (options_.face_weight - 1) + 1;
+    return head_shares(boxes, context_.world.height, context_.world.width, autoencoder_.config().spatial_compression_ratio * config_.patch_size, autoencoder_.config().temporal_compression_ratio) *
+               (options_.face_weight - 1) + 1;
   }
 
   objectives::TextToVideoBatch batch_of(const at::Tensor& latents, const std::vector<std::string>& captions) {
@@ -273,6 +268,7 @@ class TransformerNetwork : public Network {
   hv::Autoencoder autoencoder_, encoder_;
   models::text::PromptEncoder prompts_;
   hv::TransformerConfig config_;
+  std::string origin_;
   models::nn::Parameters parameters_;
   std::unordered_map<std::string, models::text::PromptEmbeddings> remembered_;
   std::unordered_map<std::int64_t, Kept> clips_, pictures_;
