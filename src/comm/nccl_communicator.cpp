@@ -11,7 +11,10 @@
 #include <atomic>
 #include <chrono>
 #include <deque>
+#include <exception>
+#include <functional>
 #include <mutex>
+#include <optional>
 #include <thread>
 
 namespace magicid::comm {
@@ -20,27 +23,60 @@ namespace {
 using Status = NcclResult::Status;
 using base::check_invariant;
 
-// One NCCL communicator, shared with the watchdog's thread, which may abort it at any time.
+// Takes the watchdog's eyes off an operation, however its call ends.
+struct Forget {
+  std::uint64_t watch;
+  ~Forget() { forget(watch); }
+};
+
+// One NCCL communicator, shared with the watchdog's thread, which may abort it at any time. Made by this process's rank `rank` of `size`.
 class Link {
  public:
-  Link(std::shared_ptr<NcclLibrary> library, NcclLibrary::Comm comm) : library_(std::move(library)), comm_(comm) {}
+  Link(std::shared_ptr<NcclLibrary> library, int rank, int size) : library_(std::move(library)), rank_(rank), size_(size), exceptions_(std::uncaught_exceptions()) {}
   Link(const Link&) = delete;
   Link& operator=(const Link&) = delete;
   ~Link() {
-    if (aborted()) return;
-    // Healthy: flushed, then destroyed; a flush that does not end is cut off.
+    if (comm_ == nullptr || aborted()) return;
+    // Closing needs all ranks: one that unwinds alone must not wait for the others there.
+    if (std::uncaught_exceptions() != exceptions_) {
+      abort("an error ended its use on this rank");
+      return;
+    }
+    // Healthy: flushed, then destroyed; a flush that does not end is cut off. The watchdog does not look at it: this rank has done its work, and at the end of the program ranks wait for each other
+    // under its eyes.
     NcclResult result = library_->finalize(comm_);
-    if (result.status == Status::in_progress) result = wait();
+    if (result.status == Status::in_progress) result = wait(collective_timeout());
     if (result.status == Status::success) {
       library_->destroy(comm_);
     } else {
-      abort("could not be closed: " + result.text);
+      base::log::warning(base::concat("the nccl group of rank ", rank_, " of ", size_, " could not be closed in order and was cut off: ", result.text));
+      abort(result.text);
     }
   }
 
   NcclLibrary& library() { return *library_; }
   std::shared_ptr<NcclLibrary> shared_library() { return library_; }
   NcclLibrary::Comm comm() const { return comm_; }
+
+  // Joins the ranks that hold `unique_id`. The result tells what went wrong; the link is aborted then. Collective over those ranks.
+  NcclResult join(const std::string& unique_id) {
+    return complete("join", [&] {
+      NcclLibrary::Comm made = nullptr;
+      const NcclResult begun = library_->init(&made, size_, unique_id, rank_);
+      adopt(made);
+      return begun;
+    });
+  }
+
+  // Makes the empty link `part` this rank's part of the split. The result tells what went wrong; the link that failed is aborted then. Collective over the ranks of this link.
+  NcclResult split(int color, int key, Link& part) {
+    // NCCL's own thread writes there when the split has ended or was aborted: it lives as long as this communicator.
+    NcclLibrary::Comm& made = parts_.emplace_back(nullptr);
+    const NcclResult parted = complete("split", [&] { return library_->split(comm_, color, key, &made); });
+    if (parted.status == Status::failed) return parted;
+    part.adopt(made);
+    return part.complete("split", [] { return NcclResult{}; });
+  }
 
   bool aborted() {
     std::lock_guard lock(mutex_);
@@ -55,27 +91,64 @@ class Link {
     if (aborted_) return;
     aborted_ = true;
     reason_ = reason;
-    library_->abort(comm_);
+    if (comm_ != nullptr) library_->abort(comm_);
   }
   NcclResult state() {
     std::lock_guard lock(mutex_);
     if (aborted_) return {Status::failed, reason_};
+    if (comm_ == nullptr) return {Status::in_progress, {}};
     return library_->async_error(comm_);
   }
-  // Until no call is in progress any more.
-  NcclResult wait() {
-    const auto end = std::chrono::steady_clock::now() + collective_timeout();
+  // Until no call is in progress any more: without a limit for what the watchdog looks at, whose abort ends it.
+  NcclResult wait(std::optional<std::chrono::milliseconds> limit = std::nullopt) {
+    const auto start = std::chrono::steady_clock::now();
     for (;;) {
       const NcclResult result = state();
       if (result.status != Status::in_progress) return result;
-      if (std::chrono::steady_clock::now() > end) return {Status::failed, "NCCL has not answered within the collective timeout"};
+      if (limit && std::chrono::steady_clock::now() - start > *limit) return {Status::failed, "NCCL has not answered within the collective timeout"};
       std::this_thread::sleep_for(std::chrono::microseconds(50));
     }
   }
 
+  // Puts an operation under the watchdog's eyes until forget(): it has ended when `done` says so; when NCCL reports an error or collective_timeout() passes before, the link is aborted and the
+  // reason names the operation. `name` is a literal.
+  std::uint64_t watch(const char* name, std::int64_t bytes, std::function<bool()> done) {
+    return watch_polled({
+        .operation = {.name = name, .backend = "nccl", .rank = rank_, .size = size_, .bytes = bytes},
+        .poll =
+            [this, done = std::move(done)] {
+              const NcclResult now = state();
+              if (now.status == Status::failed) return PollResult{.state = PollState::failed, .reason = now.text};
+              return PollResult{.state = done() ? PollState::finished : PollState::running, .reason = {}};
+            },
+        .on_failure =
+            [this, name, bytes](const std::string& reason) {
+              abort(bytes < 0 ? base::concat(name, " over nccl: ", reason) : base::concat(name, " of ", bytes, " bytes over nccl: ", reason));
+            },
+    });
+  }
+
  private:
+  // Calls `issue`, which is about this communicator itself, and waits until NCCL has done it. A failure aborts the link.
+  template <class Issue>
+  NcclResult complete(const char* name, const Issue& issue) {
+    const Forget watched{watch(name, -1, [] { return false; })};
+    NcclResult result = issue();
+    if (result.status != Status::failed) result = wait();
+    if (result.status == Status::failed) abort(base::concat(name, " over nccl: ", result.text));
+    return result;
+  }
+
+  void adopt(NcclLibrary::Comm comm) {
+    std::lock_guard lock(mutex_);
+    comm_ = comm;
+    if (aborted_ && comm_ != nullptr) library_->abort(comm_);
+  }
+
   std::shared_ptr<NcclLibrary> library_;
-  NcclLibrary::Comm comm_;
+  int rank_, size_, exceptions_;
+  NcclLibrary::Comm comm_ = nullptr;  // set once, by the rank's own thread
+  std::deque<NcclLibrary::Comm> parts_;  // a deque: their places must not move
   std::mutex mutex_;
   bool aborted_ = false;
   std::string reason_;
@@ -158,16 +231,11 @@ class NcclCommunicator : public Communicator {
     check_invariant(color >= 0, "split with color ", color);
     check_whole();
     auto host = host_->split(color, key);
-    NcclLibrary::Comm part = nullptr;
-    require("split", library().split(comm(), color, key, &part));
-    settle("split");
-    auto link = std::make_shared<Link>(link_->shared_library(), part);
-    const NcclResult ready = link->wait();
-    if (ready.status == Status::failed) {
-      link->abort(ready.text);
-      throw base::PeerError("split over nccl failed on rank ", rank(), " of ", size(), ": ", ready.text);
+    auto part = std::make_shared<Link>(link_->shared_library(), host->rank(), host->size());
+    if (const NcclResult made = link_->split(color, key, *part); made.status == Status::failed) {
+      throw base::PeerError("split over nccl failed on rank ", rank(), " of ", size(), ": ", made.text);
     }
-    return std::make_unique<NcclCommunicator>(link, std::move(host));
+    return std::make_unique<NcclCommunicator>(part, std::move(host));
   }
 
   std::vector<std::string> all_gather_strings(const std::string& local) override { return host_->all_gather_strings(local); }
@@ -180,7 +248,7 @@ class NcclCommunicator : public Communicator {
   bool on_device(const at::Tensor& tensor) { return library().serves(tensor.device()); }
 
   [[noreturn]] void fail(const char* operation, const std::string& text) {
-    link_->abort(text);
+    link_->abort(base::concat(operation, " over nccl: ", text));
     throw base::PeerError(operation, " over nccl failed on rank ", rank(), " of ", size(), ": ", text);
   }
   void check_whole() {
@@ -197,17 +265,11 @@ class NcclCommunicator : public Communicator {
     check_whole();
     drop_finished();
     auto operation = std::make_shared<InFlight>();
-    operation->watch = watch_polled({
-        .operation = {.name = name, .backend = "nccl", .rank = rank(), .size = size(), .bytes = static_cast<std::int64_t>(bytes)},
-        .poll = [operation = operation.get(), link = link_.get()] {
-          const NcclResult state = link->state();
-          if (state.status == Status::failed) return PollResult{.state = PollState::failed, .reason = state.text};
-          std::lock_guard lock(operation->mutex);
-          if (!operation->passed || !operation->passed()) return PollResult{};
-          operation->finished = true;
-          return PollResult{.state = PollState::finished, .reason = {}};
-        },
-        .on_failure = [link = link_.get()](const std::string& reason) { link->abort(reason); },
+    operation->watch = link_->watch(name, static_cast<std::int64_t>(bytes), [operation = operation.get()] {
+      std::lock_guard lock(operation->mutex);
+      if (!operation->passed || !operation->passed()) return false;
+      operation->finished = true;
+      return true;
     });
     in_flight_.push_back(operation);
     try {
@@ -287,20 +349,11 @@ class NcclCommunicator : public Communicator {
 
 std::unique_ptr<Communicator> make_nccl_communicator(std::shared_ptr<NcclLibrary> library, std::unique_ptr<Communicator> host) {
   const std::string id = host->broadcast_string(host->rank() == 0 ? library->unique_id() : std::string(), 0);
-  NcclLibrary::Comm comm = nullptr;
-  const NcclResult begun = library->init(&comm, host->size(), id, host->rank());
-  std::string problem = begun.status == Status::failed ? begun.text : std::string();
-  std::shared_ptr<Link> link;
-  if (problem.empty()) {
-    link = std::make_shared<Link>(library, comm);
-    const NcclResult ready = link->wait();
-    if (ready.status == Status::failed) {
-      problem = ready.text;
-      link->abort(problem);
-    }
+  auto link = std::make_shared<Link>(library, host->rank(), host->size());
+  if (const NcclResult joined = link->join(id); joined.status == Status::failed) {
+    throw base::PeerError("rank ", host->rank(), " of ", host->size(), " could not join over nccl: ", joined.text, " (NCCL_DEBUG=INFO says more)");
   }
-  if (!problem.empty()) throw base::PeerError("rank ", host->rank(), " of ", host->size(), " could not join over nccl: ", problem, " (NCCL_DEBUG=INFO says more)");
-  return std::make_unique<NcclCommunicator>(link, std::move(host));
+  return std::make_unique<NcclCommunicator>(std::move(link), std::move(host));
 }
 
 }  // namespace magicid::comm

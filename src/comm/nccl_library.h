@@ -25,9 +25,10 @@ class NcclLibrary {
   virtual bool serves(const at::Device& device) const = 0;  // whether tensors there go over NCCL
   virtual std::string unique_id() = 0;
   virtual NcclResult init(Comm* comm, int size, const std::string& unique_id, int rank) = 0;
+  // `part` is written, from any thread, before async_error(comm) says that the split is done: the place must live until then, or until comm was aborted. Whatever is returned, it waits for no peer.
   virtual NcclResult split(Comm comm, int color, int key, Comm* part) = 0;
   virtual NcclResult async_error(Comm comm) = 0;
-  virtual NcclResult finalize(Comm comm) = 0;
+  virtual NcclResult finalize(Comm comm) = 0;  // in progress until all ranks are done with the communicator
   virtual NcclResult destroy(Comm comm) = 0;
   virtual NcclResult abort(Comm comm) = 0;  // any thread, while another is inside a call
 
@@ -44,8 +45,10 @@ class NcclLibrary {
 };
 
 // Joins the ranks of `host` (rank 0's unique id travels over it). The result uses NCCL for tensors that `library` serves and `host` for all else. A
-// collective on a device that fails or outlives collective_timeout() is aborted (ncclCommAbort), reported to the watchdog's handler, and every
-// later call throws PeerError. Throws PeerError when the ranks cannot be joined. Collective over `host`.
+// collective on a device, a split or the joining itself that fails or outlives collective_timeout() is aborted (ncclCommAbort) and reported to the
+// watchdog's handler, which ends the job; where it does not, that call and every later one throw PeerError, which names the operation. Destroyed while
+// an exception unwinds, it is aborted, so that a rank that fails alone waits for nobody; else it is closed, which is collective over `host` (cut off
+// after collective_timeout()). Throws PeerError when the ranks cannot be joined. Collective over `host`.
 std::unique_ptr<Communicator> make_nccl_communicator(std::shared_ptr<NcclLibrary> library, std::unique_ptr<Communicator> host);
 
 }  // namespace magicid::comm

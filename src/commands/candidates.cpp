@@ -13,7 +13,7 @@ using nlohmann::json;
 json sampler_description(const SamplingOptions& s) {
   json d{{"scheduler", "flow-match-euler"}, {"steps", s.steps}, {"guidance", s.guidance}, {"shift", s.shift}};
   // Without true guidance the negative prompt determines nothing.
-  if (s.true_cfg > 1 && !s.negative_prompt.empty()) d["true_cfg"] = s.true_cfg, d["negative_prompt"] = s.negative_prompt;
+  if (s.guided()) d["true_cfg"] = s.true_cfg, d["negative_prompt"] = s.negative_prompt;
   return d;
 }
 
@@ -109,7 +109,7 @@ at::Tensor sample_candidate(const Configuration& c, const models::hunyuan_video:
   const json& size = candidate.description.at("size");
   const auto shape = generation::latent_shape({size.at("height"), size.at("width"), size.at("frames")}, transformer.config(), autoencoder);
   std::optional<generation::PromptEmbeddings> negative;
-  if (s.true_cfg > 1 && !s.negative_prompt.empty()) negative = prepared.prompt(s.negative_prompt);
+  if (s.guided()) negative = prepared.prompt(s.negative_prompt);
   return generation::sample_latents(transformer, adapter, scheduler, candidate_noise(candidate, shape), prepared.prompt(candidate.text), negative,
                                     {.steps = static_cast<int>(s.steps), .guidance = s.guidance, .true_cfg = s.true_cfg}, ranks ? stop_together_when_asked(*ranks) : stop_when_asked, ranks);
 }

@@ -62,8 +62,8 @@ void describe(config::Fields& fields, SamplingOptions& o) {
   fields.integer("steps", o.steps, {.help = "denoising steps", .minimum = 1});
   fields.number("guidance", o.guidance, {.help = "embedded guidance scale", .minimum = 0});
   fields.number("shift", o.shift, {.help = "shift of the flow-matching schedule (7 at 720p, 2 to 5 at low resolution)", .above = 0});
-  fields.number("true_cfg", o.true_cfg, {.help = "true classifier-free guidance; above 1 costs a second forward a step", .minimum = 1});
-  fields.text("negative_prompt", o.negative_prompt, {.help = "of true guidance"});
+  fields.number("true_cfg", o.true_cfg, {.help = "true classifier-free guidance away from negative_prompt; above 1 costs a second forward a step", .minimum = 1});
+  fields.text("negative_prompt", o.negative_prompt, {.help = "what true guidance leads away from; empty: the empty text"});
 }
 
 void describe(config::Fields& fields, GenerateOptions& o) {
@@ -130,6 +130,7 @@ Configuration::Configuration() {
   reconstruct.training.learning_rate = 1e-4;
   reconstruct.training.steps = 1000;
   optimize.training.learning_rate = 2e-5;
+  optimize.training.checkpoint_every = 1;  // a step of the full model takes a minute, its checkpoint seconds beside the next one
 }
 
 void describe(config::Fields& fields, Configuration& c) {

@@ -58,7 +58,8 @@ struct SamplingOptions {
   double guidance = 6.0;
   double shift = 7.0;
   double true_cfg = 1.0;
-  std::string negative_prompt;
+  std::string negative_prompt;  // may be empty: guided away from the empty text
+  bool guided() const { return true_cfg > 1; }  // two forwards a step
 };
 
 struct GenerateOptions {

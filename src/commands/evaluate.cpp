@@ -163,7 +163,7 @@ at::Tensor sample(RunContext& context, Generator& g, const EvaluationItem& item,
   const Configuration& c = context.config();
   const auto& s = c.generate.sampling;
   std::optional<generation::PromptEmbeddings> negative;
-  if (s.true_cfg > 1 && !s.negative_prompt.empty()) negative = prompts.at(s.negative_prompt);
+  if (s.guided()) negative = prompts.at(s.negative_prompt);
   const auto shape = generation::latent_shape({c.video.height, c.video.width, c.video.frames}, g.transformer.config(), g.autoencoder.config());
   // The same noise in every arm.
   const at::Tensor noise = diffusion::initial_noise(context.seed(), "evaluation-noise/" + prompt_template + "/" + std::to_string(item.sample), shape);
@@ -250,7 +250,7 @@ void generate_videos(RunContext& context, run_directory::SegmentStore& store, co
     if (arms.contains(other.arm)) trained.emplace(other.arm, load_other(context, other).frozen_copy(context.placement()));
   std::map<std::string, models::text::PromptEmbeddings> embeddings;
   comm::agree(context.world(), "encoding the evaluation prompts", [&] {
-    if (c.generate.sampling.true_cfg > 1 && !c.generate.sampling.negative_prompt.empty()) texts.insert(c.generate.sampling.negative_prompt);
+    if (c.generate.sampling.guided()) texts.insert(c.generate.sampling.negative_prompt);
     embeddings = encode_prompts(context, {texts.begin(), texts.end()});
   });
   std::optional<Generator> generator;

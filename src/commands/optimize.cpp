@@ -78,6 +78,14 @@ std::function<TrainingWork(const training::StepRecord&)> work_of(const RunContex
 
 }  // namespace
 
+void check_layout(RunContext& context) {
+  const int replicas = context.mesh().shape().replica;
+  const std::int64_t batch = context.config().optimize.training.global_batch;
+  if (batch < replicas)
+    throw base::UserError("optimize.global_batch is ", batch, " but the ", context.world().size(), " ranks are ", replicas, " replicas (", context.mesh().describe(), "), of which ", replicas - batch,
+                          " would have no pair. Set optimize.global_batch to at least ", replicas, ", or let more ranks share a video (mesh.sequence, mesh.pair), or use fewer ranks; `magicid plan` chooses.");
+}
+
 void optimize(RunContext& context) {
   nlohmann::json inputs{{"model", context.pipeline().fingerprint()}, {"prepare", context.result_of(Stage::prepare)}, {"reconstruct", context.result_of(Stage::reconstruct)}, {"select", context.result_of(Stage::select)}};
   Previews previews(context);

@@ -1,6 +1,7 @@
 // `magicid plan`: which layout a job should take on given devices, what it needs and how long it takes. Opens no weights and starts no ranks.
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <filesystem>
 #include <iostream>
 #include <memory>
@@ -73,9 +74,17 @@ planning::Workload workload_of(const Configuration& c) {
   w.initial_videos = w.prompts * c.generate.initial_per_prompt;
   w.tuned_videos = w.prompts * c.generate.tuned_per_prompt;
   w.sampling_steps = sampling.steps;
-  w.forwards_per_step = sampling.true_cfg > 1 && !sampling.negative_prompt.empty() ? 2 : 1;
+  w.forwards_per_step = sampling.guided() ? 2 : 1;
   w.pairs_seen = c.optimize.pairs_seen;
   w.optimize_batch = c.optimize.training.global_batch;
+  w.noise_draws = c.optimize.hpo.noise_draws;
+  w.identity_pairs = c.select.pairs == "dynamic" ? 0 : c.select.identity_pairs.count;
+  w.dynamic_pairs = c.select.pairs == "identity" ? 0 : c.select.dynamic_pairs.count;
+  w.share_dynamic = c.optimize.hpo.share_dynamic;
+  const auto& previews = c.optimize.previews;
+  w.preview_every = previews.every;
+  if (previews.every > 0)
+    w.preview_videos = std::min<std::int64_t>(previews.count, previews.prompts.empty() ? w.prompts : static_cast<std::int64_t>(read_prompt_templates(previews.prompts).size()));
   const std::string& held_out = c.evaluate.prompts;
   const std::int64_t evaluated = held_out.empty() ? w.prompts : static_cast<std::int64_t>(read_prompt_templates(held_out).size());
   w.evaluation_videos = evaluated * c.evaluate.videos_per_prompt * static_cast<std::int64_t>(c.evaluate.arms.size() + c.evaluate.runs.size());

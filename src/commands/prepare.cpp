@@ -58,7 +58,7 @@ std::vector<std::string> needed_prompts(const Configuration& c, const std::vecto
     texts.insert(render_prompt(t, c.subject, true));
     texts.insert(render_prompt(t, c.subject, false));
   }
-  if (c.generate.sampling.true_cfg > 1 && !c.generate.sampling.negative_prompt.empty()) texts.insert(c.generate.sampling.negative_prompt);
+  if (c.generate.sampling.guided()) texts.insert(c.generate.sampling.negative_prompt);
   return {texts.begin(), texts.end()};
 }
 

@@ -29,13 +29,13 @@ void add_stage_command(CLI::App& app, Work& work, const char* name, const char* 
 
 void add_run(CLI::App& app, Work& work) {
   add_stage_command(app, work, "run", "The whole method: photos to adapter and report. Start it again to go on where it stopped",
-                    {prepare, reconstruct, generate, score, select, optimize, evaluate, export_adapter, write_report});
+                    {check_layout, prepare, reconstruct, generate, score, select, optimize, evaluate, export_adapter, write_report});
   add_stage_command(app, work, "prepare", "Photos to latents and embeddings, prompts to text embeddings", {prepare});
   add_stage_command(app, work, "reconstruct", "Stage 1: the adapter learns the photos", {reconstruct});
   add_stage_command(app, work, "generate", "Candidate videos: stills, the initial model's and the fine-tuned model's", {generate});
   add_stage_command(app, work, "score", "Identity, dynamics and semantics of every candidate", {score});
   add_stage_command(app, work, "select", "Preference pairs by Pareto fronts", {select});
-  add_stage_command(app, work, "optimize", "Stage 2: hybrid preference optimization", {optimize});
+  add_stage_command(app, work, "optimize", "Stage 2: hybrid preference optimization", {check_layout, optimize});
   add_stage_command(app, work, "evaluate", "Face similarity, dynamic degree, consistency, CLIP scores and FVD of base, stage 1, HPO and folders of other videos", {evaluate});
   add_stage_command(app, work, "export", "The adapter as files for diffusers, musubi-tuner and ComfyUI", {export_adapter});
   add_stage_command(app, work, "report", "report.html: pairs, fronts, curves and figures to look at", {write_report});

@@ -46,7 +46,6 @@ int sample(const SampleArguments& a) {
   const at::Tensor noise = starting_noise(a, shape);
   const auto scheduler = a.shift ? folder.scheduler().with_shift(*a.shift) : folder.scheduler();
   const auto prompt_template = a.template_file.empty() ? models::text::PromptTemplate::hunyuan_video() : models::text::PromptTemplate::load(a.template_file);
-  if (a.true_cfg > 1 && a.negative_prompt.empty()) base::log::warning("--true-cfg has no effect without --negative-prompt");
   if (a.true_cfg <= 1 && !a.negative_prompt.empty()) base::log::warning("--negative-prompt has no effect without --true-cfg above 1");
 
   const auto placement = resolve(a.device);
@@ -57,7 +56,7 @@ int sample(const SampleArguments& a) {
     const auto encoder = folder.load_prompt_encoder(placement);
     prompt = encoder(a.prompt, prompt_template, a.max_length);
     if (const auto warning = models::text::over_length_warning(prompt.tokens)) base::log::warning(*warning);
-    if (a.true_cfg > 1 && !a.negative_prompt.empty()) negative = encoder(a.negative_prompt, prompt_template, a.max_length);
+    if (a.true_cfg > 1) negative = encoder(a.negative_prompt, prompt_template, a.max_length);
   }
   at::Tensor latents;
   {
@@ -96,8 +95,8 @@ void add_sample(CLI::App& app, Work& work) {
   command->add_option("--steps", a->steps, "denoising steps")->check(CLI::PositiveNumber)->capture_default_str();
   command->add_option("--guidance", a->guidance, "embedded guidance scale")->capture_default_str();
   command->add_option("--shift", a->shift, "shift of the schedule; default: the scheduler's own");
-  command->add_option("--true-cfg", a->true_cfg, "true guidance, used above 1 with a negative prompt")->capture_default_str();
-  command->add_option("--negative-prompt", a->negative_prompt, "of true guidance");
+  command->add_option("--true-cfg", a->true_cfg, "true guidance away from the negative prompt; above 1 costs a second forward a step")->capture_default_str();
+  command->add_option("--negative-prompt", a->negative_prompt, "what true guidance leads away from; empty: the empty text");
   auto* seed = command->add_option("--seed", a->seed, "of the initial noise")->check(CLI::NonNegativeNumber)->capture_default_str();
   command->add_option("--initial-latents", a->initial_latents, "safetensors file with the tensor 'latents' [1,C,T,H,W] to start from")->excludes(seed);
   command->add_option("--latents-out", a->latents_out, "write 'latents' [1,C,T,H,W], as diffusers' output_type=\"latent\"");

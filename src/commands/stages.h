@@ -11,6 +11,9 @@
 
 namespace magicid::commands {
 
+// Whether optimize.global_batch has a pair for every replica: a UserError on every rank before any work is done, instead of GPUs that wait through the longest stage. Not collective.
+void check_layout(RunContext& context);
+
 void prepare(RunContext& context);
 void reconstruct(RunContext& context);
 void generate(RunContext& context);

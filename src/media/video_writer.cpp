@@ -46,6 +46,8 @@ class Mp4Writer {
     if (std::string(codec->name) == "libx264") {
       av_opt_set(encoder_->priv_data, "crf", std::to_string(options.quality).c_str(), 0);
       av_opt_set(encoder_->priv_data, "preset", "medium", 0);
+      // libx264's macroblock tree reads memory that it has not written when pictures are as small as 48x48: the same frames then give other bytes.
+      av_opt_set(encoder_->priv_data, "x264-params", "mbtree=0", 0);
     } else {
       encoder_->flags |= AV_CODEC_FLAG_QSCALE;  // 2 best .. 31 worst
       encoder_->global_quality = FF_QP2LAMBDA * static_cast<int>(std::clamp<std::int64_t>(2 + options.quality * 29 / 51, 2, 31));

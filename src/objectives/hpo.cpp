@@ -19,7 +19,7 @@ void describe(config::Fields& fields, HpoOptions& options) {
   fields.number("dynamic_weight", options.dynamic_weight, {.help = "weight of the preference loss of dynamic pairs", .minimum = 0});
   fields.number("identity_supervised_weight", options.identity_supervised_weight, {.help = "adds so much of the winner's own error for identity pairs (their winners are stills: this pulls towards stills)", .minimum = 0});
   fields.number("dynamic_supervised_weight", options.dynamic_supervised_weight, {.help = "adds so much of the winner's own error for dynamic pairs", .minimum = 0});
-  fields.integer("noise_draws", options.noise_draws, {.help = "0: every sample draws its own noise level and noise; N: each pair is shown with N fixed draws in turn, and the reference's errors are computed once for each and kept: where pairs_seen is many times N * pairs, that saves a quarter of the time", .minimum = 0});
+  fields.integer("noise_draws", options.noise_draws, {.help = "0: every sample draws its own noise level and noise; N: each pair is shown with N fixed draws in turn, and the reference's errors are computed once for each and kept: where pairs_seen is many times N * pairs * replicas, that saves up to a quarter of the time", .minimum = 0});
 }
 
 Hpo::Hpo(const models::hunyuan_video::Transformer& transformer, models::hunyuan_video::Adapter& policy, const models::hunyuan_video::Adapter* reference,

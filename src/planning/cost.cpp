@@ -32,6 +32,16 @@ bool is_adapted(const hv::BlockLinear& linear, const AdapterSize& adapter) {
 // part 0..parts-1 of a total: as parallel::slice_of.
 std::int64_t slice(std::int64_t total, int part, int parts) { return total * (part + 1) / parts - total * part / parts; }
 
+// Of one rank and of the others.
+struct Slices {
+  double tokens = 0, other_tokens = 0, heads = 0, other_heads = 0;
+};
+
+Slices slices_of(const hv::TransformerConfig& config, const Tokens& whole, int sequence, int rank) {
+  const std::int64_t tokens = slice(whole.video, rank, sequence) + slice(whole.text, rank, sequence), heads = slice(config.num_attention_heads, rank, sequence);
+  return {static_cast<double>(tokens), static_cast<double>(whole.all() - tokens), static_cast<double>(heads), static_cast<double>(config.num_attention_heads - heads)};
+}
+
 double rows_of(const hv::BlockLinear& linear, const Tokens& local) {
   if (linear.modulation) return 1;
   if (linear.target.starts_with("img_")) return static_cast<double>(local.video);
@@ -250,8 +260,8 @@ ActivationBytes training_bytes(const hv::TransformerConfig& config, const Share&
 double forward_bytes(const hv::TransformerConfig& config, const Share& share, std::int64_t element, bool fused_rotation) {
   const double width = static_cast<double>(config.width()), mlp = static_cast<double>(config.mlp_width()), bytes = static_cast<double>(element);
   const double rows = static_cast<double>(share.local.all()), heads_layout = static_cast<double>(share.whole.all() * share.heads * config.attention_head_dim);
-  // What is sent and what is received of queries, keys and values.
-  const double exchange = share.sequence > 1 ? 3 * rows * width + 3 * heads_layout : 0;
+  // Beside queries, keys and values: what is sent and what is received of them; then, those sent gone, attention's output, what is received of it and that in order.
+  const double exchange = share.sequence > 1 ? std::max(3 * rows * width + 3 * heads_layout, 2 * rows * width + 4 * heads_layout) : 0;
   double most = 0;
   // A double block at its attention: residual streams, q, k, v twice (by stream, joined; later the output in place of the first).
   if (config.num_layers > 0) most = std::max(most, (std::max(rows * 8 * width, rows * 4 * width + exchange)) * bytes);
@@ -259,7 +269,8 @@ double forward_bytes(const hv::TransformerConfig& config, const Share& share, st
   // A single block at its last product: residual stream, q to MLP as one storage, the attention's output, the result.
   if (config.num_single_layers > 0) most = std::max(most, std::max(rows * (6 * width + mlp), rows * (4 * width + mlp) + exchange) * bytes);
   if (config.num_single_layers > 0 && !fused_rotation) most = std::max(most, rows * (4 * width + mlp) * bytes + rotation_bytes(rows, width));
-  return most;
+  const double angles = static_cast<double>(share.local.video * config.attention_head_dim) * kFp32;
+  return most + angles;
 }
 
 double weight_bytes(const hv::TransformerConfig& config, std::int64_t element) { return static_cast<double>(transformer_parameters(config) * element); }
@@ -269,16 +280,14 @@ double adapter_state_bytes(const hv::TransformerConfig& config, const AdapterSiz
 }
 
 double exchange_bytes(const hv::TransformerConfig& config, const Tokens& whole, int sequence, int rank, std::int64_t element) {
-  const std::int64_t heads = config.num_attention_heads, mine = slice(heads, rank, sequence);
-  const std::int64_t tokens = slice(whole.video, rank, sequence) + slice(whole.text, rank, sequence);
-  const std::int64_t in = 3 * tokens * (heads - mine), back = (whole.all() - tokens) * mine;
-  return blocks(config) * static_cast<double>((in + back) * config.attention_head_dim * element);
+  const Slices here = slices_of(config, whole, sequence, rank);
+  return blocks(config) * (3 * here.tokens * here.other_heads + here.other_tokens * here.heads) * static_cast<double>(config.attention_head_dim * element);
 }
 
-double largest_exchange_bytes(const hv::TransformerConfig& config, const Tokens& whole, int sequence, std::int64_t element) {
-  double most = 0;
-  for (int rank = 0; rank < sequence; ++rank) most = std::max(most, exchange_bytes(config, whole, sequence, rank, element));
-  return most;
+double training_exchange_bytes(const hv::TransformerConfig& config, const Tokens& whole, int sequence, int rank, RecomputeMode mode, std::int64_t element) {
+  const Slices here = slices_of(config, whole, sequence, rank);
+  const double back = blocks(config) * (3 * here.other_tokens * here.heads + here.tokens * here.other_heads) * static_cast<double>(config.attention_head_dim * element);
+  return exchange_bytes(config, whole, sequence, rank, element) * (mode == RecomputeMode::none ? 1 : 2) + back;
 }
 
 double all_reduce_bytes(double bytes, int ranks) { return ranks > 1 ? 2 * bytes * (ranks - 1) / ranks : 0; }

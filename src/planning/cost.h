@@ -76,7 +76,7 @@ struct ActivationBytes {
 // LibTorch's operations do it in fp32, whose temporaries are reckoned from the code and not measured.
 ActivationBytes training_bytes(const models::hunyuan_video::TransformerConfig& config, const Share& share, const AdapterSize& adapter, RecomputeMode mode, std::int64_t element,
                                bool fused_rotation);
-// The most that is alive in a forward without a graph.
+// The most that is alive in a forward without a graph, the inputs left out.
 double forward_bytes(const models::hunyuan_video::TransformerConfig& config, const Share& share, std::int64_t element, bool fused_rotation);
 
 // Weights, fp32 optimizer: parameters, gradient, total, two moments of AdamW, and the frozen reference (HPO only).
@@ -84,10 +84,11 @@ double weight_bytes(const models::hunyuan_video::TransformerConfig& config, std:
 double adapter_state_bytes(const models::hunyuan_video::TransformerConfig& config, const AdapterSize& adapter, bool with_reference);
 
 // Bytes that rank `rank` sends to others in the exchanges of one forward (queries, keys and values in, outputs back, for each block), as
-// parallel/sequence_attention.cpp makes them. A backward sends what the others sent to it: over the group the same sum.
+// parallel/sequence_attention.cpp makes them.
 double exchange_bytes(const models::hunyuan_video::TransformerConfig& config, const Tokens& whole, int sequence, int rank, std::int64_t element);
-// Of the rank that sends most.
-double largest_exchange_bytes(const models::hunyuan_video::TransformerConfig& config, const Tokens& whole, int sequence, std::int64_t element);
+// The same of forward and backward, where every block's attention lies behind an adapted Linear: the forward's, the recomputed forward's (whether attention is kept or not: its
+// output passes between the ranks again), and in the backward what the others sent to it.
+double training_exchange_bytes(const models::hunyuan_video::TransformerConfig& config, const Tokens& whole, int sequence, int rank, RecomputeMode mode, std::int64_t element);
 // A ring's: 2 (n-1)/n times the bytes (Patarasuk & Yuan 2009).
 double all_reduce_bytes(double bytes, int ranks);
 

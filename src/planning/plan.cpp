@@ -1,9 +1,12 @@
 #include "planning/plan.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <set>
 
 #include "base/errors.h"
+#include "base/random.h"
 #include "comm/mesh.h"
 #include "planning/networks.h"
 
@@ -11,6 +14,41 @@ namespace magicid::planning {
 namespace {
 
 std::int64_t rounds(std::int64_t work, std::int64_t workers) { return (work + workers - 1) / workers; }
+
+// What is left of the reference's forwards where noise_draws keeps their errors: a share of all, and a share of those of the replica that a step waits for.
+struct ReferenceLeft {
+  double computed = 1, waited = 1;
+};
+
+// Plays the samples through as objectives/hpo.cpp and training/step_loop.cpp show them: kinds by their share, every pair once a round, its draw by the round, slots to replicas
+// in turn. A replica knows what it has computed itself. The order inside a round is chance, here other than in the run.
+ReferenceLeft reference_left(const Workload& w, std::int64_t replicas) {
+  struct Kind {
+    std::int64_t pairs, shown = 0;
+    std::vector<std::int64_t> order = {};
+  };
+  std::array<Kind, 2> kinds{Kind{w.identity_pairs}, Kind{w.dynamic_pairs}};
+  if (w.noise_draws == 0 || kinds[0].pairs + kinds[1].pairs == 0) return {};
+  const double share = kinds[1].pairs == 0 ? 0 : kinds[0].pairs == 0 ? 1 : w.share_dynamic;
+  const base::CounterRandom random(0, "plan");
+  std::set<std::array<std::int64_t, 4>> known;  // replica, kind, pair, draw
+  const std::int64_t steps = rounds(w.pairs_seen, w.optimize_batch);
+  std::int64_t computed = 0, waited = 0;
+  for (std::int64_t step = 0; step < steps; ++step) {
+    std::vector<std::int64_t> here(static_cast<std::size_t>(replicas));
+    for (std::int64_t slot = 0; slot < w.optimize_batch; ++slot) {
+      const auto sample = static_cast<double>(step * w.optimize_batch + slot);
+      const std::int64_t number = std::floor((sample + 1) * share + 0.5) > std::floor(sample * share + 0.5) ? 1 : 0;
+      Kind& kind = kinds[static_cast<std::size_t>(number)];
+      const std::int64_t round = kind.shown / kind.pairs, place = kind.shown++ % kind.pairs;
+      if (place == 0) kind.order = random.permutation(kind.pairs, static_cast<std::uint64_t>(2 * round + number));
+      here[static_cast<std::size_t>(slot % replicas)] += known.insert({slot % replicas, number, kind.order[static_cast<std::size_t>(place)], round % w.noise_draws}).second;
+    }
+    for (const auto count : here) computed += count;
+    waited += *std::max_element(here.begin(), here.end());
+  }
+  return {static_cast<double>(computed) / static_cast<double>(steps * w.optimize_batch), static_cast<double>(waited) / static_cast<double>(steps * rounds(w.optimize_batch, replicas))};
+}
 
 // The sizes and bandwidths behind all phases of one layout.
 class Estimate {
@@ -25,7 +63,12 @@ class Estimate {
     encode_ = encode_cost(n.autoencoder, w.video, element());
   }
 
-  std::vector<Phase> phases() const { return {prepare(), reconstruct(), generate(), score(), optimize(), evaluate()}; }
+  std::vector<Phase> phases() const {
+    std::vector<Phase> all{prepare(), reconstruct(), generate(), score(), optimize()};
+    if (w_.preview_every > 0) all.push_back(previews());
+    all.push_back(evaluate());
+    return all;
+  }
 
  private:
   std::int64_t element() const { return c_.device.element; }
@@ -34,7 +77,17 @@ class Estimate {
 
   // Of one rank, forward of one sample: seconds and bytes sent.
   double exchange_seconds(double bytes) const { return bytes / (c_.device.link_bandwidth * e_.link); }
-  double exchanged(const Share& share) const { return largest_exchange_bytes(n_.transformer, share.whole, share.sequence, element()); }
+  // By the rank that sends most: of a forward, and of a forward and backward.
+  double exchanged(const Share& share) const {
+    double most = 0;
+    for (int rank = 0; rank < share.sequence; ++rank) most = std::max(most, exchange_bytes(n_.transformer, share.whole, share.sequence, rank, element()));
+    return most;
+  }
+  double exchanged_in_training(const Share& share) const {
+    double most = 0;
+    for (int rank = 0; rank < share.sequence; ++rank) most = std::max(most, training_exchange_bytes(n_.transformer, share.whole, share.sequence, rank, l_.recompute, element()));
+    return most;
+  }
   // Of all ranks of a sample's group: the counted operations with whole sequences.
   Share whole(const Share& share) const { return largest_share(n_.transformer, share.whole, 1); }
 
@@ -46,7 +99,7 @@ class Estimate {
     const auto operations = [&](const Share& s) {
       return (forward_flops(n_.transformer, s, &w_.adapter) + backward_flops(n_.transformer, s, w_.adapter, true) + recomputed_flops(n_.transformer, s, w_.adapter, l_.recompute)).total();
     };
-    const double sent = exchanged(share) * (l_.recompute == RecomputeMode::none ? 2 : 3);
+    const double sent = exchanged_in_training(share);
     return {operations(whole(share)), operations(share) / (peak() * e_.training) + exchange_seconds(sent), sent};
   }
   Training predict(const Share& share, bool adapted, double efficiency) const {
@@ -121,7 +174,7 @@ class Estimate {
     phase.flops = predictions * (static_cast<double>(w_.initial_videos) * bare.flops + static_cast<double>(w_.tuned_videos) * adapted.flops);
     phase.seconds = static_cast<double>(rounds(videos, groups)) * predictions * adapted.seconds;
     phase.sent_bytes = static_cast<double>(rounds(videos, groups)) * predictions * adapted.sent;
-    phase.memory = {{"weights", weights_}, {"one forward's activations", forward_bytes(n_.transformer, video_, element(), fused_rotation())}};
+    phase.memory = {{"weights", weights_}, forward()};
     finish_memory(phase);
     return phase;
   }
@@ -136,18 +189,23 @@ class Estimate {
   double flow_bytes() const { return static_cast<double>(std::min(w_.reward_batch, flow_pairs())) * raft_correlation_bytes(w_.video.height, w_.video.width); }
   double frames_bytes() const { return 4.0 * 3 * static_cast<double>(w_.video.frames * w_.video.height * w_.video.width); }
 
+  // In fp32: iresnet100 65 million parameters, RAFT 5, CLIP 428.
+  static constexpr double kRewardBytes = 4.0 * 498e6;
+  // What is alive while the networks take turns.
+  MemoryKind forward() const { return {"one forward's activations", forward_bytes(n_.transformer, video_, element(), fused_rotation())}; }
+  MemoryKind decoding() const { return {"decoding one tile of frames", decode_.peak_bytes}; }
+  MemoryKind flow() const { return {"correlations of one batch of frames", flow_bytes()}; }
+  static MemoryKind largest(std::initializer_list<MemoryKind> kinds) {
+    return *std::max_element(kinds.begin(), kinds.end(), [](const auto& a, const auto& b) { return a.bytes < b.bytes; });
+  }
+
   Phase score() const {
     const std::int64_t videos = w_.initial_videos + w_.tuned_videos + w_.stills, ranks = c_.world();
     Phase phase{.name = "score", .gpus = static_cast<int>(std::min(ranks, videos))};
     phase.work = base::concat(videos, " videos decoded and rewarded");
     phase.flops = static_cast<double>(videos) * (decode_.flops + reward_flops());
     phase.seconds = static_cast<double>(rounds(videos, ranks)) * score_seconds();
-    // The networks run in fp32: iresnet100 65 million parameters, RAFT 5, CLIP 428.
-    phase.memory = {{"autoencoder", autoencoder_weights_}, {"reward networks", 4.0 * 498e6}, {"frames", frames_bytes()}};
-    if (decode_.peak_bytes > flow_bytes())
-      phase.memory.push_back({"decoding one tile of frames", decode_.peak_bytes});
-    else
-      phase.memory.push_back({"correlations of one batch of frames", flow_bytes()});
+    phase.memory = {{"autoencoder", autoencoder_weights_}, {"reward networks", kRewardBytes}, {"frames", frames_bytes()}, largest({decoding(), flow()})};
     finish_memory(phase);
     return phase;
   }
@@ -158,11 +216,34 @@ class Estimate {
     const std::int64_t steps = rounds(w_.pairs_seen, w_.optimize_batch);
     phase.work = base::concat(steps, " steps of ", w_.optimize_batch, w_.optimize_batch == 1 ? " pair" : " pairs");
     const Training policy = train(video_), reference = predict(video_, true, e_.training);
+    const ReferenceLeft left = reference_left(w_, busy);
+    if (w_.noise_draws > 0) phase.work += base::concat(", ", std::lround(100 * left.computed), "% of the reference's forwards");
     const double videos = 2.0 / l_.pair, each = static_cast<double>(rounds(w_.optimize_batch, busy)), n = static_cast<double>(steps);
-    phase.flops = 2 * n * static_cast<double>(w_.optimize_batch) * (policy.flops + reference.flops);
-    phase.seconds = n * (each * videos * (policy.seconds + reference.seconds) + reduction_seconds(phase.gpus));
-    phase.sent_bytes = n * (each * videos * (policy.sent + reference.sent) + reduction_bytes(phase.gpus));
+    phase.flops = 2 * n * static_cast<double>(w_.optimize_batch) * (policy.flops + left.computed * reference.flops);
+    phase.seconds = n * (each * videos * (policy.seconds + left.waited * reference.seconds) + reduction_seconds(phase.gpus));
+    phase.sent_bytes = n * (each * videos * (policy.sent + left.waited * reference.sent) + reduction_bytes(phase.gpus));
     add_training_memory(phase, video_, true);
+    return phase;
+  }
+
+  // Part of the stage `optimize`, between its steps. The leader of a video's ranks decodes and scores it while the others wait (commands/work.h).
+  Phase previews() const {
+    const std::int64_t steps = rounds(w_.pairs_seen, w_.optimize_batch), groups = l_.replica * l_.pair;
+    const std::int64_t times = steps / w_.preview_every + 1 + (steps % w_.preview_every != 0);  // from step 0 on, and after the last
+    Phase phase{.name = "previews", .gpus = static_cast<int>(std::min(groups, w_.preview_videos)) * l_.sequence};
+    phase.work = base::concat(times, " times ", w_.preview_videos, w_.preview_videos == 1 ? " video" : " videos", " of ", w_.sampling_steps, " steps, decoded and rewarded");
+    const Training adapted = predict(video_, true, e_.generation);
+    const double predictions = static_cast<double>(w_.sampling_steps * w_.forwards_per_step), each = static_cast<double>(times * rounds(w_.preview_videos, groups));
+    phase.flops = static_cast<double>(times * w_.preview_videos) * (predictions * adapted.flops + decode_.flops + reward_flops());
+    phase.seconds = each * (predictions * adapted.seconds + score_seconds());
+    phase.sent_bytes = each * predictions * adapted.sent;
+    phase.memory = {{"weights", weights_},
+                    {"adapter, gradient, total, moments, reference (fp32)", adapter_state_bytes(n_.transformer, w_.adapter, true)},
+                    {"autoencoder", autoencoder_weights_},
+                    {"reward networks", kRewardBytes},
+                    {"frames", frames_bytes()},
+                    largest({decoding(), flow(), forward()})};
+    finish_memory(phase);
     return phase;
   }
 
@@ -176,12 +257,7 @@ class Estimate {
     phase.seconds = each * predictions * adapted.seconds + each * decode_.flops / (peak() * e_.autoencoder) +
                     static_cast<double>(rounds(videos, c_.world())) * reward_flops() / (peak() * e_.rewards);
     phase.sent_bytes = each * predictions * adapted.sent;
-    phase.memory = {{"weights", weights_}, {"autoencoder", autoencoder_weights_}, {"frames", frames_bytes()}};
-    const double forward = forward_bytes(n_.transformer, video_, element(), fused_rotation());
-    if (decode_.peak_bytes > forward)
-      phase.memory.push_back({"decoding one tile of frames", decode_.peak_bytes});
-    else
-      phase.memory.push_back({"one forward's activations", forward});
+    phase.memory = {{"weights", weights_}, {"autoencoder", autoencoder_weights_}, {"frames", frames_bytes()}, largest({decoding(), forward()})};
     finish_memory(phase);
     return phase;
   }
@@ -244,6 +320,11 @@ std::string remedies(const Networks& n, const Workload& w, const Cluster& c, con
   std::vector<std::string> found;
   if (wish.pair || wish.sequence || wish.recompute)
     if (fits(n, w, c, {})) found.push_back("leave layout and recomputation to the plan (without --pair, --sequence, --recompute it fits)");
+  if (w.preview_every > 0) {
+    Workload without = w;
+    without.preview_every = 0;
+    if (fits(n, without, c, wish)) found.push_back("no previews: optimize.previews.every=0");
+  }
   for (int gpus = 2 * c.gpus; gpus <= 64; gpus *= 2) {
     Cluster larger = c;
     larger.gpus = gpus;
@@ -313,8 +394,10 @@ void explain(Plan& plan, const Search& found, const Cluster& c, const Workload& 
     const bool reconstruct = phase.name == "reconstruct";
     if ((!reconstruct && phase.name != "optimize") || phase.gpus >= c.world()) continue;
     const std::int64_t needed = reconstruct ? plan.layout.replica * plan.layout.pair : plan.layout.replica;
-    plan.advice.push_back(base::concat(phase.name, ".global_batch is ", reconstruct ? w.reconstruct_batch : w.optimize_batch, ", which gives work to ", phase.gpus, " of ", c.world(),
-                                       " GPUs; a job of more ranks is refused there. Start `", phase.name, "` on ", phase.gpus, " GPUs, as reckoned here, or set ", phase.name, ".global_batch=", needed, "."));
+    const std::string batch = phase.name + ".global_batch";
+    plan.advice.push_back(base::concat(batch, " is ", reconstruct ? w.reconstruct_batch : w.optimize_batch, ", which gives work to ", phase.gpus, " of ", c.world(), " GPUs",
+                                       reconstruct ? base::concat("; the others wait there. ", batch, "=", needed, " gives work to all.")
+                                                   : base::concat("; such a job is refused. Set ", batch, "=", needed, ", or use ", phase.gpus, " GPUs.")));
   }
   if (wish.sequence || wish.pair || wish.recompute) plan.reasons.push_back("Part of the layout was given, not chosen.");
 }

@@ -21,7 +21,7 @@ void describe(config::Fields& fields, Options& options) {
   fields.integer("keep_checkpoints_every", options.keep_checkpoints_every,
                  {.help = "checkpoints of every so many steps are kept for ever, beside the two newest; 0: none", .minimum = 0, .fingerprint = false});
   fields.integer("hash_check_every", options.hash_check_every,
-                 {.help = "steps between comparisons of the adapter's hash over ranks; 0: never", .minimum = 0, .fingerprint = false});
+                 {.help = "steps between comparisons of the adapter's hash over ranks, beside those before each checkpoint; 0: never", .minimum = 0, .fingerprint = false});
 }
 
 double learning_rate_at(const Options& options, std::int64_t step) {

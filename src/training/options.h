@@ -20,7 +20,7 @@ struct Options {
   std::int64_t decay_steps = 0;  // the last so many steps fall, the learning rate is constant before them; 0: all after the warmup
   std::int64_t checkpoint_every = 100;
   std::int64_t keep_checkpoints_every = 0;  // 0: only the newest ones stay
-  std::int64_t hash_check_every = 50;  // 0: never
+  std::int64_t hash_check_every = 50;  // and before each checkpoint; 0: never
 };
 
 // All but `steps`, which each stage names in its own way (steps, pairs seen). Stages set their own defaults before describing.

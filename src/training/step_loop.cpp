@@ -41,7 +41,7 @@ std::int64_t resume(const std::string& label, const Options& options, const comm
     if (world.rank() != 0 || !hooks.load) return;
     checkpoint = hooks.load();
     if (checkpoint && checkpoint->parameters.sizes() != parameters.sizes())
-      throw base::UserError("the checkpoint holds ", checkpoint->parameters.numel(), " parameters, the adapter has ", parameters.numel(), ". Was lora_rank or targets changed?");
+      throw base::UserError("the checkpoint holds ", checkpoint->parameters.numel(), " parameters, what is trained here has ", parameters.numel(), ". Was its shape changed (an adapter's lora_rank or targets)?");
     if (checkpoint) report_resume(label, options, mesh, *checkpoint);
   });
   at::Tensor step = at::zeros({1}, at::kLong);
@@ -75,10 +75,9 @@ StepLoopResult run_steps(const std::string& label, const Options& options, Objec
   const comm::Coordinates here = mesh.coordinates(world.rank());
   const int replicas = mesh.shape().replica;
   const bool first_of_replica = here.pair == 0 && here.sequence == 0;
-  if (options.global_batch < replicas)
-    throw base::UserError(label, ": global_batch is ", options.global_batch, " but ", replicas, " replicas take part; set global_batch to at least ", replicas,
-                          " or use fewer ranks");
   const bool leader = world.rank() == 0;
+  if (leader && options.global_batch < replicas)
+    base::log::warning(base::concat(label, ": global_batch is ", options.global_batch, " but ", replicas, " replicas take part: ", replicas - options.global_batch, " of them have nothing to do here"));
   const StopSignals signals;
   at::Tensor parameters = objective.parameters().detach();
   AdamW optimizer(parameters, options);
@@ -129,6 +128,9 @@ StepLoopResult run_steps(const std::string& label, const Options& options, Objec
     const bool leave = stop || step + 1 == options.steps;
     const bool keep = options.keep_checkpoints_every > 0 && (step + 1) % options.keep_checkpoints_every == 0;
     const bool save = leave || keep || (step + 1) % options.checkpoint_every == 0;
+    // Before the checkpoint is written: ranks that have drifted apart must not leave one to start from.
+    if (options.hash_check_every > 0 && (save || (step + 1) % options.hash_check_every == 0))
+      parallel::check_same_on_all_ranks(world, base::concat("the adapter after ", label, " step ", step + 1), parallel::hash_of(parameters));
     comm::agree(world, base::concat("saving after ", label, " step ", step + 1), [&] {
       if (!leader) return;
       if (hooks.record) hooks.record(result.last);
@@ -139,8 +141,6 @@ StepLoopResult run_steps(const std::string& label, const Options& options, Objec
       if (leave) writing.rethrow();
     });
     if (leader) progress.advance(1, base::concat(names[0], ' ', loss));
-    if (options.hash_check_every > 0 && ((step + 1) % options.hash_check_every == 0 || step + 1 == options.steps)) 
-      parallel::check_same_on_all_ranks(world, base::concat("the adapter after ", label, " step ", step + 1), parallel::hash_of(parameters));
     if (hooks.after_step && !stop) hooks.after_step(result.last);
     if (stop)
       throw base::RequeueRequest(label, ": stopped on request after step ", step + 1, " of ", options.steps, "; a checkpoint was saved. Start the same command again to go on.");

@@ -43,13 +43,14 @@ struct StepLoopResult {
 };
 
 // Runs until `options.steps` updates are made. Slot s of the global batch is computed by replica s mod replicas of `mesh`; the global batch need
-// not be a multiple of the replicas, but at least as large (UserError). Collective over `world`, which has mesh.world_size() ranks. On SIGTERM or
+// not be a multiple of the replicas; replicas beyond it have nothing to do, and a warning says so. Collective over `world`, which has mesh.world_size() ranks. On SIGTERM or
 // SIGUSR1 to any rank all ranks finish the step, a checkpoint is saved and RequeueRequest is thrown.
 //
 // A checkpoint is saved every checkpoint_every steps, at multiples of keep_checkpoints_every, at a stop request and at the end. Its write runs beside the
 // next step's forward and backward and is awaited before that step's update; at a stop request and at the end, before the loop is left. So there is at most one
 // write in flight, and whenever the process dies, the newest durable checkpoint is at most checkpoint_every updates behind. A write that fails
-// ends the loop on every rank, with the write's error, before the next update.
+// ends the loop on every rank, with the write's error, before the next update. Before each checkpoint, and every hash_check_every steps, the parameters'
+// hashes are compared over the ranks (unless hash_check_every is 0): ranks that differ end the loop (PeerError) and leave the checkpoint before.
 //
 // A loss or gradient that is not finite is a
 // UserError with the step, before parameters change; the last checkpoint stays. Ranks agree on an objective's error, except where a replica is

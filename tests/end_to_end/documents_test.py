@@ -164,6 +164,23 @@ class Documents(unittest.TestCase):
             found = re.findall(r"(?<![\w.$}/])/(?:home|Users|root|work|tmp|mnt|scratch|opt)/[\w.]+", path.read_text())
             self.assertEqual(found, [], path)
 
+    def test_named_tests_exist(self):
+        """Every test of README's table, and every NAME_test in the documents."""
+        known = set()
+        for lists in (ROOT / "tests").rglob("CMakeLists.txt"):
+            known |= set(re.findall(r"(?:magicid_\w*test\(|add_test\(NAME )\s*(\w+)", lists.read_text()))
+        self.assertIn("pipeline", known)
+        table = re.search(r"^\| what \| shown \| test \|\n(.*?)\n\n", (ROOT / "README.md").read_text(), flags=re.M | re.S)[1].splitlines()[1:]
+        self.assertGreater(len(table), 20)
+        for row in table:
+            names = re.findall(r"`(\w+)`", row.rsplit("|", 2)[1])
+            self.assertTrue(names, row)
+            for name in names:
+                self.assertIn(name, known, f"README.md: {row}")
+        for document in documents():
+            for name in re.findall(r"`(\w+_test)`", document.read_text()):
+                self.assertIn(name, known, document)
+
     def test_variables_are_read_somewhere(self):
         read = "".join(p.read_text(errors="replace") for folder in ("src", "launch", "slurm", "cmake") for p in (ROOT / folder).rglob("*") if p.is_file() and p.suffix != ".md")
         read += (ROOT / "CMakeLists.txt").read_text()

@@ -199,6 +199,20 @@ class Arms(unittest.TestCase):
                 self.assertRegex(text, "taken over|finished earlier")
             self.assertEqual({k: v for k, v in stage_results(name).items() if v}, {k: v for k, v in stage_results("two").items() if k in ("prepare", "reconstruct", "generate", "score", "select")})
 
+    def test_replicas_beyond_the_batch_of_stage_1_wait(self):
+        text = run("waiting", ranks=2, verb="prepare")
+        text = run("waiting", ranks=2, verb="reconstruct", reconstruct__global_batch=1)
+        self.assertIn("reconstruct: global_batch is 1 but 2 replicas take part: 1 of them have nothing to do here", text)
+        self.assertEqual(len(metrics("waiting", "reconstruct")), SMALL["reconstruct.steps"])
+
+    def test_pairs_that_are_won_are_told_of(self):
+        settings = dict(reuse=FOLDER / "two", optimize__beta=1e6, optimize__learning_rate=1e-2, optimize__pairs_seen=160)
+        for verb in ("prepare", "reconstruct", "generate", "score", "select"):
+            run("won", verb=verb, **settings)
+        text = run("won", verb="optimize", **settings)
+        self.assertRegex(text, r"warning optimize: from step \d+ on the gradient factor is below a tenth of its start")
+        self.assertEqual(text.count("gradient factor is below"), 1)
+
     def test_other_runs_stand_in_the_same_evaluation(self):
         shutil.copytree(FOLDER / "two", FOLDER / "table", copy_function=shutil.copy2)
         run("other", ranks=2, reuse=FOLDER / "two", optimize__beta=50, optimize__share_dynamic=1)
@@ -240,7 +254,8 @@ class Arms(unittest.TestCase):
         self.assertFalse((FOLDER / "new").exists())
 
     def test_still_losers_are_made_once_on_any_number_of_ranks(self):
-        results = []
+        results, adapters = [], {}
+        run("moving", ranks=1, reuse=FOLDER / "two", select__identity_pairs__loser="video", select__pairs="identity")
         for ranks in (1, 2):
             name = f"still-{ranks}"
             settings = dict(ranks=ranks, reuse=FOLDER / "two", select__identity_pairs__loser="still", select__pairs="identity")
@@ -249,12 +264,14 @@ class Arms(unittest.TestCase):
             self.assertTrue(made)
             self.assertRegex(text, rf"still losers {len(made)}/{len(made)}")
             self.assertEqual(metrics(name, "optimize")[0]["loss"], 0.6931471805599453)
+            adapters[ranks] = adapter(name).read_bytes()
             text = run(name, **dict(settings, optimize__beta=7))
             self.assertIn("optimize", ran(text))
             self.assertEqual({p: p.stat().st_mtime_ns for p in (FOLDER / name / "candidates").glob("segment-*.h5")}, made)
             results.append((sorted(p.name for p in made), stage_results(name)["select"]))
         self.assertEqual(results[0], results[1])
-        self.assertNotEqual(adapter("still-2").read_bytes(), adapter("arm-2").read_bytes() if adapter("arm-2").exists() else b"")
+        # The same pairs, the same seed, one rank each: what differs is what the loser is.
+        self.assertNotEqual(adapters[1], adapter("moving").read_bytes())
 
     def test_prior_preservation_makes_its_class_samples_once(self):
         settings = {"reconstruct__prior_preservation__weight": 1, "reconstruct__prior_preservation__samples": 3}
@@ -360,7 +377,8 @@ class BadInput(unittest.TestCase):
         self.refused("optimize.beta", optimize__beta=-1)
         self.refused("frames is 12", "4k+1", video__frames=12)
         self.refused("sequence", ranks=2, mesh__sequence=3)
-        self.refused("global_batch", ranks=2, reconstruct__global_batch=1)
+        self.refused("optimize.global_batch is 1", "2 replicas", "mesh.sequence", ranks=2, name="one-pair", optimize__global_batch=1)
+        self.assertEqual([p.name for p in (FOLDER / "one-pair").glob("*") if p.is_dir()], [], "work was done before the refusal")
         bad = FOLDER / "bad.yaml"
         bad.write_text((PROJECT / "configs/tiny.yaml").read_text() + "\nsubjekt: {trigger: x}\n")
         code, text = magicid(["run", str(bad)])

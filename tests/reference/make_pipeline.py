@@ -39,6 +39,7 @@ CASES = {
     "embedded_guidance": dict(height=32, width=48, frames=5, guidance=6.0, max_length=64, template=True, prompt=PROMPT),
     "shift_framewise": dict(height=16, width=32, frames=17, guidance=4.5, max_length=64, template=True, prompt="caf\u00e9, stra\u00dfe \U0001f600", shift=3.0),
     "true_cfg": dict(height=32, width=16, frames=5, guidance=1.0, max_length=32, template=True, prompt=PROMPT, negative_prompt="blurry, low quality", true_cfg=4.0),
+    "true_cfg_from_the_empty_text": dict(height=16, width=32, frames=5, guidance=1.0, max_length=64, template=True, prompt=PROMPT, negative_prompt="", true_cfg=2.5),
     "one_frame": dict(height=32, width=48, frames=1, guidance=6.0, max_length=200, template=False, prompt=PROMPT),
     "long_prompt": dict(height=16, width=32, frames=5, guidance=6.0, max_length=40, template=True, prompt="The woman in the red coat turns her head and smiles; " * 6),
     "adapter": dict(height=32, width=32, frames=5, guidance=6.0, max_length=24, template=True, prompt=PROMPT, adapter=True),

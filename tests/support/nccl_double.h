@@ -1,17 +1,20 @@
 // NCCL over host memory, ranks as threads: checks how the backend calls NCCL (order, counts, groups, splits, who is closed how) and can fail like it.
 #pragma once
 
+#include "base/errors.h"
 #include "comm/nccl_library.h"
 #include "comm/tensor_rules.h"
 
 #include <algorithm>
+#include <chrono>
 #include <condition_variable>
 #include <cstring>
 #include <deque>
 #include <map>
 #include <mutex>
-#include <set>
+#include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 namespace magicid::testing {
@@ -31,6 +34,21 @@ class NcclDouble : public comm::NcclLibrary {
   }
   // Communicators that are being made stay in progress for ever.
   bool never_ready = false;
+  // Rank `rank` dies in its next `call` ("init" or "split"): it throws there, and the others of the group never hear of it.
+  void lose_rank(int rank, const std::string& call) {
+    std::lock_guard lock(mutex_);
+    lost_ = {rank, call};
+  }
+  // From now on no device finishes what it is given: calls return, marks are not passed, until the communicator is aborted.
+  void stick_devices() {
+    std::lock_guard lock(mutex_);
+    stuck_ = true;
+  }
+  // As a host that synchronises with its stream: waits until the device has finished what this thread called last, or was stopped by an abort. False: it hung (a minute).
+  bool synchronize() {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, std::chrono::minutes(1), [this, device = last_called()] { return !stuck_ || (device != nullptr && device->aborted); });
+  }
 
   bool serves(const at::Device& device) const override { return device.is_cpu(); }
   std::string unique_id() override {
@@ -40,31 +58,31 @@ class NcclDouble : public comm::NcclLibrary {
 
   Result init(Comm* comm, int size, const std::string& unique_id, int rank) override {
     std::lock_guard lock(mutex_);
+    die_if_lost(rank, "init");
     *comm = open(group_of(unique_id, size), rank);
     return in_progress();
   }
 
   Result split(Comm comm, int color, int key, Comm* part) override {
-    std::unique_lock lock(mutex_);
+    std::lock_guard lock(mutex_);
     Member& me = member(comm);
-    const auto values = meet(lock, me, "split", 0, {color, key});
-    if (me.aborted) return {};
-    std::vector<std::pair<std::int64_t, int>> order;  // key, rank
-    for (int rank = 0; rank < me.group->size; ++rank) {
-      if (values[rank][0] == color) order.emplace_back(values[rank][1], rank);
-    }
-    std::sort(order.begin(), order.end());
-    const auto place = std::find_if(order.begin(), order.end(), [&](const auto& entry) { return entry.second == me.rank; }) - order.begin();
-    const std::string id = me.group->id + "/" + std::to_string(me.group->splits[me.rank]++) + ":" + std::to_string(color);
-    *part = open(group_of(id, static_cast<int>(order.size())), static_cast<int>(place));
-    return in_progress();
+    die_if_lost(me.rank, "split");
+    Group& group = *me.group;
+    me.splitting = true;
+    me.busy = 2;
+    *part = nullptr;
+    group.waiting.push_back({color, key, &me, part});
+    if (static_cast<int>(group.waiting.size()) == group.size) make_parts(group);
+    return {};  // as NCCL does although nothing is made yet: only async_error() tells
   }
 
   Result async_error(Comm comm) override {
     std::lock_guard lock(mutex_);
     Member& me = member(comm);
     if (broken_.contains(me.rank)) return {Result::Status::failed, broken_[me.rank]};
-    if (never_ready) return in_progress();
+    if (never_ready || me.splitting || me.group->opened < me.group->size) return in_progress();
+    if (me.finalized && me.group->aborted) return {Result::Status::failed, "remote process exited or there was a network error"};
+    if (me.finalized && me.group->finalized < me.group->size) return in_progress();
     if (me.busy > 0) {
       --me.busy;
       return in_progress();
@@ -72,15 +90,30 @@ class NcclDouble : public comm::NcclLibrary {
     return {};
   }
 
-  Result finalize(Comm comm) override { return closing(comm, finalized); }
+  // In progress until every rank of the group has called it.
+  Result finalize(Comm comm) override {
+    std::lock_guard lock(mutex_);
+    ++finalized;
+    Member& me = member(comm);
+    if (me.finalized || me.aborted) return {Result::Status::failed, "finalize of a communicator that is closed"};
+    me.finalized = true;
+    ++me.group->finalized;
+    me.busy = 1;
+    return in_progress();
+  }
   Result destroy(Comm comm) override {
-    closing(comm, destroyed);
-    return close(comm);
+    std::lock_guard lock(mutex_);
+    ++destroyed;
+    if (!member(comm).finalized) return {Result::Status::failed, "destroy before finalize"};
+    return in_progress();
   }
   Result abort(Comm comm) override {
     std::lock_guard lock(mutex_);
     ++aborted;
-    member(comm).aborted = true;
+    Member& me = member(comm);
+    me.aborted = me.group->aborted = true;
+    // Whoever waits for the split has gone, and with it the place for its part.
+    std::erase_if(me.group->waiting, [&](const Split& split) { return split.member == &me; });
     changed_.notify_all();
     return {};
   }
@@ -124,6 +157,7 @@ class NcclDouble : public comm::NcclLibrary {
     std::lock_guard lock(mutex_);
     ++calls["send"];
     Member& me = member(comm);
+    last_called() = &me;
     if (depth() == 0 || bytes == 0 || peer == me.rank) return {Result::Status::failed, "send outside of a group, of nothing, or to itself"};
     me.group->mail[{me.rank, peer}].emplace_back(static_cast<const char*>(data), static_cast<const char*>(data) + bytes);
     changed_.notify_all();
@@ -137,26 +171,37 @@ class NcclDouble : public comm::NcclLibrary {
     return {};
   }
   std::function<bool()> mark() override {
-    return [] { return true; };
+    return [this, device = last_called()] {
+      std::lock_guard lock(mutex_);
+      return !stuck_ || (device != nullptr && device->aborted);
+    };
   }
 
  private:
   using Part = std::vector<char>;
+  struct Member;
+  struct Split {
+    int color, key;
+    Member* member;
+    Comm* part;
+  };
   struct Group {
     std::string id;
-    int size = 0, arrived = 0;
+    int size = 0, opened = 0, finalized = 0, arrived = 0;
+    bool aborted = false;  // any of its ranks was
     std::uint64_t generation = 0;
     std::vector<std::string> names;
-    std::vector<std::vector<std::int64_t>> values, last_values;
+    std::vector<std::vector<std::int64_t>> values;
     std::vector<Part> parts, last_parts;
     bool last_agree = true;
-    std::map<int, int> splits;
+    int splits = 0;
+    std::vector<Split> waiting;  // ranks that came to the split
     std::map<std::pair<int, int>, std::deque<Part>> mail;
   };
   struct Member {
     std::shared_ptr<Group> group;
     int rank = 0, busy = 2;  // busy: how often async_error still says "in progress"
-    bool aborted = false;
+    bool splitting = false, finalized = false, aborted = false;
   };
   struct Receive {
     void* data;
@@ -172,6 +217,11 @@ class NcclDouble : public comm::NcclLibrary {
   }
   static std::vector<Receive>& receives() {
     thread_local std::vector<Receive> value;
+    return value;
+  }
+  // The stream of this thread's device: whose work stands last in it.
+  static Member*& last_called() {
+    thread_local Member* value = nullptr;
     return value;
   }
   static Member& member(Comm comm) { return *static_cast<Member*>(comm); }
@@ -190,20 +240,32 @@ class NcclDouble : public comm::NcclLibrary {
   }
   Comm open(std::shared_ptr<Group> group, int rank) {
     ++opened;
+    ++group->opened;
     members_.push_back(std::make_unique<Member>(Member{.group = std::move(group), .rank = rank}));
     return members_.back().get();
   }
-  Result closing(Comm comm, int& count) {
-    std::lock_guard lock(mutex_);
-    ++count;
-    member(comm).busy = 1;
-    return in_progress();
+  // All ranks came to the split: on the last one's thread, as NCCL does on one of its own.
+  void make_parts(Group& group) {
+    auto arrived = std::move(group.waiting);
+    group.waiting.clear();
+    ++group.splits;
+    std::sort(arrived.begin(), arrived.end(), [](const Split& a, const Split& b) { return std::tie(a.color, a.key, a.member->rank) < std::tie(b.color, b.key, b.member->rank); });
+    std::map<int, int> sizes, places;
+    for (const Split& split : arrived) ++sizes[split.color];
+    for (const Split& split : arrived) {
+      const std::string id = group.id + "/" + std::to_string(group.splits) + ":" + std::to_string(split.color);
+      *split.part = open(group_of(id, sizes[split.color]), places[split.color]++);
+      split.member->splitting = false;
+    }
   }
-  Result close(Comm) { return {}; }
+  void die_if_lost(int rank, const std::string& call) {
+    if (lost_ != std::pair(rank, call)) return;
+    lost_ = {-1, {}};
+    throw base::SystemError("rank ", rank, " is lost in ", call);
+  }
 
-  // Waits for the whole group; returns all ranks' values. Ends early, without them, when this member is aborted: as a kernel is stopped.
-  std::vector<std::vector<std::int64_t>> meet(std::unique_lock<std::mutex>& lock, Member& me, const std::string& name, std::size_t bytes, std::vector<std::int64_t> values,
-                                              const void* data = nullptr) {
+  // Waits for the whole group. Ends early when this member is aborted: as a kernel is stopped.
+  void meet(std::unique_lock<std::mutex>& lock, Member& me, const std::string& name, std::size_t bytes, std::vector<std::int64_t> values, const void* data = nullptr) {
     Group& group = *me.group;
     me.busy = 2;
     group.names[me.rank] = name;
@@ -213,15 +275,13 @@ class NcclDouble : public comm::NcclLibrary {
     if (++group.arrived == group.size) {
       group.arrived = 0;
       ++group.generation;
-      group.last_values = group.values;
       group.last_parts = group.parts;
       group.last_agree = std::all_of(group.names.begin(), group.names.end(), [&](const auto& other) { return other == name; }) &&
-                         (name == "split" || std::all_of(group.values.begin(), group.values.end(), [&](const auto& other) { return other == group.values[0]; }));
+                         std::all_of(group.values.begin(), group.values.end(), [&](const auto& other) { return other == group.values[0]; });
       changed_.notify_all();
     } else {
       changed_.wait(lock, [&] { return group.generation != mine || me.aborted; });
     }
-    return group.last_values;
   }
 
   template <class Use>
@@ -229,6 +289,7 @@ class NcclDouble : public comm::NcclLibrary {
     std::unique_lock lock(mutex_);
     ++calls[name];
     Member& me = member(comm);
+    last_called() = &me;
     meet(lock, me, name, bytes, std::move(values), data);
     if (me.aborted) return {};
     if (!me.group->last_agree) return {Result::Status::failed, "ranks call different things"};
@@ -241,6 +302,7 @@ class NcclDouble : public comm::NcclLibrary {
   Result finish(const Receive& wanted) {
     std::unique_lock lock(mutex_);
     Member& me = member(wanted.comm);
+    last_called() = &me;
     me.busy = 2;
     auto& letters = me.group->mail[{wanted.peer, me.rank}];
     changed_.wait(lock, [&] { return !letters.empty() || me.aborted; });
@@ -258,6 +320,8 @@ class NcclDouble : public comm::NcclLibrary {
   std::map<std::string, std::shared_ptr<Group>> groups_;
   std::vector<std::unique_ptr<Member>> members_;
   std::map<int, std::string> broken_;
+  std::pair<int, std::string> lost_{-1, {}};
+  bool stuck_ = false;
 };
 
 }  // namespace magicid::testing

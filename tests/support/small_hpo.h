@@ -4,6 +4,8 @@
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
+#include <cmath>
+#include <limits>
 #include <map>
 #include <memory>
 #include <string>
@@ -121,7 +123,8 @@ inline HpoOutcome small_hpo_on_one_rank(const SmallHpoOptions& options) {
 inline double largest_difference(const HpoOutcome& a, const HpoOutcome& b, std::string& where) {
   double largest = 0;
   const auto seen = [&](double value, const std::string& name) {
-    if (!(value <= largest)) largest = value, where = name;
+    if (std::isnan(value)) value = std::numeric_limits<double>::infinity();  // which no later value replaces
+    if (value > largest) largest = value, where = name;
   };
   for (std::size_t i = 0; i < b.figures.size(); ++i) {
     const bool error_or_loss = i == 0 || (i >= 7 && i <= 10);  // margins are small differences of errors

@@ -5,6 +5,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/stack.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <functional>
@@ -14,6 +15,7 @@
 #include "base/random.h"
 #include "commands/pretrain/face_crops.h"
 #include "commands/pretrain/network.h"
+#include "media/image.h"
 #include "models/vision/face_embedder.h"
 #include "models/vision/initial_networks.h"
 #include "objectives/face_margin.h"
@@ -51,11 +53,7 @@ class FaceEmbedderNetwork : public Network {
   training::Objective& objective() override { return objective_; }
 
   std::map<std::string, double> validate() override {
-    const auto embedder = vision::FaceEmbedder::from_weights(models::nn::Weights::from_tensors(trained(), "face embedder", models::nn::Placement{context_.placement.device, at::kFloat}), config_);
-    std::vector<at::Tensor> embeddings;
-    for (std::int64_t i = 0; i < context_.world.test_people; ++i) embeddings.push_back(embedder(validation_faces(i)).cpu());
-    const at::Tensor all = rewards::normalise_rows(at::cat(embeddings));
-    const at::Tensor cosines = at::matmul(all, all.t()).contiguous();
+    const at::Tensor cosines = validation_cosines(context_.world.test_people);
     const auto cosine = cosines.accessor<float, 2>();
     std::vector<double> same, different;
     for (std::int64_t i = 0; i < cosines.size(0); ++i)
@@ -71,6 +69,27 @@ class FaceEmbedderNetwork : public Network {
     const double threshold = *at_rank;
     const auto accepted = std::count_if(same.begin(), same.end(), [&](double value) { return value > threshold; });
     return {{"same", mean(same)}, {"different", mean(different)}, {"threshold", threshold}, {"true_accept_rate", static_cast<double>(accepted) / static_cast<double>(same.size())}};
+  }
+
+  // A row for each of some unseen people: one face, then the faces that are nearest to it, nearest first; a bar below says whether it is the same person (green) or another (red).
+  void write_samples(const std::filesystem::path& folder) override {
+    const std::int64_t people = std::min<std::int64_t>(context_.world.test_people, 16), shown = std::min<std::int64_t>(8, photos_each * people);
+    const at::Tensor order = validation_cosines(people).argsort(1, /*descending=*/true).contiguous();
+    const auto nearest = order.accessor<std::int64_t, 2>();
+    std::vector<at::Tensor> faces, rows;
+    for (std::int64_t i = 0; i < people; ++i) faces.push_back((validation_faces(i) + 1) / 2);
+    const at::Tensor all = at::cat(faces);
+    for (std::int64_t i = 0; i < std::min<std::int64_t>(8, people); ++i) {
+      std::vector<at::Tensor> row;
+      for (std::int64_t k = 0; k < shown; ++k) {
+        const std::int64_t face = nearest[i * photos_each][k];
+        at::Tensor bar = at::zeros({3, 6, all.size(3)});
+        bar[face / photos_each == i ? 1 : 0].fill_(1);
+        row.push_back(at::cat({all[face], bar}, 1));
+      }
+      rows.push_back(at::cat(row, 2));
+    }
+    media::write_png(folder / "nearest-faces.png", at::cat(rows, 1));
   }
 
   void write() override {
@@ -102,6 +121,16 @@ class FaceEmbedderNetwork : public Network {
     return {at::stack(faces), people};
   }
 
+  // Of all pairs of the first `people`'s photos. [N,N], N = photos_each * people
+  at::Tensor validation_cosines(std::int64_t people) const {
+    const auto embedder = vision::FaceEmbedder::from_weights(models::nn::Weights::from_tensors(trained(), "face embedder", models::nn::Placement{context_.placement.device, at::kFloat}), config_);
+    std::vector<at::Tensor> embeddings;
+    for (std::int64_t i = 0; i < people; ++i) embeddings.push_back(embedder(validation_faces(i)).cpu());
+    const at::Tensor all = rewards::normalise_rows(at::cat(embeddings));
+    return at::matmul(all, all.t()).contiguous();
+  }
+
+  // [photos_each,3,112,112] in -1..1
   at::Tensor validation_faces(std::int64_t person) const {
     std::vector<at::Tensor> faces;
     for (std::int64_t i = 0; i < photos_each; ++i) {

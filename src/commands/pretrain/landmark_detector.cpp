@@ -1,14 +1,17 @@
 // The small world's face detector: box and landmarks of the one person in a picture, and no face where there is none.
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/upsample_bilinear2d.h>
+#include <ATen/ops/upsample_nearest2d.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <span>
 #include <vector>
@@ -17,6 +20,7 @@
 #include "base/random.h"
 #include "commands/pretrain/face_crops.h"
 #include "commands/pretrain/network.h"
+#include "media/image.h"
 #include "models/vision/initial_networks.h"
 #include "models/vision/landmark_detector.h"
 #include "objectives/landmark_regression.h"
@@ -26,6 +30,8 @@ namespace magicid::commands::pretrain {
 namespace {
 
 namespace vision = models::vision;
+
+constexpr std::int64_t enlarged = 4;  // times: the pictures that show what is found
 
 // A picture, and the seven points of its face in pixel indices.
 struct Sample {
@@ -129,17 +135,14 @@ class LandmarkDetectorNetwork : public Network {
   training::Objective& objective() override { return objective_; }
 
   std::map<std::string, double> validate() override {
-    const auto network = std::make_shared<vision::LandmarkDetector>(
-        vision::LandmarkDetector::from_weights(models::nn::Weights::from_tensors(parameters_.named_tensors(), "landmark detector", {context_.placement.device, at::kFloat}), config_));
-    const auto detector = rewards::landmark_face_detector(network, media::DetectorOptions{}.score_threshold);
-    const base::CounterRandom random(context_.seed, "landmark-validation");
+    const auto detector = present_detector();
     const double pixels = 48.0 / static_cast<double>(std::max(context_.world.height, context_.world.width));
     Tally photos, frames, degraded;
     double false_alarms = 0, faceless_pictures = 0;
     for (std::int64_t i = 0; i < 4 * context_.world.test_people; ++i) {
-      const auto scene = miniature::draw_scene(context_.person(miniature::Split::test, i % context_.world.test_people), context_.seed, i);
+      const auto scene = validation_scene(i);
       const auto number = static_cast<std::uint64_t>(i);
-      const auto photo = miniature::render_photo(scene, random.uniform(number, 0), context_.world.height, context_.world.width);
+      const auto photo = validation_photo(i);
       const auto points = points_of(photo);
       miniature::Dice dice(context_.seed, "landmark-validation-picture", number);
       photos.add(detector->detect(photo.image), points, pixels);
@@ -155,9 +158,58 @@ class LandmarkDetectorNetwork : public Network {
             {"error_in_clips", frames.error()}, {"found_degraded", degraded.found()}, {"error_degraded", degraded.error()}, {"false_alarms", false_alarms / faceless_pictures}};
   }
 
+  // Photos of unseen people, four times as large, with the true points as green squares and the found ones as smaller red ones over them: the landmarks, and the corners of the box.
+  void write_samples(const std::filesystem::path& folder) override {
+    constexpr std::array<double, 3> green{0, 1, 0}, red{1, 0, 0};
+    const auto detector = present_detector();
+    std::vector<at::Tensor> rows;
+    for (std::int64_t r = 0; r < 4; ++r) {
+      std::vector<at::Tensor> row;
+      for (std::int64_t i = 8 * r; i < 8 * r + 8; ++i) {
+        const auto photo = validation_photo(i);
+        at::Tensor shown = at::upsample_nearest2d(photo.image.unsqueeze(0), {enlarged * photo.image.size(1), enlarged * photo.image.size(2)})[0];
+        for (const auto& point : points_of(photo)) mark(shown, point, 2, green);
+        if (const auto faces = detector->detect(photo.image); !faces.empty()) {
+          const auto& box = faces[0].box;
+          for (const auto& point : *faces[0].landmarks) mark(shown, point, 1, red);
+          // Its edges are pixels' edges, points are pixels' middles.
+          mark(shown, {box.x - 0.5, box.y - 0.5}, 1, red);
+          mark(shown, {box.x + box.width - 0.5, box.y + box.height - 0.5}, 1, red);
+        }
+        row.push_back(shown);
+      }
+      rows.push_back(at::cat(row, 2));
+    }
+    media::write_png(folder / "faces.png", at::cat(rows, 1));
+  }
+
   void write() override { write_half(context_.model / "rewards" / "landmarks", config_.to_json(), parameters_.named_tensors()); }
 
  private:
+  std::unique_ptr<media::FaceDetector> present_detector() const {
+    const auto network = std::make_shared<vision::LandmarkDetector>(
+        vision::LandmarkDetector::from_weights(models::nn::Weights::from_tensors(parameters_.named_tensors(), "landmark detector", {context_.placement.device, at::kFloat}), config_));
+    return rewards::landmark_face_detector(network, media::DetectorOptions{}.score_threshold);
+  }
+
+  miniature::Scene validation_scene(std::int64_t i) const {
+    return miniature::draw_scene(context_.person(miniature::Split::test, i % context_.world.test_people), context_.seed, i);
+  }
+
+  miniature::Photo validation_photo(std::int64_t i) const {
+    const double time = base::CounterRandom(context_.seed, "landmark-validation").uniform(static_cast<std::uint64_t>(i), 0);
+    return miniature::render_photo(validation_scene(i), time, context_.world.height, context_.world.width);
+  }
+
+  // A square of 2 reach + 1 pixels around `point`, pixels of the photo, in a picture that is enlarged; what lies outside is cut off.
+  static void mark(at::Tensor& shown, const media::Point& point, std::int64_t reach, const std::array<double, 3>& colour) {
+    const auto first = [&](double at) { return static_cast<std::int64_t>(std::floor((at + 0.5) * static_cast<double>(enlarged))) - reach; };
+    const std::int64_t x0 = std::max<std::int64_t>(first(point.x), 0), y0 = std::max<std::int64_t>(first(point.y), 0);
+    const std::int64_t x1 = std::min(first(point.x) + 2 * reach + 1, shown.size(2)), y1 = std::min(first(point.y) + 2 * reach + 1, shown.size(1));
+    if (x1 <= x0 || y1 <= y0) return;
+    for (std::int64_t c = 0; c < 3; ++c) shown[c].narrow(0, y0, y1 - y0).narrow(1, x0, x1 - x0).fill_(colour[static_cast<std::size_t>(c)]);
+  }
+
   // Detections against the truth. Errors in pixels of a 48-pixel picture.
   class Tally {
    public:

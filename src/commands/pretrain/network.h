@@ -20,6 +20,7 @@ struct Context {
   WorldOptions world;
   std::uint64_t seed = 0;
   models::nn::Placement placement;  // where, and in which dtype, networks compute; weights and optimizer are float
+  bool goes_on = false;             // a checkpoint's weights replace the initial ones: other files that those would be read from are left alone
 
   miniature::ClipSize clip_size() const { return {world.frames, world.height, world.width, world.fps}; }
   // Training person 0 <= index < world.train_people, or a person that only validation sees.
@@ -36,7 +37,7 @@ class Network {
   virtual std::map<std::string, double> validate() = 0;
   // Pictures of what the network can do at present, written below `folder`. Rank 0 only.
   virtual void write_samples(const std::filesystem::path& folder) { (void)folder; }
-  // Where its weights began, for the record and the card, when that is not the seed alone; empty otherwise.
+  // Where its weights began, for the record and the card, when that is not the seed alone; empty otherwise, and where Context::goes_on: the checkpoint knows.
   virtual std::string origin() const { return {}; }
   // Writes the network's folder below Context::model, as the real classes read it; weights in fp16. Rank 0 only.
   virtual void write() = 0;

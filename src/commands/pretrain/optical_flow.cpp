@@ -3,11 +3,13 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/corrcoef.h>
+#include <ATen/ops/full_like.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
 
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/errors.h"
@@ -15,6 +17,7 @@
 #include "commands/pretrain/augmentation.h"
 #include "commands/pretrain/block_matching.h"
 #include "commands/pretrain/network.h"
+#include "media/image.h"
 #include "models/vision/initial_networks.h"
 #include "models/vision/optical_flow.h"
 #include "objectives/flow_sequence.h"
@@ -44,11 +47,7 @@ class OpticalFlowNetwork : public Network {
   // block matching (matched_*) and for a flow of zeros (zero_*). `length` is the mean length of the network's flow over that of the exact one: near 0 it has collapsed.
   std::map<std::string, double> validate() override {
     look_at_validation();
-    const auto network = vision::Raft::from_weights(parameters_.weights(at::kFloat), architecture);
-    std::vector<at::Tensor> parts;
-    for (std::int64_t first = 0; first < validation_truth_.size(0); first += pairs_of_a_clip)
-      parts.push_back(vision::estimate_flow(network, validation_first_.narrow(0, first, pairs_of_a_clip) * 2 - 1, validation_second_.narrow(0, first, pairs_of_a_clip) * 2 - 1, validation_updates).to(at::kCPU));
-    const at::Tensor flow = at::cat(parts);
+    const at::Tensor flow = estimate(validation_first_, validation_second_);
     std::map<std::string, double> figures;
     measure(figures, "", flow);
     measure(figures, "matched_", validation_matched_);
@@ -57,6 +56,20 @@ class OpticalFlowNetwork : public Network {
     figures["zero_moving_error"] = length.masked_select(length >= moving_from).mean().item<double>();
     figures["length"] = lengths(flow).mean().item<double>() / figures["zero_error"];
     return figures;
+  }
+
+  // Rows of five: two frames, the true flow, the network's, that of block matching.
+  void write_samples(const std::filesystem::path& folder) override {
+    look_at_validation();
+    // One pair of each of the first clips.
+    const auto some = [](const at::Tensor& all) { return all.slice(0, 0, 8 * pairs_of_a_clip, pairs_of_a_clip); };
+    const at::Tensor first = some(validation_first_), second = some(validation_second_), truth = some(validation_truth_), matched = some(validation_matched_), flow = estimate(first, second);
+    std::vector<at::Tensor> rows;
+    for (std::int64_t i = 0; i < flow.size(0); ++i) {
+      const double longest = std::max(1.0, lengths(truth.narrow(0, i, 1)).max().item<double>());
+      rows.push_back(at::cat({first[i], second[i], coloured(truth[i], longest), coloured(flow[i], longest), coloured(matched[i], longest)}, 2));
+    }
+    media::write_png(folder / "frames-and-flows.png", at::cat(rows, 1));
   }
 
   void write() override { write_half(context_.model / "rewards" / "raft", nlohmann::json::parse(initial_.config).dump(2), parameters_.named_tensors()); }
@@ -91,6 +104,23 @@ class OpticalFlowNetwork : public Network {
     std::vector<double> scores(validation_clips, 0);
     for (std::int64_t i = 0; i < flow.size(0); ++i) scores[static_cast<std::size_t>(i / pairs_of_a_clip)] += rewards::motion_of_flow(flow[i]) / pairs_of_a_clip;
     return at::tensor(scores);
+  }
+
+  // first, second [N,3,H,W] in 0..1 -> [N,2,H,W], a few pairs at a time.
+  at::Tensor estimate(const at::Tensor& first, const at::Tensor& second) const {
+    const auto network = vision::Raft::from_weights(parameters_.weights(at::kFloat), architecture);
+    std::vector<at::Tensor> parts;
+    for (std::int64_t i = 0; i < first.size(0); i += pairs_of_a_clip) {
+      const auto pairs = [&](const at::Tensor& all) { return all.slice(0, i, i + pairs_of_a_clip) * 2 - 1; };
+      parts.push_back(vision::estimate_flow(network, pairs(first), pairs(second), validation_updates).to(at::kCPU));
+    }
+    return at::cat(parts);
+  }
+
+  // flow [2,H,W] -> [3,H,W] in 0..1: grey stands still, red and green are to the right and down, at full colour by `longest` pixels; blue is half.
+  static at::Tensor coloured(const at::Tensor& flow, double longest) {
+    const at::Tensor both = (flow / (2 * longest) + 0.5).clamp(0, 1);
+    return at::cat({both, at::full_like(both.narrow(0, 0, 1), 0.5)});
   }
 
   struct Pair {

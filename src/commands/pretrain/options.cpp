@@ -132,9 +132,9 @@ void describe(config::Fields& fields, TransformerOptions& options) {
   fields.number("description_share", options.description_share, {.help = "share of captions that describe the person's looks", .minimum = 0, .maximum = 1});
   fields.number("shift", options.shift, {.help = "shift of the noise schedule", .above = 0});
   fields.number("face_weight", options.face_weight, {.help = "weight of the error of tokens that show the head, against 1 elsewhere", .minimum = 0});
-  fields.integer("sample_steps", options.sample_steps, {.help = "denoising steps of the samples that validation draws", .minimum = 1});
+  fields.integer("sample_steps", options.sample_steps, {.help = "denoising steps of the samples that validation draws", .minimum = 1, .fingerprint = false});
   // A checkpoint holds the weights: a folder that moved since does not keep a run from going on.
-  fields.path("initialize_from", options.initialize_from, {.help = "diffusers transformer folder whose tensors of the same name and shape are the initial ones; the others are drawn", .fingerprint = false});
+  fields.path("initialize_from", options.initialize_from, {.help = "diffusers transformer folder whose tensors of the same name and shape are the initial ones; the others are drawn. Read by the first start alone", .fingerprint = false});
 }
 
 void describe(config::Fields& fields, FaceEmbedderOptions& options) {

@@ -143,7 +143,7 @@ class TransformerNetwork : public Network {
   // Drawn from the seed; with initialize_from, tensors of the same name and shape are those of its file, and origin_ says so.
   storage::NamedTensors initial_weights() {
     auto weights = objectives::initialize_at_zero(hv::initialize_transformer(config_, context_.seed));
-    if (options_.initialize_from.empty()) return weights;
+    if (options_.initialize_from.empty() || context_.goes_on) return weights;
     const auto file = storage::SafetensorsFile::open(std::filesystem::path(options_.initialize_from) / weights_file);
     std::size_t taken = 0;
     for (auto& [name, tensor] : weights) {

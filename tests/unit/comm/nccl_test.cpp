@@ -8,14 +8,16 @@
 #include <gmock/gmock.h>
 
 #include <atomic>
+#include <barrier>
 #include <chrono>
-#include <thread>
+#include <future>
 #include <tuple>
 
 namespace magicid::comm {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 using testing::NcclDouble;
 
 // The nccl backend with the double as library; each rank's host communicator is a part of the threads' world.
@@ -81,28 +83,136 @@ class NcclFailure : public ::testing::Test {
 TEST_F(NcclFailure, ARankThatNeverArrivesIsAbortedNamedAndRefusedAfterwards) {
   auto library = std::make_shared<NcclDouble>();
   std::atomic<int> threw{0};
+  std::barrier together(3);
   run_nccl(3, library, [&](Communicator& world) {
-    world.barrier();
-    // Only the device side is to time out: the host's own barrier waits for these two again with the usual time.
+    // Only the device side is to time out, so all are joined by then.
     if (world.rank() == 0) set_collective_timeout(std::chrono::milliseconds(300));
+    together.arrive_and_wait();
     if (world.rank() != 1) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(20));
       at::Tensor tensor = at::ones({4});
       EXPECT_THROW(world.all_reduce(tensor), base::PeerError);
       try {
         world.broadcast(tensor, 0);
       } catch (const base::PeerError& error) {
-        EXPECT_THAT(error.what(), HasSubstr("was aborted: has waited"));
+        EXPECT_THAT(error.what(), HasSubstr("was aborted: all_reduce of 16 bytes over nccl: has waited"));
         ++threw;
       }
     }
+    // Rank 1 ends its use in order, which needs the others: not before they have given up.
+    together.arrive_and_wait();
   });
   EXPECT_EQ(threw, 2);
   EXPECT_THAT(reports(), HasSubstr("rank 0 of 3"));
   EXPECT_THAT(reports(), HasSubstr("rank 2 of 3"));
   EXPECT_THAT(reports(), HasSubstr("all_reduce of 16 bytes over nccl"));
+  EXPECT_THAT(reports(), Not(HasSubstr("rank 1 of 3")));
+  EXPECT_EQ(library->finalized, 1);  // rank 1's is healthy, but its peers are gone
+  EXPECT_EQ(library->aborted, 3);
+}
+
+TEST_F(NcclFailure, ADeviceThatNeverFinishesIsAbortedNamedAndReleasesItsHost) {
+  auto library = std::make_shared<NcclDouble>();
+  std::atomic<int> threw{0};
+  std::barrier together(2);
+  run_nccl(2, library, [&](Communicator& world) {
+    if (world.rank() == 0) {
+      library->stick_devices();
+      set_collective_timeout(std::chrono::seconds(1));
+    }
+    together.arrive_and_wait();
+    at::Tensor tensor = at::ones({4});
+    EXPECT_NO_THROW(world.all_reduce(tensor));  // the call returns; what hangs is the device
+    EXPECT_TRUE(library->synchronize()) << "nobody stopped the device of rank " << world.rank();
+    try {
+      world.broadcast(tensor, 0);
+    } catch (const base::PeerError& error) {
+      EXPECT_THAT(error.what(), HasSubstr("the nccl group of rank " + std::to_string(world.rank()) + " of 2 was aborted: all_reduce of 16 bytes over nccl: has waited"));
+      EXPECT_THAT(error.what(), HasSubstr("raise the collective timeout (MAGICID_COLLECTIVE_TIMEOUT"));
+      ++threw;
+    }
+  });
+  EXPECT_EQ(threw, 2);
+  for (const std::string rank : {"rank 0 of 2", "rank 1 of 2"}) EXPECT_THAT(reports(), HasSubstr(rank));
+  EXPECT_THAT(reports(), HasSubstr("all_reduce of 16 bytes over nccl: has waited"));
+  EXPECT_THAT(reports(), HasSubstr("raise the collective timeout (MAGICID_COLLECTIVE_TIMEOUT"));
+  EXPECT_EQ(library->aborted, library->opened);
+  EXPECT_EQ(library->finalized, 0);
+}
+
+TEST_F(NcclFailure, ARankLostInASplitIsNamedAndTheOthersAreReleased) {
+  auto library = std::make_shared<NcclDouble>();
+  std::atomic<int> threw{0};
+  std::barrier together(3);
+  EXPECT_THROW(run_nccl(3, library,
+                        [&](Communicator& world) {
+                          if (world.rank() == 0) {
+                            library->lose_rank(1, "split");
+                            set_collective_timeout(std::chrono::seconds(2));  // also the host's limit, whose own split comes first
+                          }
+                          together.arrive_and_wait();
+                          try {
+                            world.split(0, world.rank());
+                          } catch (const base::PeerError& error) {
+                            EXPECT_THAT(error.what(), HasSubstr("split over nccl failed on rank " + std::to_string(world.rank()) + " of 3"));
+                            EXPECT_THAT(error.what(), HasSubstr("Another rank was lost"));
+                            ++threw;
+                            EXPECT_THROW(world.split(0, world.rank()), base::PeerError);  // refused at once
+                          }
+                        }),
+               base::SystemError);
+  EXPECT_EQ(threw, 2);
+  for (const std::string rank : {"rank 0 of 3", "rank 2 of 3"}) EXPECT_THAT(reports(), HasSubstr(rank));
+  EXPECT_THAT(reports(), HasSubstr("split over nccl: has waited"));
+  EXPECT_EQ(library->aborted, 3);  // rank 1's by its own error
+  EXPECT_EQ(library->opened, 3);
+}
+
+TEST_F(NcclFailure, ARankLostWhileJoiningIsNamedAndTheOthersAreReleased) {
+  auto library = std::make_shared<NcclDouble>();
+  library->lose_rank(1, "init");
+  set_collective_timeout(std::chrono::seconds(2));  // also the host's limit, over which the unique id goes first
+  std::atomic<int> threw{0};
+  EXPECT_THROW(run_threads(3,
+                           [&](Communicator& threads) {
+                             try {
+                               make_nccl_communicator(library, threads.split(0, threads.rank()));
+                               ADD_FAILURE() << "joined";
+                             } catch (const base::PeerError& error) {
+                               EXPECT_THAT(error.what(), HasSubstr("rank " + std::to_string(threads.rank()) + " of 3 could not join over nccl"));
+                               EXPECT_THAT(error.what(), HasSubstr("Another rank was lost"));
+                               ++threw;
+                             }
+                           }),
+               base::SystemError);
+  EXPECT_EQ(threw, 2);
+  for (const std::string rank : {"rank 0 of 3", "rank 2 of 3"}) EXPECT_THAT(reports(), HasSubstr(rank));
+  EXPECT_THAT(reports(), HasSubstr("join over nccl: has waited"));
+  EXPECT_EQ(library->opened, 2);
   EXPECT_EQ(library->aborted, 2);
-  EXPECT_EQ(library->destroyed, 1);  // rank 1's is healthy
+}
+
+TEST_F(NcclFailure, ARankThatFailsAloneWaitsForNobody) {
+  auto library = std::make_shared<NcclDouble>();
+  std::promise<void> ended;
+  std::future<void> end = ended.get_future();
+  EXPECT_THROW(run_threads(2,
+                           [&](Communicator& threads) {
+                             const int rank = threads.rank();
+                             try {
+                               auto world = make_nccl_communicator(library, threads.split(0, rank));
+                               auto part = world->split(0, rank);
+                               if (rank == 1) throw base::SystemError("no space left on the device");
+                               EXPECT_EQ(end.wait_for(std::chrono::seconds(30)), std::future_status::ready) << "rank 1 waits for rank 0, which may never come, to close its communicators";
+                             } catch (const base::SystemError&) {
+                               ended.set_value();
+                               throw;
+                             }
+                           }),
+               base::SystemError);
+  EXPECT_EQ(library->opened, 4);
+  EXPECT_EQ(library->finalized, 2);  // rank 0's, which ended without an error
+  EXPECT_EQ(library->aborted, 4);    // rank 1's, and then rank 0's, whose peer is gone
+  EXPECT_EQ(reports(), "");
 }
 
 TEST_F(NcclFailure, AnAsynchronousErrorReleasesWhoWaits) {

@@ -82,6 +82,21 @@ TEST(ClassSamples, VideosAreTheFirstOfTheInitialModelsCandidates) {
   EXPECT_EQ(prompts, (std::vector<std::int64_t>{0, 1, 2, 0, 1}));
 }
 
+// True guidance away from the empty text makes other videos; without it the negative prompt determines nothing.
+TEST(Candidates, GuidanceBelongsToTheKey) {
+  const auto first_key = [](double true_cfg, const std::string& negative) {
+    Configuration c = small();
+    c.generate.sampling.true_cfg = true_cfg;
+    c.generate.sampling.negative_prompt = negative;
+    for (const auto& candidate : plan(c))
+      if (candidate.source == preference::Source::initial) return candidate.key;
+    return std::string();
+  };
+  const std::set<std::string> keys{first_key(1, ""), first_key(2, ""), first_key(3, ""), first_key(2, "blurry")};
+  EXPECT_EQ(keys.size(), 4u);
+  EXPECT_EQ(first_key(1, "blurry"), first_key(1, ""));
+}
+
 TEST(Previews, AreVideosOfTheAdapterWithNoiseOfTheirOwn) {
   Configuration c = small();
   std::set<std::string> keys, others;

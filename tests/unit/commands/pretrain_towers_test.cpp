@@ -167,6 +167,8 @@ TEST(BlockMatching, FindsWholeAndHalfShifts) {
   }
   // A plain surface stands still.
   EXPECT_EQ(match_blocks(at::full({3, 12, 12}, 0.5), at::full({3, 12, 12}, 0.5)).abs().max().item<double>(), 0);
+  EXPECT_THROW(match_blocks(at::zeros({3, 12, 12}), at::zeros({3, 12, 11})), base::InvariantError);
+  EXPECT_THROW(match_blocks(at::zeros({3, 12, 12}), at::zeros({3, 12, 12}), 4), base::InvariantError);
 }
 
 TEST(PretrainCaptions, SayWhatIsMeant) {

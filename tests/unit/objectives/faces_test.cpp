@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdio>
 #include <map>
 
 #include "media/alignment.h"
@@ -90,6 +91,21 @@ void expect_gradient(training::Objective& objective, Parameters& parameters, con
   EXPECT_NEAR(numeric / norm, 1, tolerance);
 }
 
+// Two decimal digits of the products are left in bfloat16: the loss and the gradient must be those of float but for that.
+void expect_bfloat16_near_float(Parameters& parameters, training::Objective& single, training::Objective& half, double loss_tolerance, double gradient_tolerance) {
+  at::Tensor gradient = parameters.gradient();
+  gradient.zero_();
+  const double loss = single.accumulate(3, 0, 1)[0];
+  const at::Tensor expected = gradient.clone();
+  gradient.zero_();
+  const double ours = half.accumulate(3, 0, 1)[0];
+  const double off = ((gradient - expected).norm() / expected.norm()).item<double>();
+  std::printf("loss %.5f, in bfloat16 %.5f; gradient off by %.4f of its length\n", loss, ours, off);
+  EXPECT_NEAR(ours, loss, loss_tolerance * loss);
+  EXPECT_LT(off, gradient_tolerance);
+  EXPECT_GT(off, 0) << "bfloat16 was not used";
+}
+
 Parameters face_parameters(std::int64_t people) { return Parameters(face_margin_tensors(vision::initial_face_embedder(tiny, 5).tensors, people, tiny.embedding_size, 5), at::kCPU, "test"); }
 
 TEST(FaceMargin, GradientIsTheDifferenceQuotient) {
@@ -97,6 +113,14 @@ TEST(FaceMargin, GradientIsTheDifferenceQuotient) {
   const auto batch = faces_of(0, 4, 8);
   FaceMargin objective(tiny, parameters, at::kFloat, [&](auto, auto, auto) { return batch; }, {.scale = 8, .margin = 0.3});
   for (const char* part : {"classes.weight", "linear.weight", "conv_34.project.bn", "conv_3.model.0.conv_dw.conv", "conv2_dw.prelu"}) expect_gradient(objective, parameters, part, 1e-3, 0.03);
+}
+
+TEST(FaceMargin, Bfloat16IsNearFloat) {
+  auto parameters = face_parameters(4);
+  const auto batches = [batch = faces_of(0, 4, 8)](auto, auto, auto) { return batch; };
+  FaceMargin single(tiny, parameters, at::kFloat, batches, {.scale = 8, .margin = 0.3}), half(tiny, parameters, at::kBFloat16, batches, {.scale = 8, .margin = 0.3});
+  // A batch of 8 faces through many norms, each with the statistics of that batch: what rounding does grows from one to the next.
+  expect_bfloat16_near_float(parameters, single, half, 0.04, 0.35);
 }
 
 TEST(FaceMargin, LossIsCrossEntropyOfCosinesLessTheMargin) {
@@ -176,6 +200,13 @@ TEST(LandmarkRegression, GradientIsTheDifferenceQuotient) {
   const auto batch = landmarks_of(0, 8);
   LandmarkRegression objective(small_detector, parameters, at::kFloat, [&](auto, auto, auto) { return batch; });
   for (const char* part : {"score.weight", "heat.weight", "merge2.weight", "lateral4.weight", "down.7.weight", "down.3.weight", "down.0.weight"}) expect_gradient(objective, parameters, part, 4e-3, 0.03);
+}
+
+TEST(LandmarkRegression, Bfloat16IsNearFloat) {
+  Parameters parameters(vision::initial_landmark_detector(small_detector, 5).tensors, at::kCPU, "test");
+  const auto batches = [batch = landmarks_of(0, 8)](auto, auto, auto) { return batch; };
+  LandmarkRegression single(small_detector, parameters, at::kFloat, batches), half(small_detector, parameters, at::kBFloat16, batches);
+  expect_bfloat16_near_float(parameters, single, half, 0.01, 0.05);
 }
 
 TEST(LandmarkRegression, PicturesWithoutAFaceTeachTheScoreAlone) {

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdio>
 
 #include "base/errors.h"
 #include "diffusion/flow_matching.h"
@@ -82,6 +83,21 @@ void expect_gradient(training::Objective& objective, std::int64_t step, std::int
   EXPECT_NEAR(measured, ours.norm().item<double>(), tolerance * ours.norm().item<double>());
 }
 
+// Two decimal digits of the products are left in bfloat16: the loss and the gradient must be those of float but for that.
+void expect_bfloat16_near_float(Parameters& parameters, training::Objective& single, training::Objective& half, double loss_tolerance, double gradient_tolerance) {
+  at::Tensor gradient = parameters.gradient();
+  gradient.zero_();
+  const double loss = single.accumulate(3, 0, 1)[0];
+  const at::Tensor expected = gradient.clone();
+  gradient.zero_();
+  const double ours = half.accumulate(3, 0, 1)[0];
+  const double off = ((gradient - expected).norm() / expected.norm()).item<double>();
+  std::printf("loss %.5f, in bfloat16 %.5f; gradient off by %.4f of its length\n", loss, ours, off);
+  EXPECT_NEAR(ours, loss, loss_tolerance * loss);
+  EXPECT_LT(off, gradient_tolerance);
+  EXPECT_GT(off, 0) << "bfloat16 was not used";
+}
+
 TEST(Parameters, GradientsReachTheFlatBufferUnderTheFilesNames) {
   const auto initial = hv::initialize_transformer(small_transformer(), 3);
   Parameters parameters(initial, at::kCPU, "test");
@@ -106,6 +122,13 @@ TEST(TextToVideo, GradientEqualsFiniteDifferences) {
   Parameters parameters(hv::initialize_transformer(small_transformer(), 3), at::kCPU, "test");
   auto objective = text_to_video(parameters, {});
   expect_gradient(objective, 1, 1, 1e-2, 2e-2);
+}
+
+TEST(TextToVideo, Bfloat16IsNearFloat) {
+  Parameters parameters(hv::initialize_transformer(small_transformer(), 3), at::kCPU, "test");
+  const auto batches = [](std::int64_t step, std::int64_t slot, std::int64_t) { return batch_of(static_cast<double>(step + slot), 3); };
+  TextToVideo single(small_transformer(), parameters, at::kFloat, batches, {}, 5), half(small_transformer(), parameters, at::kBFloat16, batches, {}, 5);
+  expect_bfloat16_near_float(parameters, single, half, 0.01, 0.05);
 }
 
 // One by one for the weights whose gradient is written by hand.
@@ -195,6 +218,14 @@ TEST(AutoencoderReconstruction, GradientEqualsFiniteDifferencesForFramesAndClips
                                         {.gradient_weight = 0.5, .kl_weight = 0.1, .latent_noise = frames == 1 ? 0.0 : 0.3}, 5);
     expect_gradient(objective, 0, 1, 2e-4, 5e-2);
   }
+}
+
+TEST(AutoencoderReconstruction, Bfloat16IsNearFloat) {
+  Parameters parameters(hv::initialize_autoencoder(small_autoencoder(), 3), at::kCPU, "test");
+  const auto batches = [](std::int64_t step, std::int64_t slot, std::int64_t) { return AutoencoderBatch{numbers({2, 3, 5, 8, 12}, static_cast<double>(step + slot)), numbers({2, 1, 5, 8, 12}, 1).abs() + 0.5}; };
+  const AutoencoderLoss loss{.gradient_weight = 0.5, .kl_weight = 0.1, .latent_noise = 0.3};
+  AutoencoderReconstruction single(small_autoencoder(), parameters, at::kFloat, batches, loss, 5), half(small_autoencoder(), parameters, at::kBFloat16, batches, loss, 5);
+  expect_bfloat16_near_float(parameters, single, half, 0.01, 0.15);
 }
 
 TEST(AutoencoderReconstruction, NoiseOnLatentsIsTheSamplesOwnAndCostsTheDecoderAlone) {

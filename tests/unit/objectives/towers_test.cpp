@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdio>
 
 #include "base/errors.h"
 #include "models/nn/parameters.h"
@@ -65,6 +66,21 @@ std::pair<double, double> train(training::Objective& objective, int steps, doubl
     optimizer.update(values, gradient, learning_rate);
   }
   return {first, last};
+}
+
+// Two decimal digits of the products are left in bfloat16: the loss and the gradient must be those of float but for that.
+void expect_bfloat16_near_float(Parameters& parameters, training::Objective& single, training::Objective& half, double loss_tolerance, double gradient_tolerance) {
+  at::Tensor gradient = parameters.gradient();
+  gradient.zero_();
+  const double loss = single.accumulate(3, 0, 1)[0];
+  const at::Tensor expected = gradient.clone();
+  gradient.zero_();
+  const double ours = half.accumulate(3, 0, 1)[0];
+  const double off = ((gradient - expected).norm() / expected.norm()).item<double>();
+  std::printf("loss %.5f, in bfloat16 %.5f; gradient off by %.4f of its length\n", loss, ours, off);
+  EXPECT_NEAR(ours, loss, loss_tolerance * loss);
+  EXPECT_LT(off, gradient_tolerance);
+  EXPECT_GT(off, 0) << "bfloat16 was not used";
 }
 
 models::vision::ClipVisionConfig small_vision() {
@@ -127,6 +143,12 @@ TEST(Contrastive, GradientEqualsFiniteDifferencesAndReachesBothHalves) {
     EXPECT_GT(parameters.at(name).grad().abs().max().item<double>(), 0) << name;
 }
 
+TEST(Contrastive, Bfloat16IsNearFloat) {
+  Parameters parameters(small_clip(), at::kCPU, "test");
+  Contrastive single(small_vision(), small_text(), parameters, at::kFloat, clip_batch), half(small_vision(), small_text(), parameters, at::kBFloat16, clip_batch);
+  expect_bfloat16_near_float(parameters, single, half, 0.03, 0.05);
+}
+
 TEST(Contrastive, LearnsThreePairs) {
   Parameters parameters(small_clip(), at::kCPU, "test");
   Contrastive objective(small_vision(), small_text(), parameters, at::kFloat, clip_batch);
@@ -183,6 +205,12 @@ TEST(LanguageModelling, GradientEqualsFiniteDifferencesAndTheLossFalls) {
   const auto [first, last] = train(objective, 30, 1e-2);
   // After "1 2 3" 7 and 8 are equally likely: what is left is a part of log 2.
   EXPECT_LT(last, 0.4 * first);
+}
+
+TEST(LanguageModelling, Bfloat16IsNearFloat) {
+  Parameters parameters(small_language_model(), at::kCPU, "test");
+  LanguageModelling single(small_llama(), parameters, at::kFloat, language_batch), half(small_llama(), parameters, at::kBFloat16, language_batch);
+  expect_bfloat16_near_float(parameters, single, half, 0.01, 0.05);
 }
 
 TEST(FlowSequence, LossWeighsUpdatesAndMovingPixels) {

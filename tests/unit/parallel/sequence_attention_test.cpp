@@ -9,9 +9,9 @@
 
 #include "base/errors.h"
 #include "comm/threads.h"
-#include "comm/work_queue.h"
 #include "parallel/sample_ranks.h"
 #include "parallel/sequence_attention.h"
+#include "support/counting_group.h"
 
 namespace magicid::parallel {
 namespace {
@@ -122,38 +122,11 @@ TEST(SequenceAttention, RefusesTokensThatAreNotItsOwn) {
   });
 }
 
-// Counts what this rank sends to others.
-class CountingGroup : public comm::Communicator {
- public:
-  explicit CountingGroup(comm::Communicator& inner) : inner_(inner) {}
-  int rank() const override { return inner_.rank(); }
-  int size() const override { return inner_.size(); }
-  std::string backend() const override { return inner_.backend(); }
-  void all_reduce(at::Tensor& tensor, comm::Reduce operation) override { inner_.all_reduce(tensor, operation); }
-  at::Tensor all_gather(const at::Tensor& local) override { return inner_.all_gather(local); }
-  at::Tensor all_to_all(const at::Tensor& send, const std::vector<std::int64_t>& send_counts, const std::vector<std::int64_t>& receive_counts) override {
-    ++exchanges;
-    for (int to = 0; to < size(); ++to)
-      if (to != rank()) bytes += send_counts[static_cast<std::size_t>(to)] * send.size(1) * static_cast<std::int64_t>(send.element_size());
-    return inner_.all_to_all(send, send_counts, receive_counts);
-  }
-  void broadcast(at::Tensor& tensor, int root) override { inner_.broadcast(tensor, root); }
-  void barrier() override { inner_.barrier(); }
-  std::unique_ptr<comm::Communicator> split(int color, int key) override { return inner_.split(color, key); }
-  std::unique_ptr<comm::WorkQueue> make_work_queue(std::int64_t count) override { return inner_.make_work_queue(count); }
-
-  int exchanges = 0;
-  std::int64_t bytes = 0;
-
- private:
-  comm::Communicator& inner_;
-};
-
 // Where tokens S and heads H divide by P ranks: (3 + 1) S/P H K numbers of the rank's tokens, (P - 1)/P of them to others, once in each direction.
 TEST(SequenceAttention, SendsNoMoreThanTheory) {
   for (const int ranks : {2, 4}) {
     comm::run_threads(ranks, [&](comm::Communicator& world) {
-      CountingGroup group(world);
+      tests::CountingGroup group(world);
       SequenceAttention attention(group);
       const std::int64_t video = 56, text = 8, heads = 4, width = 6, tokens = (video + text) / ranks;
       std::array<at::Tensor, 3> x;

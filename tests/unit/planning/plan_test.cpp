@@ -140,6 +140,84 @@ TEST(Plan, TimesFollowFromTheirParts) {
   EXPECT_DOUBLE_EQ(phase(estimate(kFull, w, c, slow, plan.layout), "generate").seconds, 2 * phase(plan, "generate").seconds);
 }
 
+TEST(Plan, PreviewsAreCounted) {
+  const Cluster c = cluster(1, 8);
+  const Layout layout{2, 2, 2, RecomputeMode::full};
+  Workload w;
+  w.preview_videos = 6;
+  w.forwards_per_step = 2;
+  const Plan none = estimate(kFull, w, c, {}, layout);
+  for (const auto& p : none.phases) EXPECT_NE(p.name, "previews");
+  for (const std::int64_t every : {100, 125, 1000}) {
+    w.preview_every = every;
+    const Plan plan = estimate(kFull, w, c, {}, layout);
+    const Phase& p = phase(plan, "previews");
+    // Of 625 steps: as commands/preview_rounds.h says when they are due.
+    int times = 0;
+    for (int step = 0; step <= 625; ++step) times += step % every == 0 || step == 625;
+    EXPECT_THAT(p.work, HasSubstr(std::to_string(times) + " times 6 videos of 50 steps"));
+    // Six videos in four groups: two rounds each time. Of 50 steps two forwards each, then what a scored candidate costs.
+    const Phase &generated = phase(plan, "generate"), &scored = phase(plan, "score");
+    EXPECT_NEAR(p.seconds / (2 * times * (generated.seconds / 30 + scored.seconds / 16)), 1, 1e-12);
+    EXPECT_NEAR(p.sent_bytes / (2 * times * generated.sent_bytes / 30), 1, 1e-12);
+    const double forward = forward_flops(kFull.transformer, largest_share(kFull.transformer, {57'600, 256}, 1), &w.adapter).total();
+    EXPECT_NEAR(p.flops / (6 * times * (100 * forward + scored.flops / 124)), 1, 1e-12);
+    EXPECT_EQ(p.gpus, 8);
+    EXPECT_DOUBLE_EQ(plan.seconds(), none.seconds() + p.seconds);
+    EXPECT_DOUBLE_EQ(phase(plan, "optimize").seconds, phase(none, "optimize").seconds);
+    // Adapter, optimizer and reward networks stay beside what an evaluated video needs.
+    EXPECT_GT(p.memory_total(), phase(plan, "evaluate").memory_total());
+  }
+  w.preview_every = 100;
+  w.preview_videos = 1;
+  EXPECT_EQ(phase(estimate(kFull, w, c, {}, layout), "previews").gpus, 2);
+}
+
+// 5000 samples of 100 pairs of each kind are 25 rounds.
+TEST(Plan, KnownReferencesAreNotComputedAgain) {
+  Workload w;
+  const auto optimize = [&](int replicas) { return phase(estimate(kFull, w, cluster(1, replicas), {}, {replicas, 1, 1, RecomputeMode::full}), "optimize"); };
+  const double forward = forward_flops(kFull.transformer, largest_share(kFull.transformer, {57'600, 256}, 1), &w.adapter).total();
+  const auto left = [&](int replicas) {
+    const std::int64_t draws = w.noise_draws;
+    w.noise_draws = 0;
+    const double all = optimize(replicas).flops;
+    w.noise_draws = draws;
+    return 1 - (all - optimize(replicas).flops) / (5000 * 2 * forward);
+  };
+  const double all_seconds = optimize(1).seconds;
+  w.noise_draws = 4;
+  // One replica: each of 200 pairs' 4 draws once.
+  EXPECT_NEAR(left(1), 800.0 / 5000, 1e-9);
+  EXPECT_NEAR((all_seconds - optimize(1).seconds) / (4200 * 2 * forward / (989.5e12 * 0.45)), 1, 1e-9);
+  EXPECT_THAT(optimize(1).work, HasSubstr("625 steps of 8 pairs, 16% of the reference's forwards"));
+  // Kinds come in turn and slots go to replicas in turn: two replicas have a kind each.
+  EXPECT_NEAR(left(2), 800.0 / 5000, 1e-9);
+  // Four: a kind has two, each of which computes what it meets. A draw that is shown m times meets 2 (1 - 2^-m) of them; 1 of 4 is shown 7 times, the others 6.
+  EXPECT_NEAR(left(4), 200 * 2 * (4 - 1.0 / 128 - 3.0 / 64) / 5000, 0.01);
+  // More draws than rounds, and other shares of the kinds: 1250 and 3750 samples, 12.5 and 37.5 rounds.
+  w.noise_draws = 25;
+  EXPECT_NEAR(left(1), 1, 1e-9);
+  w.share_dynamic = 0.75;
+  EXPECT_NEAR(left(1), (1250.0 + 2500) / 5000, 1e-9);
+  w.noise_draws = 1;
+  w.identity_pairs = 0;
+  EXPECT_NEAR(left(1), 100.0 / 5000, 1e-9);
+}
+
+// A step waits for the replica that computes most.
+TEST(Plan, ReplicasWaitForUnknownReferences) {
+  Workload w;
+  w.noise_draws = 4;
+  const Cluster c = cluster(1, 8);
+  const Layout layout{8, 1, 1, RecomputeMode::full};
+  const Phase some = phase(estimate(kFull, w, c, {}, layout), "optimize");
+  w.noise_draws = 0;
+  const Phase all = phase(estimate(kFull, w, c, {}, layout), "optimize");
+  EXPECT_LT(some.seconds, all.seconds);
+  EXPECT_GT(some.seconds / all.seconds, 1.05 * some.flops / all.flops);
+}
+
 TEST(Plan, IdleRanksAreNamed) {
   Workload w;
   w.optimize_batch = 1;

@@ -74,6 +74,12 @@ TEST(Schedule, WarmsUpAndDecays) {
   o.schedule = "cosine";
   EXPECT_NEAR(learning_rate_at(o, 55), 0.5, 1e-12);
   EXPECT_LT(learning_rate_at(o, 99), 0.01);
+  o.decay_steps = 20;  // constant up to step 80
+  EXPECT_DOUBLE_EQ(learning_rate_at(o, 80), 1);
+  EXPECT_NEAR(learning_rate_at(o, 90), 0.5, 1e-12);
+  EXPECT_LT(learning_rate_at(o, 99), 0.01);
+  o.decay_steps = 1000;  // as long as there are steps after the warmup
+  EXPECT_NEAR(learning_rate_at(o, 55), 0.5, 1e-12);
 }
 
 }  // namespace
