@@ -191,9 +191,7 @@ class Arms(unittest.TestCase):
             name = f"killed-arm-{turn}"
             process = start(words("select", FOLDER / name, reuse=FOLDER / "two"), ranks=2)
             time.sleep(draw.uniform(0.3, 1.0))
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            time.sleep(0.3)
+            kill(process)
             for verb in ("prepare", "reconstruct", "generate", "score", "select"):
                 text = run(name, ranks=2, verb=verb, reuse=FOLDER / "two")
                 self.assertRegex(text, "taken over|finished earlier")
@@ -308,11 +306,30 @@ def steps_lost(stage, made, text):
     return made - (int(found.group(1)) if found else 0)
 
 
+def kill(process):
+    """SIGKILL to mpirun and every rank at once. A rank has a process group of its own, but mpirun's session."""
+    of_session = [int(p.name) for p in pathlib.Path("/proc").iterdir() if p.name.isdigit() and session_of(int(p.name)) == process.pid]
+    for pid in sorted(of_session, reverse=True):  # ranks before mpirun, which would end them in order
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    process.communicate()
+    return len(of_session)
+
+
+def session_of(pid):
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return None
+
+
 class Kills(unittest.TestCase):
     def test_a_killed_run_started_again_equals_an_unbroken_one(self):
         draw, kills = random.Random(7), int(os.environ.get("MAGICID_KILLS", "10"))
         intervals = {stage: SMALL[f"{stage}.checkpoint_every"] for stage in ("reconstruct", "optimize")}
-        worst, training, longest = dict.fromkeys(intervals, 0), 0, 0
+        worst, training, longest, killed = dict.fromkeys(intervals, 0), 0, 0, 0
         for turn in range(kills):
             name = f"killed-{turn}"
             process = start(words("run", FOLDER / name), ranks=2)
@@ -323,9 +340,7 @@ class Kills(unittest.TestCase):
                 time.sleep(draw.random() * sum(line.get("step_seconds", 0) for line in metrics("two", stage)))
             else:
                 time.sleep(draw.uniform(0.05, 1) * duration_of_a_run)
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-            time.sleep(0.3)  # the ranks notice that mpirun is gone
+            killed += kill(process)
             made = {stage: steps_made(name, stage) for stage in intervals}
             started = time.monotonic()
             text = run(name, ranks=2)
@@ -338,6 +353,9 @@ class Kills(unittest.TestCase):
             self.assertEqual(adapter(name).read_bytes(), adapter("two").read_bytes(), f"turn {turn}")
             self.assertEqual(stage_results(name)["select"], stage_results("two")["select"])
             shutil.rmtree(FOLDER / name)
+            if (turn + 1) % 20 == 0:
+                print(f"\nafter {turn + 1} kills ({training} while training) steps lost at most: {worst}", flush=True)
+        self.assertGreater(killed, 2 * kills, "ranks are not killed")  # mpirun and two ranks, unless the kill comes before they are there
         print(f"\nkills: {kills} ({training} while training), restarts that went on to the same bytes: {kills}, steps lost at most: "
               + ", ".join(f"{worst[stage]} in {stage} (checkpoint_every {intervals[stage]})" for stage in intervals)
               + f"; longest restart {longest:.1f} s", flush=True)

@@ -35,8 +35,8 @@ if [ "$run $1" = "$FAILS" ]; then echo "this one fails"; exit 3; fi
 if [ -e "{folder}/slow" ]; then sleep 2; fi
 mkdir -p "$out"
 if [ "$1" = evaluate ]; then
-  newer=; if [ -n "$NEWER" ]; then newer=', "semantic_reward": 0.4'; fi
-  metrics='"face_similarity": 0.5, "dynamic_degree": '${{beta:-4}}', "dynamic": 1.0, "clip_t": 40.0, "clip_i": 20.0, "temporal_consistency": 0.9'$newer
+  newer=; if [ -n "$NEWER" ]; then newer=', "clip_t": 40.0'; fi
+  metrics='"face_similarity": 0.5, "dynamic_degree": '${{beta:-4}}', "dynamic": 1.0, "clip_i": 20.0, "temporal_consistency": 0.9'$newer
   videos=; arms=
   for arm in base stage1 hpo real; do
     for sample in 0 1; do videos="$videos,{{\\"arm\\": \\"$arm\\", \\"prompt\\": 0, \\"sample\\": $sample, \\"metrics\\": {{$metrics}}}}"; done
@@ -316,7 +316,7 @@ class Launcher(unittest.TestCase):
         self.assertEqual(code, 0, text)
         columns, method = self.row("model", "Kinds of pairs"), self.row("+ identity and dynamic", "Kinds of pairs")
         figures = dict(zip(columns, method))
-        self.assertEqual((figures["face"], figures["moving"], figures["R_sem"], figures["R_sem, less stage 1"], figures["runs"]), ("0.500", "1.00", "–", "–", "2"))
+        self.assertEqual((figures["face"], figures["moving"], figures["CLIP-T"], figures["CLIP-T, less stage 1"], figures["runs"]), ("0.500", "1.00", "–", "–", "2"))
         self.assertEqual(self.row("three tenths", "Share of dynamic pairs")[-1], "2")
         tables = (self.out / "tables.md").read_text()
         for losers in ("moving losers", "losers held still"):
@@ -324,7 +324,7 @@ class Launcher(unittest.TestCase):
         code, text = self.study(*arms, "--check", NEWER="1")
         self.assertEqual(code, 0, text)
         figures = dict(zip(columns, self.row("+ identity and dynamic", "Kinds of pairs")))
-        self.assertEqual((figures["R_sem"], figures["R_sem, less stage 1"]), ("0.400", "+0.000 (+0.000 to +0.000)"))
+        self.assertEqual((figures["CLIP-T"], figures["CLIP-T, less stage 1"]), ("40.0", "+0.0 (+0.0 to +0.0)"))
 
     def test_tables_when_arms_are_partly_finished(self):
         self.people(900, 901)
