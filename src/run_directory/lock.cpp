@@ -121,17 +121,31 @@ json read_holder(const fs::path& lock) {
   return json::parse(text.str(), nullptr, false);
 }
 
-bool create(const fs::path& lock, const json& content) {
-  const int fd = ::open(lock.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644);
+// False when `path` is there already.
+bool write_new(const fs::path& path, const json& content) {
+  const int fd = ::open(path.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644);
   if (fd < 0 && errno == EEXIST) return false;
-  if (fd < 0) throw SystemError(lock.string(), ": cannot be created: ", base::errno_text(errno));
+  if (fd < 0) throw SystemError(path.string(), ": cannot be created: ", base::errno_text(errno));
   const std::string text = content.dump(1) + "\n";
   const bool written = ::write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size());
   const int failure = errno;
   ::close(fd);
   if (written) return true;
-  ::unlink(lock.c_str());
-  throw SystemError(lock.string(), ": cannot be written: ", base::errno_text(failure));
+  ::unlink(path.c_str());
+  throw SystemError(path.string(), ": cannot be written: ", base::errno_text(failure));
+}
+
+// The lock appears with its holder's name inside: one without a name would have to be waited for when its process dies in between. False when there is one.
+bool create(const fs::path& lock, const json& content) {
+  const fs::path named = lock.string() + "." + host_name() + "." + std::to_string(::getpid()) + "." + content["nonce"].dump();
+  ::unlink(named.c_str());
+  write_new(named, content);
+  const bool linked = ::link(named.c_str(), lock.c_str()) == 0;
+  const int failure = errno;
+  ::unlink(named.c_str());
+  if (linked) return true;
+  if (failure == EEXIST) return false;
+  return write_new(lock, content);  // a file system without hard links
 }
 
 // Serialises judging and taking over where the file system has flock; elsewhere two takers of one stale lock would have to collide

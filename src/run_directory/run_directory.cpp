@@ -173,12 +173,13 @@ RunDirectory RunDirectory::open(const fs::path& root, const OpenOptions& options
   run.manifest_["configuration"] = options.configuration;
   run.manifest_["code_version"] = options.code_version;
 
+  // First: a start that is killed here must find a run directory, not a folder that holds somebody's config.yaml.
+  run.save();
   if (!options.resolved_yaml.empty()) {
     const bool exists = fs::exists(layout.config(), code);
     if (exists && storage::read_text(layout.config()) != options.resolved_yaml) move(layout.config(), first_free(layout.previous(), "config", ".yaml"));
     if (!fs::exists(layout.config(), code)) storage::write_text_atomically(layout.config(), options.resolved_yaml);
   }
-  run.save();
   return run;
 }
 

@@ -144,6 +144,28 @@ class Faults(unittest.TestCase):
             lost = list(pool.map(lambda stop: self.stop(*stop), tried))
         print(f"\n{len(tried)} of {len(stops)} stops at {len(calls)} calls: each went on; steps lost: at most {max(lost)}", flush=True)
 
+    def test_stopped_while_the_run_directory_is_made_it_can_be_made(self):
+        def made(name, **settings):
+            environment = {f"MAGICID_STOP_{key}": str(value) for key, value in settings.items()}
+            log = FOLDER / f"{name}.calls"
+            code, text = LAUNCHER.outcome(words("export", name), LD_PRELOAD=str(LIBRARY), MAGICID_STOP_LOG=str(log), MAGICID_STOP_PATHS=f"*/{name}/*:*/{name}", **environment)
+            return code, text, log.read_text().splitlines() if log.exists() else []
+
+        code, text, calls = made("new")
+        self.assertEqual(code, 2, text)
+        self.assertIn("has not finished yet", text)  # the directory is there, nothing is in it to export
+        self.assertTrue((FOLDER / "new/config.yaml").exists())
+        self.assertGreaterEqual(sum("\trename\t" in call or "\tlink\t" in call for call in calls), 2, calls)
+        for number in range(1, len(calls) + 1):
+            for how in ("before", "after"):
+                name = f"new-{number}-{how}"
+                code, text, _ = made(name, AT=number, HOW=how)
+                self.assertNotIn(code, (0, 2), f"{how} {calls[number - 1]}: went on\n{text}")
+                code, text = LAUNCHER.outcome(words("export", name))
+                self.assertIn("has not finished yet", text, f"{how} {calls[number - 1]}")
+                self.assertEqual((FOLDER / name / "config.yaml").exists(), True, f"{how} {calls[number - 1]}")
+                shutil.rmtree(FOLDER / name)
+
     def test_on_two_ranks_and_with_longer_intervals(self):
         for ranks, every in ((2, 1), (0, 2)):
             _, _, calls = self.expected(ranks, every)

@@ -243,7 +243,7 @@ TEST_F(Parity, ProbeRewardNetworks) {
 
 TEST_F(Parity, ProbePromptAndTokenize) {
   const json all = cases()["cases"];
-  ASSERT_EQ(all.size(), 6u);
+  ASSERT_EQ(all.size(), 7u);
   for (const auto& [name, spec] : all.items()) {
     const std::string text = spec["prompt"];
     for (const auto& [tokenizer, key] : {std::pair<std::string, std::string>{"tokenizer", "ids"}, {"tokenizer_2", "ids_2"}}) {
@@ -268,7 +268,7 @@ TEST_F(Parity, ProbePromptAndTokenize) {
 
 TEST_F(Parity, Samples) {
   const json all = cases()["cases"];
-  ASSERT_EQ(all.size(), 6u);
+  ASSERT_EQ(all.size(), 7u);
   for (const auto& [name, spec] : all.items()) sample_agrees(name, model());
 }
 
