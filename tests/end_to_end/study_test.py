@@ -245,7 +245,7 @@ class Launcher(unittest.TestCase):
         self.assertEqual(code, 0, text)
         stages = ["prepare", "reconstruct", "generate", "score", "select", "optimize", "evaluate"]
         self.assertEqual(self.calls(), [f"{stage} person-0900-seed1/{arm}" for arm in ("full", "identity-pairs") for stage in stages])
-        self.assertIn("0.400", self.row("+ identity pairs alone", "Kinds of pairs"))
+        self.assertIn("40.0", self.row("+ identity pairs alone", "Kinds of pairs"))
         self.refused("--check", "--tables", says=("--tables",))
 
     def test_people_who_come_later_are_those_made_at_once(self):
