@@ -240,8 +240,9 @@ void make(const Entry& entry, const Context& context, const Configuration& c, co
   std::unique_ptr<Network> network;
   Context its = context;
   its.goes_on = state == "goes on";
-  comm::agree(world, "starting " + entry.name, [&] { network = entry.make(its); });
-  if (leader) {
+  comm::agree(world, "starting " + entry.name, [&] {
+    network = entry.make(its);
+    if (!leader) return;
     const json stored = found ? found->state : json::object();
     const std::int64_t step = found ? found->step : 0;
     about["starts"] = step < entry.options->training.steps ? starts_of(stored, start_of(command, world.size(), step, about.at("options"))) : stored.value("starts", json::array());
@@ -254,7 +255,7 @@ void make(const Entry& entry, const Context& context, const Configuration& c, co
     } else if (const auto origin = network->origin(); !origin.empty()) {
       about["origin"] = origin;
     }
-  }
+  });
   Files files(folder, entry.name, *network, about, std::move(found));
   const auto& options = *entry.options;
   training::StepHooks hooks{.load = [&] { return files.load(); }, .save = [&](const training::Checkpoint& x) { return files.save(x); }, .record = [&](const training::StepRecord& r) { files.record(r); }};

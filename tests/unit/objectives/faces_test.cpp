@@ -14,12 +14,14 @@
 #include "models/vision/initial_networks.h"
 #include "objectives/face_margin.h"
 #include "objectives/landmark_regression.h"
+#include "support/bfloat16_check.h"
 
 namespace magicid::objectives {
 namespace {
 
 namespace vision = models::vision;
 using models::nn::Parameters;
+using tests::expect_bfloat16_near_float;
 
 const vision::FaceEmbedderConfig tiny{.architecture = "mobilefacenet_112x112", .embedding_size = 16, .shape = {{8, 8, 12, 24}, {1, 1, 1}}};
 
@@ -89,21 +91,6 @@ void expect_gradient(training::Objective& objective, Parameters& parameters, con
   const double numeric = (loss_at(h) - loss_at(-h)) / (2 * h);
   std::printf("%s: gradient %.5f, difference quotient %.5f\n", part.c_str(), norm, numeric);
   EXPECT_NEAR(numeric / norm, 1, tolerance);
-}
-
-// Two decimal digits of the products are left in bfloat16: the loss and the gradient must be those of float but for that.
-void expect_bfloat16_near_float(Parameters& parameters, training::Objective& single, training::Objective& half, double loss_tolerance, double gradient_tolerance) {
-  at::Tensor gradient = parameters.gradient();
-  gradient.zero_();
-  const double loss = single.accumulate(3, 0, 1)[0];
-  const at::Tensor expected = gradient.clone();
-  gradient.zero_();
-  const double ours = half.accumulate(3, 0, 1)[0];
-  const double off = ((gradient - expected).norm() / expected.norm()).item<double>();
-  std::printf("loss %.5f, in bfloat16 %.5f; gradient off by %.4f of its length\n", loss, ours, off);
-  EXPECT_NEAR(ours, loss, loss_tolerance * loss);
-  EXPECT_LT(off, gradient_tolerance);
-  EXPECT_GT(off, 0) << "bfloat16 was not used";
 }
 
 Parameters face_parameters(std::int64_t people) { return Parameters(face_margin_tensors(vision::initial_face_embedder(tiny, 5).tensors, people, tiny.embedding_size, 5), at::kCPU, "test"); }

@@ -16,12 +16,14 @@
 #include "objectives/contrastive.h"
 #include "objectives/flow_sequence.h"
 #include "objectives/language_modelling.h"
+#include "support/bfloat16_check.h"
 #include "training/adamw.h"
 
 namespace magicid::objectives {
 namespace {
 
 using models::nn::Parameters;
+using tests::expect_bfloat16_near_float;
 
 at::Tensor numbers(std::vector<std::int64_t> shape, double phase) {
   std::int64_t n = 1;
@@ -66,21 +68,6 @@ std::pair<double, double> train(training::Objective& objective, int steps, doubl
     optimizer.update(values, gradient, learning_rate);
   }
   return {first, last};
-}
-
-// Two decimal digits of the products are left in bfloat16: the loss and the gradient must be those of float but for that.
-void expect_bfloat16_near_float(Parameters& parameters, training::Objective& single, training::Objective& half, double loss_tolerance, double gradient_tolerance) {
-  at::Tensor gradient = parameters.gradient();
-  gradient.zero_();
-  const double loss = single.accumulate(3, 0, 1)[0];
-  const at::Tensor expected = gradient.clone();
-  gradient.zero_();
-  const double ours = half.accumulate(3, 0, 1)[0];
-  const double off = ((gradient - expected).norm() / expected.norm()).item<double>();
-  std::printf("loss %.5f, in bfloat16 %.5f; gradient off by %.4f of its length\n", loss, ours, off);
-  EXPECT_NEAR(ours, loss, loss_tolerance * loss);
-  EXPECT_LT(off, gradient_tolerance);
-  EXPECT_GT(off, 0) << "bfloat16 was not used";
 }
 
 models::vision::ClipVisionConfig small_vision() {
