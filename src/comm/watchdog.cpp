@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <condition_variable>
 #include <cstdlib>
-#include <list>
+#include <future>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -20,6 +20,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
+
+// For the release of an operation that is found dead.
+constexpr milliseconds release_limit = std::chrono::minutes(1);
 
 milliseconds timeout_from_environment() {
   const char* text = std::getenv("MAGICID_COLLECTIVE_TIMEOUT");
@@ -138,8 +141,12 @@ class Watchdog {
     const ExpiryHandler handler = handler_;
     if (report_now) {
       lock.unlock();
-      if (entry->polled) entry->polled->on_failure(reason);
-      handler(base::concat(describe_operation(entry->operation), ": ", reason));
+      std::future<void> released;
+      if (entry->polled) released = std::async(std::launch::async, entry->polled->on_failure, reason);
+      const milliseconds patience = std::min(entry->limit, release_limit);
+      const bool in_time = !released.valid() || released.wait_for(patience) == std::future_status::ready;
+      handler(base::concat(describe_operation(entry->operation), ": ", reason, in_time ? "" : base::concat("; giving it up has not ended within ", duration_text(patience), " either")));
+      if (released.valid()) released.get();
       lock.lock();
     }
     busy_with_ = 0;

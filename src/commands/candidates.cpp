@@ -17,16 +17,23 @@ json sampler_description(const SamplingOptions& s) {
   return d;
 }
 
-// What the model and the size add to every description; with it the key is known.
+json model_description(const Configuration& c, const std::string& model_fingerprint, const std::string& dtype, std::int64_t frames) {
+  return {{"model", model_fingerprint}, {"dtype", dtype}, {"size", {{"height", c.video.height}, {"width", c.video.width}, {"frames", frames}}}};
+}
+
+json sampling_description(const Configuration& c) {
+  return {{"template", {{"max_length", c.model.max_length}, {"text", c.model.template_file.empty() ? json() : json(base::hash_file(c.model.template_file))}}},
+          {"sampler", sampler_description(c.generate.sampling)}};
+}
+
+// With what the model and the size add to its description, a candidate's key is known.
 struct KeyMaker {
   const Configuration& c;
   const std::string& model_fingerprint;
   const std::string& dtype;
 
   PlannedCandidate operator()(PlannedCandidate candidate, std::int64_t frames) const {
-    candidate.description["model"] = model_fingerprint;
-    candidate.description["dtype"] = dtype;
-    candidate.description["size"] = {{"height", c.video.height}, {"width", c.video.width}, {"frames", frames}};
+    candidate.description.update(model_description(c, model_fingerprint, dtype, frames));
     candidate.key = base::hash_json(candidate.description);
     return candidate;
   }
@@ -34,11 +41,8 @@ struct KeyMaker {
 
 // A generated candidate whose prompt is `planned.text`; `source` keeps the noise of different uses apart.
 PlannedCandidate generated(const Configuration& c, PlannedCandidate planned, const std::string& source, const json& adapter) {
-  planned.description = {{"prompt", planned.text},
-                         {"template", {{"max_length", c.model.max_length}, {"text", c.model.template_file.empty() ? json() : json(base::hash_file(c.model.template_file))}}},
-                         {"noise", {{"seed", c.seed}, {"source", source}, {"sample", planned.sample}}},
-                         {"sampler", sampler_description(c.generate.sampling)},
-                         {"adapter", adapter}};
+  planned.description = sampling_description(c);
+  planned.description.update(json{{"prompt", planned.text}, {"noise", {{"seed", c.seed}, {"source", source}, {"sample", planned.sample}}}, {"adapter", adapter}});
   return planned;
 }
 
@@ -49,6 +53,12 @@ PlannedCandidate initial_video(const Configuration& c, const std::vector<std::st
 }
 
 }  // namespace
+
+json generation_description(const Configuration& c, const std::string& model_fingerprint, const std::string& dtype) {
+  json description = model_description(c, model_fingerprint, dtype, c.video.frames);
+  description.update(sampling_description(c));
+  return description;
+}
 
 std::vector<PlannedCandidate> plan_candidates(const Configuration& c, const Prepared& prepared, const std::vector<std::string>& templates, const std::string& model_fingerprint,
                                               const std::string& reconstruct_result, const std::string& dtype) {

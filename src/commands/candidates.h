@@ -25,6 +25,9 @@ struct PlannedCandidate {
   double strength = 0;              // of the stage-1 adapter; 0 for V_s
 };
 
+// What determines a sampled video beside its prompt, noise and adapter: model, dtype, size, the text encoder's template, the sampler.
+nlohmann::json generation_description(const Configuration& configuration, const std::string& model_fingerprint, const std::string& dtype);
+
 // V_id, V_s, V_t in this order; a function of the configuration and of what was prepared and trained, the same on every rank.
 // V_s does not depend on the person beyond the class, so that its keys are shared by all identities of a class.
 std::vector<PlannedCandidate> plan_candidates(const Configuration& configuration, const Prepared& prepared, const std::vector<std::string>& templates,

@@ -14,6 +14,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "commands/adapters.h"
+#include "commands/candidates.h"
 #include "commands/evaluation.h"
 #include "commands/other_runs.h"
 #include "commands/prepared.h"
@@ -39,7 +40,7 @@ namespace hv = models::hunyuan_video;
 const storage::Schema schema{"magicid.evaluation", 1};
 
 // Raised when figures of the same video change their meaning, so that older ones are measured anew.
-constexpr int measure_version = 2;
+constexpr int measure_version = 3;
 // Of a video, as FVD is usually computed; fewer where the video is shorter.
 constexpr std::int64_t fvd_frames = 16;
 
@@ -87,7 +88,8 @@ Plan make_plan(RunContext& context, std::size_t templates, const Prepared& prepa
     plan.real = to_json(read_real_videos("evaluate.real_videos: " + e.real_videos, e.real_videos, smallest_arm(c, templates, plan.folders)));
   }
   const RewardFolders folders = reward_folders(c);
-  plan.generation = {{"model", context.pipeline().fingerprint()}, {"options", context.options_of({"model", "video", "generate", "seed"})}};
+  plan.generation = generation_description(c, context.pipeline().fingerprint(), dtype_name(context.placement()));
+  plan.generation["seed"] = c.seed;
   plan.measures = {{"version", measure_version},
                    {"arcface", RunContext::folder_fingerprint(folders.arcface)},
                    {"raft", RunContext::folder_fingerprint(folders.raft)},
@@ -204,6 +206,7 @@ run_directory::Entry measure(RunContext& context, Measurer& m, const EvaluationI
                                  {"dynamic_degree", number(f.dynamic_degree)},
                                  {"dynamic", f.dynamic ? 1.0 : 0.0},
                                  {"temporal_consistency", number(f.temporal_consistency)},
+                                 {"semantic", number(f.semantic)},
                                  {"clip_t", number(f.clip_text)},
                                  {"clip_i", number(f.clip_image)},
                                  {"frames_with_face", static_cast<double>(f.frames_with_face)}};

@@ -116,7 +116,7 @@ std::string cell(const json& value) {
 std::string preview_name(const EvaluationItem& item) { return "evaluate-" + item.video_key.substr(0, 16) + ".mp4"; }
 
 const std::vector<std::string>& video_metrics() {
-  static const std::vector<std::string> names{"face_similarity", "dynamic_degree", "dynamic", "temporal_consistency", "clip_t", "clip_i", "frames_with_face"};
+  static const std::vector<std::string> names{"face_similarity", "dynamic_degree", "dynamic", "temporal_consistency", "semantic", "clip_t", "clip_i", "frames_with_face"};
   return names;
 }
 

@@ -93,6 +93,7 @@ void add_evaluation(report::ReportData& data, const RunContext& context) {
                {"dynamic_degree", "Dynamic degree", "Mean of the largest 5% of optical flow, in pixels a sampled frame; artefacts count as motion.", true},
                {"dynamic", "Dynamic (VBench)", "Share of videos that VBench's rule calls dynamic.", true},
                {"temporal_consistency", "Temporal consistency", "Cosine of consecutive frames' CLIP features.", true},
+               {"semantic", "Semantic reward", "R_sem as pairs are chosen by: cosine of prompt and frames in CLIP, or of a grid of frames (rewards.semantic_input).", true},
                {"clip_t", "CLIP-T", "Cosine of frames and prompt in CLIP, times 100.", true},
                {"clip_i", "CLIP-I", "Cosine of frames and photos in CLIP, times 100.", true}};
   const json& frechet = evaluation.at("frechet");

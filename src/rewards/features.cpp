@@ -36,6 +36,7 @@ Metrics evaluate_video(const VideoFeatures& features, const at::Tensor& referenc
   metrics.dynamic_degree = features.dynamics.score;
   metrics.dynamic = features.dynamics.dynamic;
   metrics.temporal_consistency = temporal_consistency(features.images);
+  metrics.semantic = semantic_reward(features.semantic, text);
   metrics.clip_text = clip_text_score(features.images, text);
   metrics.clip_image = clip_image_score(features.images, image_references);
   return metrics;

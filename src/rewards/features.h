@@ -26,9 +26,9 @@ VideoFeatures measure_video(const at::Tensor& frames, double fps, const Models& 
 // The three raw rewards. references [R,D] face embeddings, text [D] CLIP text feature of the prompt.
 Rewards raw_rewards(const VideoFeatures& features, const at::Tensor& references, const at::Tensor& text, const Options& options);
 
-// What `evaluate` reports for one video.
+// What `evaluate` reports for one video. `semantic` is the reward R_sem, all others are the metrics of the field.
 struct Metrics {
-  double face_similarity = 0, dynamic_degree = 0, temporal_consistency = 0, clip_text = 0, clip_image = 0;
+  double face_similarity = 0, dynamic_degree = 0, temporal_consistency = 0, semantic = 0, clip_text = 0, clip_image = 0;
   bool dynamic = false;
   std::int64_t frames_with_face = 0;
 };

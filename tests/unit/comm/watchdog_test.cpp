@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <future>
 #include <mutex>
 #include <thread>
 
@@ -80,6 +81,18 @@ TEST_F(WatchdogTest, AsksPolledOperationsAndTellsThemTheirEnd) {
   EXPECT_THAT(wait_for_message().at(0), HasSubstr("remote process exited"));
   forget(failed);
   EXPECT_EQ(told, "remote process exited");
+}
+
+TEST_F(WatchdogTest, ReportsAlsoWhenTheReleaseHangs) {
+  std::promise<void> let_go;
+  const auto hanging = watch_polled({.operation = {.name = "broadcast", .backend = "nccl"},
+                                     .poll = [] { return PollResult{.state = PollState::failed, .reason = "remote process exited"}; },
+                                     .on_failure = [&](const std::string&) { let_go.get_future().wait(); }});
+  const std::string message = wait_for_message().at(0);
+  EXPECT_THAT(message, HasSubstr("remote process exited"));
+  EXPECT_THAT(message, HasSubstr("has not ended within"));
+  let_go.set_value();
+  forget(hanging);
 }
 
 }  // namespace

@@ -30,6 +30,7 @@ TEST(Features, RewardsOfAVideo) {
   EXPECT_NEAR(metrics.face_similarity, 1, 1e-6);
   EXPECT_NEAR(metrics.dynamic_degree, 1, 1e-5);
   EXPECT_NEAR(metrics.temporal_consistency, 1, 1e-6);
+  EXPECT_NEAR(metrics.semantic, std::sqrt(0.5), 1e-6);
   EXPECT_NEAR(metrics.clip_text, 100 * std::sqrt(0.5), 1e-4);
   EXPECT_NEAR(metrics.clip_image, 100, 1e-4);
   EXPECT_EQ(metrics.frames_with_face, 9);
@@ -56,6 +57,9 @@ TEST(Features, SemanticRewardOfAGridOfFrames) {
   const VideoFeatures both = measure_video(frames, 8, models, *detector, options, /*every_frame=*/true);
   EXPECT_EQ(both.images.size(0), 8);
   EXPECT_EQ(both.semantic.size(0), 1);
+  const Metrics metrics = evaluate_video(both, face, text, at::ones({1, 4}), options);
+  EXPECT_NEAR(metrics.semantic, 1, 1e-6);
+  EXPECT_NEAR(metrics.clip_text, 100 * alone, 1e-4);
 }
 
 TEST(Features, MissingNetworksLeaveTheirPartEmpty) {
