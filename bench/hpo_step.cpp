@@ -64,7 +64,7 @@ void run(const Arguments& a) {
                                                           .pooled_prompt_embeds = at::randn({1, config.pooled_projection_dim}),
                                                           .prompt_attention_mask = at::ones({1, kTextRows})};
   const magicid::objectives::PairLoss loss{.beta = 2000};
-  const magicid::objectives::Execution execution{.ranks = &ranks, .recompute = {.all = hv::recompute_from(a.recompute), .blocks = {}}};
+  const magicid::objectives::Execution execution{.ranks = &ranks, .recompute = hv::RecomputePlan::parse(a.recompute)};
   at::Tensor gradient = at::zeros_like(policy.flat_parameters());
   std::string seconds;
   for (int i = -1; i < a.repeats; ++i) {
@@ -92,7 +92,7 @@ int main(int argc, char** argv) {
   Arguments a;
   CLI::App app("Times HPO samples; bench/compare_hpo");
   app.add_option("folder", a.folder)->required();
-  app.add_option("recompute", a.recompute)->required()->check(CLI::IsMember({"none", "attention_kept", "full"}));
+  app.add_option("recompute", a.recompute)->required();
   app.add_option("--pair", a.mesh.pair)->check(CLI::Range(1, 2));
   app.add_option("--sequence", a.mesh.sequence)->check(CLI::PositiveNumber);
   app.add_option("--repeats", a.repeats)->check(CLI::PositiveNumber);

@@ -36,7 +36,7 @@ int run(int argc, char** argv) {
     std::fprintf(stderr, "usage: %s TRANSFORMER_FOLDER forward|train [float32|bfloat16] [REPEATS] [none|attention_kept|full]\n", argv[0]);
     return 2;
   }
-  const hv::RecomputePlan recompute{.all = hv::recompute_from(argc > 5 ? argv[5] : "none"), .blocks = {}};
+  const hv::RecomputePlan recompute = hv::RecomputePlan::parse(argc > 5 ? argv[5] : "none");
   const int repeats = argc > 4 ? std::stoi(argv[4]) : 3;
   const auto dtype = type == "bfloat16" ? at::kBFloat16 : at::kFloat;
   at::get_num_threads();  // reads OMP_NUM_THREADS

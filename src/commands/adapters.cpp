@@ -29,8 +29,11 @@ hv::Adapter adapter_of(const hv::TransformerConfig& config, const run_directory:
 
 }  // namespace
 
-models::hunyuan_video::RecomputePlan recompute_plan(const Configuration& c) {
-  return {.all = models::hunyuan_video::recompute_from(c.model.recompute), .blocks = {}};
+hv::RecomputePlan recompute_plan(const RunContext& context) {
+  const auto plan = hv::RecomputePlan::parse(context.config().model.recompute);
+  const auto& model = context.pipeline().transformer_config();
+  plan.check(model.num_layers + model.num_single_layers);
+  return plan;
 }
 
 hv::AdapterOptions adapter_options(const Configuration& configuration) {

@@ -15,8 +15,8 @@
 namespace magicid::commands {
 
 models::hunyuan_video::AdapterOptions adapter_options(const Configuration& configuration);
-// model.recompute for every block.
-models::hunyuan_video::RecomputePlan recompute_plan(const Configuration& configuration);
+// model.recompute. Throws UserError when it is not for the model's blocks. Not collective; the same on every rank.
+models::hunyuan_video::RecomputePlan recompute_plan(const RunContext& context);
 
 // The adapter after a finished training stage (reconstruct or optimize), read by every rank from the checkpoint that the stage results in, as parameters in fp32 on the
 // placement's device. Throws UserError naming the stage to run first.

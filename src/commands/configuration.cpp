@@ -4,17 +4,34 @@
 #include <sstream>
 
 #include "base/errors.h"
+#include "models/hunyuan_video/recompute_plan.h"
 #include "storage/atomic_file.h"
 
 namespace magicid::commands {
+
+namespace {
+
+std::string recompute_problem(const std::string& text) {
+  try {
+    models::hunyuan_video::RecomputePlan::parse(text);
+  } catch (const base::UserError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+}  // namespace
 
 void describe(config::Fields& fields, ModelOptions& o) {
   fields.path("folder", o.folder, {.help = "pipeline folder as diffusers' HunyuanVideoPipeline.save_pretrained writes it", .fingerprint = false, .required = true});
   fields.choice("device", o.device, {"auto", "cpu", "cuda"}, {.help = "where networks run; auto: the GPU where there is one", .fingerprint = false});
   fields.choice("dtype", o.dtype, {"auto", "float32", "bfloat16"}, {.help = "dtype of the networks; auto: float32 on the CPU, bfloat16 on a GPU"});
   fields.path("template_file", o.template_file, {.help = "JSON {\"template\": \"...{}...\", \"crop_start\": N} for the language model; empty: HunyuanVideo's own", .fingerprint = false});
-  fields.choice("recompute", o.recompute, {"none", "attention_kept", "full"},
-                {.help = "what training computes again in the backward to save memory: nothing, all of a block but its attention, or all; the results are the same bits", .fingerprint = false});
+  fields.text("recompute", o.recompute,
+              {.help = "what training computes again in the backward to save memory: `none`, `attention_kept` (all of a block but its attention) or `full`; or by block, as in "
+                       "`full:12,attention_kept:40,none`: the first 12, the next 40, the rest; the results are the same bits",
+               .fingerprint = false});
+  fields.require("recompute", recompute_problem(o.recompute).empty(), recompute_problem(o.recompute));
   fields.integer("max_length", o.max_length, {.help = "prompt tokens kept after the template is cropped", .minimum = 1, .maximum = 4096});
 }
 

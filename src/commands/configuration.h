@@ -19,7 +19,7 @@ struct ModelOptions {
   std::string folder;             // diffusers pipeline folder
   std::string device = "auto";    // auto | cpu | cuda
   std::string dtype = "auto";     // auto: float32 on the CPU, bfloat16 on a GPU
-  std::string recompute = "none";  // none | attention_kept | full
+  std::string recompute = "none";  // as RecomputePlan::parse reads it
   std::string template_file;      // JSON {"template", "crop_start"}; empty: HunyuanVideo's own
   std::int64_t max_length = 256;  // prompt tokens kept after the template is cropped
 };

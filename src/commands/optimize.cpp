@@ -79,6 +79,7 @@ std::function<TrainingWork(const training::StepRecord&)> work_of(const RunContex
 }  // namespace
 
 void check_layout(RunContext& context) {
+  recompute_plan(context);
   const int replicas = context.mesh().shape().replica;
   const std::int64_t batch = context.config().optimize.training.global_batch;
   if (batch < replicas)
@@ -105,7 +106,7 @@ void optimize(RunContext& context) {
     const bool from_base = c.optimize.hpo.reference == "base";
     const hv::Adapter reference = policy.frozen_copy({context.placement().device, at::kFloat});
     objectives::Hpo objective(transformer, policy, from_base ? nullptr : &reference, std::move(pairs), c.optimize.hpo, context.seed(), c.optimize.shift, 1.0,
-                             {.ranks = &context.pair_ranks(), .recompute = recompute_plan(c)});
+                             {.ranks = &context.pair_ranks(), .recompute = recompute_plan(context)});
     TrainingFiles files(context, context.layout().optimize(), "optimize", policy);
     previews.begin(transformer, policy, files);
     const auto hooks = with_speed(with_saturation_warning(files.hooks()), work_of(context, objective, !from_base), peak_flops(context));

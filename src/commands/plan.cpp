@@ -98,11 +98,6 @@ planning::Workload workload_of(const Configuration& c) {
   return w;
 }
 
-planning::RecomputeMode recompute_named(const std::string& name) {
-  using planning::RecomputeMode;
-  return name == "none" ? RecomputeMode::none : name == "full" ? RecomputeMode::full : RecomputeMode::attention_kept;
-}
-
 int plan(const PlanArguments& a) {
   Configuration c;
   config::read(a.configuration, [&c](config::Fields& fields) { describe(fields, c); }, a.overrides);
@@ -113,7 +108,7 @@ int plan(const PlanArguments& a) {
   planning::Wish wish;
   if (a.pair > 0) wish.pair = a.pair;
   if (a.sequence > 0) wish.sequence = a.sequence;
-  if (!a.recompute.empty()) wish.recompute = recompute_named(a.recompute);
+  if (!a.recompute.empty()) wish.recompute = models::hunyuan_video::RecomputePlan::parse(a.recompute);
   const planning::Plan made = planning::make_plan(networks, workload, cluster, a.efficiencies, wish);
   if (a.json)
     std::cout << planning::to_json(made, networks, workload, cluster, a.efficiencies).dump(2) << "\n";
@@ -137,7 +132,7 @@ void add_plan(CLI::App& app, Work& work) {
   command->add_option("--model-config", a->model_config, "hunyuanvideo: its published sizes, instead of those in model.folder")->check(CLI::IsMember({"hunyuanvideo"}));
   command->add_option("--pair", a->pair, "mesh.pair to take; else it is chosen")->check(CLI::Range(1, 2));
   command->add_option("--sequence", a->sequence, "mesh.sequence to take; else it is chosen")->check(CLI::PositiveNumber);
-  command->add_option("--recompute", a->recompute, "model.recompute to take; else it is chosen")->check(CLI::IsMember({"none", "attention_kept", "full"}));
+  command->add_option("--recompute", a->recompute, "model.recompute to take; else it is chosen");
   command->add_option("--network", a->network, "GB/s between nodes for each GPU, one direction")->check(CLI::PositiveNumber)->capture_default_str();
   const auto share = [&](const char* name, double& value, const char* help) { command->add_option(name, value, help)->check(CLI::Range(0.001, 1.0))->capture_default_str(); };
   share("--efficiency-training", a->efficiencies.training, "share of the device's peak that training reaches");

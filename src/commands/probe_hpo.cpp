@@ -57,6 +57,7 @@ Pairs read_pairs(const std::string& file, bool with_guidance) {
 }
 
 int probe_hpo(const Arguments& a) {
+  const auto recompute = hv::RecomputePlan::parse(a.recompute);
   const auto world = comm::make_world(a.mesh);
   base::log::configure(base::log::Level::info, world->rank(), world->size());
   auto groups = comm::make_groups(*world, comm::make_mesh(a.mesh, world->size()));
@@ -77,7 +78,7 @@ int probe_hpo(const Arguments& a) {
   policy->set_requires_grad(true);
 
   const objectives::PairLoss loss{.beta = a.beta};
-  const objectives::Execution execution{.ranks = &ranks, .recompute = {.all = hv::recompute_from(a.recompute), .blocks = {}}};
+  const objectives::Execution execution{.ranks = &ranks, .recompute = recompute};
   at::Tensor gradient = at::zeros_like(policy->flat_parameters());
   at::Tensor figures = at::zeros({pairs.count(), 5}, at::kDouble);  // loss, the policy's errors, the reference's
   for (std::int64_t i = groups.here.replica; i < pairs.count(); i += groups.mesh.shape().replica) {
@@ -128,7 +129,7 @@ void add_probe_hpo(CLI::App& probe, Work& work) {
   command->add_option("--pair", a->mesh.pair, "ranks of one pair: 1, or 2 (winner and loser apart)")->check(CLI::Range(1, 2))->capture_default_str();
   command->add_option("--sequence", a->mesh.sequence, "ranks that share the tokens of one video")->check(CLI::PositiveNumber)->capture_default_str();
   command->add_option("--backend", a->mesh.backend, "how ranks talk")->check(CLI::IsMember({"automatic", "local", "mpi", "nccl"}))->capture_default_str();
-  command->add_option("--recompute", a->recompute, "what the backward computes again")->check(CLI::IsMember({"none", "attention_kept", "full"}))->capture_default_str();
+  command->add_option("--recompute", a->recompute, "what the backward computes again, as model.recompute has it")->capture_default_str();
   add_device_options(*command, a->device);
   command->callback([a, &work] { work = [a] { return probe_hpo(*a); }; });
 }

@@ -60,6 +60,7 @@ std::function<TrainingWork(const training::StepRecord&)> work_of(const RunContex
 
 void reconstruct(RunContext& context) {
   const Configuration& c = context.config();
+  const auto recompute = recompute_plan(context);
   const auto& prior = c.reconstruct.prior_preservation;
   nlohmann::json inputs{{"model", context.pipeline().fingerprint()}, {"prepare", context.result_of(Stage::prepare)}};
   std::vector<PlannedCandidate> planned;
@@ -80,7 +81,7 @@ void reconstruct(RunContext& context) {
     std::vector<objectives::ReconstructionItem> items;
     for (const auto& reference : prepared.references) items.push_back({reference.latents, prepared.prompt(reference.caption)});
     objectives::Reconstruction objective(transformer, adapter, std::move(items), context.seed(), c.reconstruct.shift, 1.0, std::move(samples),
-                                        {.ranks = &context.sequence_ranks(), .recompute = recompute_plan(c)});
+                                        {.ranks = &context.sequence_ranks(), .recompute = recompute});
     TrainingFiles files(context, context.layout().reconstruct(), "reconstruct", adapter);
     training::run_steps("reconstruct", c.reconstruct.training, objective, context.world(), context.mesh_without_pairs(),
                         with_speed(files.hooks(), work_of(context, objective), peak_flops(context)));

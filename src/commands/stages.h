@@ -11,7 +11,7 @@
 
 namespace magicid::commands {
 
-// Whether optimize.global_batch has a pair for every replica: a UserError on every rank before any work is done, instead of GPUs that wait through the longest stage. Not collective.
+// Whether optimize.global_batch has a pair for every replica and model.recompute is for this model: a UserError on every rank before any work is done, instead of GPUs that wait through the longest stage. Not collective.
 void check_layout(RunContext& context);
 
 void prepare(RunContext& context);

@@ -76,13 +76,18 @@ Flops outside_of_blocks(const hv::TransformerConfig& config, const Share& share)
   return flops;
 }
 
-Flops block_flops(const hv::TransformerConfig& config, const Share& share, const AdapterSize* adapter) {
+Flops linear_flops(const std::vector<hv::BlockLinear>& linears, const Share& share, const AdapterSize* adapter) {
   Flops flops;
-  for (const auto& linear : hv::block_linears(config)) {
+  for (const auto& linear : linears) {
     const double rows = rows_of(linear, share.local);
     flops.linear += product(rows, static_cast<double>(linear.in), static_cast<double>(linear.out));
     if (adapter && is_adapted(linear, *adapter)) flops.adapter += lora_product(linear, rows, *adapter);
   }
+  return flops;
+}
+
+Flops block_flops(const hv::TransformerConfig& config, const Share& share, const AdapterSize* adapter) {
+  Flops flops = linear_flops(hv::block_linears(config), share, adapter);
   flops.attention = blocks(config) * block_attention(config, share);
   return flops;
 }
@@ -122,10 +127,6 @@ BlockNumbers block_numbers(const hv::TransformerConfig& config, const Share& sha
 }
 
 }  // namespace
-
-std::string to_string(RecomputeMode mode) {
-  return mode == RecomputeMode::none ? "none" : mode == RecomputeMode::attention_kept ? "attention_kept" : "full";
-}
 
 Tokens tokens_of(const hv::TransformerConfig& config, const hv::AutoencoderConfig& autoencoder, const VideoSize& size, std::int64_t text) {
   const std::int64_t pixels = autoencoder.spatial_compression_ratio * config.patch_size;
@@ -216,43 +217,51 @@ Flops backward_flops(const hv::TransformerConfig& config, const Share& share, co
   return flops;
 }
 
-Flops recomputed_flops(const hv::TransformerConfig& config, const Share& share, const AdapterSize& adapter, RecomputeMode mode) {
-  if (mode == RecomputeMode::none) return {};
-  Flops flops = block_flops(config, share, &adapter);
-  if (mode == RecomputeMode::attention_kept) flops.attention = 0;
+Flops recomputed_flops(const hv::TransformerConfig& config, const Share& share, const AdapterSize& adapter, const hv::RecomputePlan& recompute) {
+  Flops flops;
+  for (std::int64_t i = 0; i < config.num_layers + config.num_single_layers; ++i) {
+    const auto mode = recompute.of(static_cast<std::size_t>(i));
+    if (mode == hv::Recompute::none) continue;
+    flops = flops + linear_flops(i < config.num_layers ? hv::double_block_linears(config, i) : hv::single_block_linears(config, i - config.num_layers), share, &adapter);
+    if (mode == hv::Recompute::full) flops.attention += block_attention(config, share);
+  }
   return flops;
 }
 
-ActivationBytes training_bytes(const hv::TransformerConfig& config, const Share& share, const AdapterSize& adapter, RecomputeMode mode, std::int64_t element, bool fused_rotation) {
+ActivationBytes training_bytes(const hv::TransformerConfig& config, const Share& share, const AdapterSize& adapter, const hv::RecomputePlan& recompute, std::int64_t element, bool fused_rotation) {
   const double bytes = static_cast<double>(element);
   const BlockNumbers kinds[2] = {block_numbers(config, share, adapter, false), block_numbers(config, share, adapter, true)};
-  const double counts[2] = {static_cast<double>(config.num_layers), static_cast<double>(config.num_single_layers)};
+  const std::int64_t all = config.num_layers + config.num_single_layers;
   ActivationBytes result;
-  double before = 0;  // what lies below the block whose backward runs
-  for (int kind = 0; kind < 2; ++kind) {
-    const BlockNumbers& n = kinds[kind];
-    if (counts[kind] == 0) continue;
+  const auto first = config.num_layers > 0 ? hv::double_block_linears(config, 0) : config.num_single_layers > 0 ? hv::single_block_linears(config, 0) : std::vector<hv::BlockLinear>();
+  const bool modulation = std::any_of(first.begin(), first.end(), [&](const auto& linear) { return linear.modulation && is_adapted(linear, adapter); });
+  double before = 0;  // what is alive when the block's backward runs: its own and what lies below it
+  for (std::int64_t i = 0; i < all; ++i) {
+    const bool single = i >= config.num_layers;
+    const BlockNumbers& n = kinds[single];
+    const auto mode = recompute.of(static_cast<std::size_t>(i));
     const double whole = n.kept * bytes + (n.log_sum + n.norms) * kFp32;
     double kept = whole, working = n.in_flight * bytes;
     // Without the kernel the single block's peak is in the rotation's backward: there all the block held but the two inputs of Linears and one storage is freed.
-    if (!fused_rotation && kind == 1) working = std::max(working, n.input * bytes + rotation_bytes(static_cast<double>(share.local.all()), static_cast<double>(config.width())));
-    if (mode != RecomputeMode::none) {
+    if (!fused_rotation && single) working = std::max(working, n.input * bytes + rotation_bytes(static_cast<double>(share.local.all()), static_cast<double>(config.width())));
+    if (mode != hv::Recompute::none) {
       const double attention = n.attention_out * bytes + n.log_sum * kFp32;
       kept = n.input * bytes;
       // Recomputed: all but the block's input, which is kept anyway; with the attention kept, not that either.
       working += whole - kept;
-      if (mode == RecomputeMode::attention_kept) kept += attention, working -= attention;
+      if (mode == hv::Recompute::attention_kept) kept += attention, working -= attention;
     }
-    before += counts[kind] * kept;
-    // The peak is in the last block of its kind.
+    // The first block's input needs no gradient, so its norm keeps nothing, unless what it is scaled by is trained.
+    if (i == 0 && mode == hv::Recompute::none && !modulation) kept -= n.input * bytes;
+    before += kept;
     if (before + working > result.kept + result.working) result.kept = before, result.working = working;
   }
   // The last norm's input, the rotation's angles and the prediction's error.
   result.kept += static_cast<double>(share.local.all() * config.width()) * bytes;
   result.kept += static_cast<double>(share.local.video * (config.attention_head_dim + config.patch_numbers(config.out_channels))) * kFp32;
-  if (element != 4) {
-    const double copies = static_cast<double>(adapter_parameters(config, adapter)) * bytes;
-    result.copies = mode == RecomputeMode::none ? copies : copies / std::max(1.0, blocks(config));
+  if (element != 4 && all > 0) {
+    const std::int64_t again = recompute.recomputed(all);
+    result.copies = static_cast<double>(adapter_parameters(config, adapter)) * bytes * static_cast<double>(all - again + (again > 0)) / static_cast<double>(all);
   }
   return result;
 }
@@ -284,10 +293,12 @@ double exchange_bytes(const hv::TransformerConfig& config, const Tokens& whole, 
   return blocks(config) * (3 * here.tokens * here.other_heads + here.other_tokens * here.heads) * static_cast<double>(config.attention_head_dim * element);
 }
 
-double training_exchange_bytes(const hv::TransformerConfig& config, const Tokens& whole, int sequence, int rank, RecomputeMode mode, std::int64_t element) {
+double training_exchange_bytes(const hv::TransformerConfig& config, const Tokens& whole, int sequence, int rank, const hv::RecomputePlan& recompute, std::int64_t element) {
   const Slices here = slices_of(config, whole, sequence, rank);
   const double back = blocks(config) * (3 * here.other_tokens * here.heads + here.tokens * here.other_heads) * static_cast<double>(config.attention_head_dim * element);
-  return exchange_bytes(config, whole, sequence, rank, element) * (mode == RecomputeMode::none ? 1 : 2) + back;
+  const std::int64_t all = config.num_layers + config.num_single_layers;
+  const double again = all > 0 ? static_cast<double>(recompute.recomputed(all)) / static_cast<double>(all) : 0;
+  return exchange_bytes(config, whole, sequence, rank, element) * (1 + again) + back;
 }
 
 double all_reduce_bytes(double bytes, int ranks) { return ranks > 1 ? 2 * bytes * (ranks - 1) / ranks : 0; }

@@ -13,6 +13,8 @@
 namespace magicid::planning {
 namespace {
 
+namespace hv = models::hunyuan_video;
+
 std::int64_t rounds(std::int64_t work, std::int64_t workers) { return (work + workers - 1) / workers; }
 
 // What is left of the reference's forwards where noise_draws keeps their errors: a share of all, and a share of those of the replica that a step waits for.
@@ -127,7 +129,7 @@ class Estimate {
                     {with_reference ? "adapter, gradient, total, moments, reference (fp32)" : "adapter, gradient, total, moments (fp32)",
                      adapter_state_bytes(n_.transformer, w_.adapter, with_reference)},
                     {"adapter in the model's dtype", a.copies},
-                    {"activations kept (" + to_string(l_.recompute) + ")", a.kept},
+                    {"activations kept (" + l_.recompute.text() + ")", a.kept},
                     {"one block's backward and exchanges", a.working}};
     finish_memory(phase);
   }
@@ -277,18 +279,18 @@ const Phase& most_memory(const Plan& plan) {
 }
 
 std::string name_of(const Layout& l) {
-  return base::concat(l.replica, l.replica == 1 ? " replica x " : " replicas x ", l.pair, " pair x ", l.sequence, " sequence, recompute ", to_string(l.recompute));
+  return base::concat(l.replica, l.replica == 1 ? " replica x " : " replicas x ", l.pair, " pair x ", l.sequence, " sequence, recompute ", l.recompute.text());
 }
 
-std::vector<Layout> layouts(const Cluster& cluster, const Wish& wish) {
+// Without their recomputation.
+std::vector<Layout> meshes(const Cluster& cluster, const Wish& wish) {
   std::vector<Layout> all;
   for (const int pair : {1, 2}) {
     if (wish.pair && *wish.pair != pair) continue;
     for (const int sequence : comm::valid_sequence_sizes(cluster.world(), pair)) {
       // A group that crosses nodes would exchange activations over the network: only when asked for.
       if (wish.sequence ? *wish.sequence != sequence : cluster.gpus % sequence != 0) continue;
-      for (const auto mode : {RecomputeMode::none, RecomputeMode::attention_kept, RecomputeMode::full})
-        if (!wish.recompute || *wish.recompute == mode) all.push_back({cluster.world() / (pair * sequence), pair, sequence, mode});
+      all.push_back({cluster.world() / (pair * sequence), pair, sequence, {}});
     }
   }
   if (all.empty()) comm::Mesh::for_world(cluster.world(), wish.pair.value_or(1), wish.sequence.value_or(1));  // says what is wrong
@@ -296,24 +298,72 @@ std::vector<Layout> layouts(const Cluster& cluster, const Wish& wish) {
   return all;
 }
 
+std::vector<hv::RecomputePlan> one_kind_for_all(const Wish& wish) {
+  if (wish.recompute) return {*wish.recompute};
+  return {hv::Recompute::none, hv::Recompute::attention_kept, hv::Recompute::full};
+}
+
 struct Search {
   std::optional<Plan> best, leanest;
   std::vector<Plan> all;
 };
 
-Search search(const Networks& n, const Workload& w, const Cluster& c, const Efficiencies& e, const Wish& wish) {
-  Search found;
-  for (const Layout& layout : layouts(c, wish)) {
+// The mesh with as few blocks of the leaner mode as fit, first in their order: the backward runs from the last block, so what the others keep is gone before the first is computed again.
+// Empty: that is no mixture.
+std::optional<Plan> mixed(const Networks& n, const Workload& w, const Cluster& c, const Efficiencies& e, Layout layout, hv::Recompute leaner, hv::Recompute other) {
+  std::optional<Plan> found;
+  std::int64_t low = 1, high = n.transformer.num_layers + n.transformer.num_single_layers - 1;
+  while (low <= high) {
+    const std::int64_t count = (low + high) / 2;
+    layout.recompute = hv::RecomputePlan::parse(base::concat(hv::to_string(leaner), ":", count, ",", hv::to_string(other)));
     Plan plan = estimate(n, w, c, e, layout);
-    if (!found.leanest || plan.memory() < found.leanest->memory()) found.leanest = plan;
-    // Of layouts within half a percent the simpler one, which comes first.
-    if (plan.memory() <= c.device.memory_bytes && (!found.best || plan.seconds() < 0.995 * found.best->seconds())) found.best = plan;
-    found.all.push_back(std::move(plan));
+    if (plan.memory() <= c.device.memory_bytes) {
+      found = std::move(plan);
+      high = count - 1;
+    } else {
+      low = count + 1;
+    }
   }
   return found;
 }
 
-bool fits(const Networks& n, const Workload& w, const Cluster& c, const Wish& wish) { return search(n, w, c, {}, wish).best.has_value(); }
+Search search(const Networks& n, const Workload& w, const Cluster& c, const Efficiencies& e, const Wish& wish) {
+  Search found;
+  const auto fitting = [&](const Plan& plan) { return plan.memory() <= c.device.memory_bytes; };
+  const auto consider = [&](Plan plan) {
+    if (!found.leanest || plan.memory() < found.leanest->memory()) found.leanest = plan;
+    // Of layouts within half a percent the simpler one, which comes first.
+    if (fitting(plan) && (!found.best || plan.seconds() < 0.995 * found.best->seconds())) found.best = plan;
+    found.all.push_back(std::move(plan));
+  };
+  using enum hv::Recompute;
+  std::vector<Layout> layouts;
+  for (Layout layout : meshes(c, wish)) {
+    for (const auto& recompute : one_kind_for_all(wish)) {
+      layout.recompute = recompute;
+      consider(estimate(n, w, c, e, layout));
+    }
+    layouts.push_back(layout);
+  }
+  if (wish.recompute) return found;
+  const std::vector<Plan> pure = found.all;  // three for each mesh
+  for (std::size_t i = 0; i < layouts.size(); ++i)
+    for (std::size_t j = 0; j < 2; ++j)
+      if (!fitting(pure[3 * i + j]) && fitting(pure[3 * i + j + 1]))
+        if (auto plan = mixed(n, w, c, e, layouts[i], j == 0 ? attention_kept : full, j == 0 ? none : attention_kept)) consider(std::move(*plan));
+  return found;
+}
+
+// No mixture fits where its leaner mode does not.
+bool fits(const Networks& n, const Workload& w, const Cluster& c, const Wish& wish) {
+  for (Layout layout : meshes(c, wish)) {
+    for (const auto& recompute : one_kind_for_all(wish)) {
+      layout.recompute = recompute;
+      if (estimate(n, w, c, {}, layout).memory() <= c.device.memory_bytes) return true;
+    }
+  }
+  return false;
+}
 
 // What would make a job fit that does not.
 std::string remedies(const Networks& n, const Workload& w, const Cluster& c, const Wish& wish) {
@@ -383,8 +433,8 @@ void explain(Plan& plan, const Search& found, const Cluster& c, const Workload& 
   if (second)
     plan.reasons.push_back(base::concat("The best of another mesh, ", name_of(second->layout), ", takes ", time_text(second->seconds()), " instead of ", time_text(plan.seconds()), "."));
   for (const auto& other : found.all)
-    if (other.layout.pair == plan.layout.pair && other.layout.sequence == plan.layout.sequence && other.layout.recompute < plan.layout.recompute)
-      plan.reasons.push_back(base::concat("recompute ", to_string(other.layout.recompute), " would need ", bytes_text(other.memory()), " and take ", time_text(other.seconds()), "."));
+    if (other.layout.pair == plan.layout.pair && other.layout.sequence == plan.layout.sequence && other.layout.recompute != plan.layout.recompute)
+      plan.reasons.push_back(base::concat("recompute ", other.layout.recompute.text(), " would need ", bytes_text(other.memory()), " and take ", time_text(other.seconds()), "."));
   if (plan.layout.sequence > 1) {
     const bool inside = c.gpus % plan.layout.sequence == 0;
     plan.reasons.push_back(inside ? base::concat("The ", plan.layout.sequence, " ranks of a sequence lie in one node and exchange over ", c.device.link, ".")
@@ -423,6 +473,7 @@ Plan estimate(const Networks& networks, const Workload& workload, const Cluster&
 }
 
 Plan make_plan(const Networks& networks, const Workload& workload, const Cluster& cluster, const Efficiencies& efficiencies, const Wish& wish) {
+  if (wish.recompute) wish.recompute->check(networks.transformer.num_layers + networks.transformer.num_single_layers);
   Search found = search(networks, workload, cluster, efficiencies, wish);
   if (!found.best) refuse(networks, workload, cluster, wish, *found.leanest);
   Plan plan = *found.best;

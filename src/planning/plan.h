@@ -59,13 +59,13 @@ struct Cluster {
 
 struct Layout {
   int replica = 1, pair = 1, sequence = 1;
-  RecomputeMode recompute = RecomputeMode::none;
+  models::hunyuan_video::RecomputePlan recompute;
 };
 
 // What the user has decided already.
 struct Wish {
   std::optional<int> pair, sequence;
-  std::optional<RecomputeMode> recompute;
+  std::optional<models::hunyuan_video::RecomputePlan> recompute;
 };
 
 struct MemoryKind {
@@ -96,7 +96,8 @@ struct Plan {
 // What one layout costs, whether it fits or not. The layout must divide the cluster (InvariantError).
 Plan estimate(const Networks& networks, const Workload& workload, const Cluster& cluster, const Efficiencies& efficiencies, const Layout& layout);
 
-// The fastest layout that fits: sequence groups inside a node, any split into replicas and pairs, any recomputation. Throws UserError when none fits, naming
+// The fastest layout that fits: sequence groups inside a node, any split into replicas and pairs, any recomputation, mixed by block
+// where one kind for all wastes memory or does not fit. Throws UserError when none fits, naming
 // the number that is too large and what would make it fit, or when the wishes do not divide the cluster.
 Plan make_plan(const Networks& networks, const Workload& workload, const Cluster& cluster, const Efficiencies& efficiencies, const Wish& wish = {});
 

@@ -55,7 +55,7 @@ std::string to_table(const Plan& plan, const Networks& networks, const Workload&
       << c.device.link << " " << bytes_text(c.device.link_bandwidth) << "/s, network " << bytes_text(c.network_bandwidth) << "/s for each GPU\n"
       << "assumed   efficiency " << e.training << " in training, " << e.generation << " in generation, " << e.autoencoder << " in the autoencoder, " << e.rewards << " in rewards, " << e.link
       << " of links, " << e.network << " of the network; " << bytes_text(c.reserve) << " for context and libraries, " << 100 * c.slack << "% slack\n\n"
-      << "layout    mesh.pair=" << l.pair << " mesh.sequence=" << l.sequence << " model.recompute=" << to_string(l.recompute) << "  (" << l.replica << (l.replica == 1 ? " replica)" : " replicas)")
+      << "layout    mesh.pair=" << l.pair << " mesh.sequence=" << l.sequence << " model.recompute=" << l.recompute.text() << "  (" << l.replica << (l.replica == 1 ? " replica)" : " replicas)")
       << "\n";
   for (const auto& reason : plan.reasons) out << "  - " << reason << "\n";
   for (const auto& advice : plan.advice) out << "  ! " << advice << "\n";
@@ -107,7 +107,7 @@ nlohmann::json to_json(const Plan& plan, const Networks& networks, const Workloa
           {"assumed",
            {{"training", e.training}, {"generation", e.generation}, {"autoencoder", e.autoencoder}, {"rewards", e.rewards}, {"link", e.link}, {"network", e.network}, {"reserve_bytes", c.reserve},
             {"slack", c.slack}}},
-          {"layout", {{"replica", l.replica}, {"pair", l.pair}, {"sequence", l.sequence}, {"recompute", to_string(l.recompute)}}},
+          {"layout", {{"replica", l.replica}, {"pair", l.pair}, {"sequence", l.sequence}, {"recompute", l.recompute.text()}}},
           {"reasons", plan.reasons},
           {"advice", plan.advice},
           {"phases", phases},

@@ -85,7 +85,7 @@ class Pipeline(unittest.TestCase):
             self.assertLess(max(losses), 1e-4)
 
     def test_shared_sequences_and_spread_pairs_train_the_same_adapter_to_rounding(self):
-        for name, layout in (("sequence", {"mesh__sequence": 2, "model__recompute": "attention_kept"}), ("pair", {"mesh__pair": 2, "model__recompute": "full"})):
+        for name, layout in (("sequence", {"mesh__sequence": 2, "model__recompute": "attention_kept"}), ("pair", {"mesh__pair": 2, "model__recompute": "full:1,attention_kept"})):
             run(name, ranks=2, **layout)
             self.assertEqual(metrics(name, "optimize")[0]["loss"], 0.6931471805599453)
             worst = largest_difference(adapter(name), adapter("two"))

@@ -81,13 +81,6 @@ struct RecomputedBlock : torch::autograd::Function<RecomputedBlock> {
 
 }  // namespace
 
-Recompute recompute_from(const std::string& name) {
-  if (name == "none") return Recompute::none;
-  if (name == "attention_kept") return Recompute::attention_kept;
-  if (name == "full") return Recompute::full;
-  throw base::UserError("recompute is '", name, "'; expected none, attention_kept or full");
-}
-
 std::vector<at::Tensor> run_block(Recompute mode, const BlockFunction& block, std::vector<at::Tensor> inputs, const std::vector<at::Tensor>& parameters) {
   const auto needs = [](const at::Tensor& t) { return t.requires_grad(); };
   const bool graph = at::GradMode::is_enabled() && (std::any_of(inputs.begin(), inputs.end(), needs) || std::any_of(parameters.begin(), parameters.end(), needs));

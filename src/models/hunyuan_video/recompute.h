@@ -5,27 +5,12 @@
 
 #include <cstddef>
 #include <functional>
-#include <string>
 #include <vector>
 
 #include "models/hunyuan_video/attention_kernel.h"
+#include "models/hunyuan_video/recompute_plan.h"
 
 namespace magicid::models::hunyuan_video {
-
-// What one block keeps between its forward and its backward. `none`: all that autograd saves. `attention_kept`: the block's inputs, the
-// attention's output and log-sum-exp; the rest is computed again, the attention is not. `full`: the block's inputs.
-enum class Recompute { none, attention_kept, full };
-
-// "none", "attention_kept" or "full". Throws UserError for another name.
-Recompute recompute_from(const std::string& name);
-
-// A choice for each block, double blocks first.
-struct RecomputePlan {
-  Recompute all = Recompute::none;
-  std::vector<Recompute> blocks;  // when not empty, one for each block, in place of `all`
-
-  Recompute of(std::size_t block) const { return blocks.empty() ? all : blocks.at(block); }
-};
 
 // A block as a function of its inputs; it may overwrite them when grad mode is off. Everything else that it reads must stay until backward.
 using BlockFunction = std::function<std::vector<at::Tensor>(std::vector<at::Tensor> inputs, AttentionTape* tape)>;

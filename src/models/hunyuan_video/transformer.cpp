@@ -111,8 +111,7 @@ at::Tensor Transformer::forward(const TransformerInputs& inputs, const Adapter* 
 
 at::Tensor Transformer::forward_tokens(const TransformerInputs& in, const Adapter* adapter, JointAttention& attention, const RecomputePlan& recompute) const {
   check(in);
-  const std::size_t block_count = double_blocks_.size() + single_blocks_.size();
-  base::check_invariant(recompute.blocks.empty() || recompute.blocks.size() == block_count, "a recomputation plan for ", recompute.blocks.size(), " blocks of ", block_count);
+  recompute.check(static_cast<std::int64_t>(double_blocks_.size() + single_blocks_.size()));
   const auto lengths = text_lengths(in.encoder_attention_mask, in.hidden_states.size(0), in.encoder_hidden_states.size(1));
   std::map<std::int64_t, std::vector<std::int64_t>> groups;
   for (std::size_t b = 0; b < lengths.size(); ++b) groups[lengths[b]].push_back(static_cast<std::int64_t>(b));

@@ -7,7 +7,7 @@ namespace magicid::commands {
 namespace {
 
 namespace hv = models::hunyuan_video;
-using planning::RecomputeMode;
+using models::hunyuan_video::Recompute;
 
 const planning::AdapterSize adapter{.lora_rank = 4, .targets = {}};
 
@@ -26,7 +26,7 @@ models::text::PromptEmbeddings prompt(std::int64_t tokens, std::int64_t padding)
 }
 
 TEST(Speed, TokensAreThoseThatTheTransformerSees) {
-  const WorkCounter counter(small(), adapter, RecomputeMode::none);
+  const WorkCounter counter(small(), adapter, Recompute::none);
   const auto tokens = counter.tokens_of(at::zeros({1, 16, 3, 8, 12}), prompt(5, 11));
   EXPECT_EQ(tokens.video, 3 * 4 * 6);
   EXPECT_EQ(tokens.text, 5);
@@ -36,7 +36,7 @@ TEST(Speed, TrainingCountsForwardBackwardAndWhatIsComputedAgain) {
   const planning::Tokens tokens{.video = 72, .text = 5};
   const auto share = planning::largest_share(small(), tokens, 1);
   const double forward = planning::forward_flops(small(), share, &adapter).total();
-  WorkCounter plain(small(), adapter, RecomputeMode::none), kept(small(), adapter, RecomputeMode::attention_kept), full(small(), adapter, RecomputeMode::full);
+  WorkCounter plain(small(), adapter, Recompute::none), kept(small(), adapter, Recompute::attention_kept), full(small(), adapter, Recompute::full);
   EXPECT_EQ(plain.trained(tokens).tokens, 77);
   EXPECT_DOUBLE_EQ(plain.trained(tokens).model, forward + planning::backward_flops(small(), share, adapter, false).total());
   EXPECT_DOUBLE_EQ(plain.trained(tokens).executed, forward + planning::backward_flops(small(), share, adapter, true).total());
@@ -44,12 +44,12 @@ TEST(Speed, TrainingCountsForwardBackwardAndWhatIsComputedAgain) {
   EXPECT_EQ(full.trained(tokens).model, plain.trained(tokens).model);
   EXPECT_GT(kept.trained(tokens).executed, plain.trained(tokens).executed);
   EXPECT_GT(full.trained(tokens).executed, kept.trained(tokens).executed);
-  EXPECT_DOUBLE_EQ(full.trained(tokens).executed - plain.trained(tokens).executed, planning::recomputed_flops(small(), share, adapter, RecomputeMode::full).total());
+  EXPECT_DOUBLE_EQ(full.trained(tokens).executed - plain.trained(tokens).executed, planning::recomputed_flops(small(), share, adapter, Recompute::full).total());
 }
 
 TEST(Speed, APredictionIsAForwardWithoutTokens) {
   const planning::Tokens tokens{.video = 72, .text = 5};
-  WorkCounter counter(small(), adapter, RecomputeMode::full);
+  WorkCounter counter(small(), adapter, Recompute::full);
   EXPECT_EQ(counter.predicted(tokens, true).tokens, 0);
   EXPECT_DOUBLE_EQ(counter.predicted(tokens, true).executed, planning::forward_flops(small(), planning::largest_share(small(), tokens, 1), &adapter).total());
   EXPECT_LT(counter.predicted(tokens, false).executed, counter.predicted(tokens, true).executed);

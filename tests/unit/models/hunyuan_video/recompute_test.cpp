@@ -87,8 +87,8 @@ Result run(const Transformer& transformer, Adapter& adapter, TransformerInputs i
 constexpr auto kNone = Recompute::none, kKept = Recompute::attention_kept, kFull = Recompute::full;
 
 TEST(Recompute, GivesTheBitsOfPlainAutogradInEveryModeAndMix) {
-  const std::vector<RecomputePlan> plans = {{.all = kKept, .blocks = {}},          {.all = kFull, .blocks = {}},
-                                            {.blocks = {kNone, kFull, kKept, kNone}}, {.blocks = {kKept, kNone, kFull, kKept}}, {.blocks = {kFull, kKept, kNone, kFull}}};
+  std::vector<RecomputePlan> plans = {kKept, kFull};
+  for (const char* text : {"none:1,full:1,attention_kept:1,none", "attention_kept:1,none:1,full:1,attention_kept:1", "full:1,attention_kept:1,none:1,full"}) plans.push_back(RecomputePlan::parse(text));
   for (const auto dtype : {at::kDouble, at::kFloat, at::kBFloat16}) {
     const Transformer transformer = make(small(), dtype);
     for (const std::int64_t batch : {1, 2}) {
@@ -117,8 +117,8 @@ TEST(Recompute, AttentionKeptNeverComputesAnAttentionTwice) {
     return std::pair(result.computed, result.replayed);
   };
   EXPECT_EQ(counts({}), std::pair(8, 0));
-  EXPECT_EQ(counts({.all = kFull, .blocks = {}}), std::pair(16, 0));
-  EXPECT_EQ(counts({.all = kKept, .blocks = {}}), std::pair(8, 8));
+  EXPECT_EQ(counts(kFull), std::pair(16, 0));
+  EXPECT_EQ(counts(kKept), std::pair(8, 8));
 }
 
 // A replay must give what was kept, and not what would come out of its inputs.
@@ -144,7 +144,7 @@ TEST(Recompute, AParameterChangedBetweenForwardAndBackwardIsNoticed) {
   const Transformer transformer = make(small(), at::kFloat);
   Adapter adapter = make_adapter(small(), at::kFloat);
   adapter.set_requires_grad(true);
-  const at::Tensor loss = transformer.forward_tokens(inputs(1, at::kFloat), &adapter, local_joint_attention(), {.all = kFull, .blocks = {}}).square().mean();
+  const at::Tensor loss = transformer.forward_tokens(inputs(1, at::kFloat), &adapter, local_joint_attention(), kFull).square().mean();
   {
     const c10::AutoGradMode no_grad(false);
     adapter.leaves()[0].mul_(2);
@@ -152,11 +152,41 @@ TEST(Recompute, AParameterChangedBetweenForwardAndBackwardIsNoticed) {
   EXPECT_THROW(loss.backward(), c10::Error);
 }
 
-TEST(Recompute, NamesAndPlans) {
-  EXPECT_EQ(recompute_from("attention_kept"), kKept);
-  EXPECT_THROW(recompute_from("attention-kept"), base::UserError);
+TEST(Recompute, PlansByText) {
+  for (const char* text : {"none", "attention_kept", "full", "full:12,attention_kept:40,none", "none:1,full:3"}) EXPECT_EQ(RecomputePlan::parse(text).text(), text);
+  EXPECT_EQ(RecomputePlan::parse("attention_kept"), RecomputePlan(kKept));
+  const auto plan = RecomputePlan::parse("full:2,attention_kept:1,none");
+  std::vector<Recompute> modes;
+  for (std::size_t i = 0; i < 5; ++i) modes.push_back(plan.of(i));
+  EXPECT_EQ(modes, (std::vector{kFull, kFull, kKept, kNone, kNone}));
+  EXPECT_EQ(plan.recomputed(5), 3);
+  EXPECT_EQ(RecomputePlan().recomputed(5), 0);
+  EXPECT_NO_THROW(plan.check(3));
+  EXPECT_THROW(plan.check(2), base::UserError);
+  const auto counted = RecomputePlan::parse("full:2,none:2");
+  EXPECT_NO_THROW(counted.check(4));
+  EXPECT_THROW(counted.check(5), base::UserError);
+}
+
+TEST(Recompute, TextsThatArePlansOfNothing) {
+  const auto problem = [](const char* text) {
+    try {
+      RecomputePlan::parse(text);
+    } catch (const base::UserError& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  for (const char* text : {"attention-kept", "", "full,", "full:3,,none", "Full"}) EXPECT_NE(problem(text), "") << text;
+  EXPECT_NE(problem("full:2,partly").find("'partly'"), std::string::npos);
+  for (const char* text : {"full:0", "full:-1", "full:1.5", "full:x", "full:", "full:99999999999999999999"}) EXPECT_NE(problem(text).find("is no number of blocks"), std::string::npos) << text;
+  EXPECT_NE(problem("full,none").find("'none' comes after it"), std::string::npos);
+}
+
+TEST(Recompute, APlanForAnotherModelIsRefused) {
   const Transformer transformer = make(small(), at::kFloat);
-  EXPECT_THROW(transformer.forward_tokens(inputs(1, at::kFloat), nullptr, local_joint_attention(), {.blocks = {kFull}}), base::InvariantError);
+  for (const char* text : {"full:1", "full:5,none"})
+    EXPECT_THROW(transformer.forward_tokens(inputs(1, at::kFloat), nullptr, local_joint_attention(), RecomputePlan::parse(text)), base::UserError) << text;
 }
 
 // Counts the bytes of tensors alive, through LibTorch's own allocator.
@@ -205,7 +235,7 @@ TEST(Recompute, PeakMemoryFallsByWhatTheModesSay) {
     const Transformer transformer = make(config, at::kFloat);
     Adapter adapter = make_adapter(config, at::kFloat);
     for (const auto mode : {kNone, kKept, kFull}) {
-      const RecomputePlan plan{.all = mode, .blocks = {}};
+      const RecomputePlan plan = mode;
       run(transformer, adapter, inputs(1, at::kFloat, rows), plan, false);
       peak[mode] = meter.peak_of([&] { run(transformer, adapter, inputs(1, at::kFloat, rows), plan, false); });
     }
