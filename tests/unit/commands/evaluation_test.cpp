@@ -107,7 +107,7 @@ TEST(Evaluation, TablesHoldTheSameNumbers) {
   const auto rows = storage::read_csv(evaluation_csv(e), "evaluation.csv");
   ASSERT_EQ(rows.size(), 7u);
   EXPECT_EQ(rows[0].cells[0], "arm");
-  EXPECT_EQ(rows[1].cells, (std::vector<std::string>{"stage1", "a {subject} walks, \"fast\"", "0", "previews/evaluate-0123456789abcdef.mp4", "32", "48", "5", "8.0", "0.125", "2.0", "2.0", "2.0", "2.0", "2.0", "2.0"}));
+  EXPECT_EQ(rows[1].cells, (std::vector<std::string>{"stage1", "a {subject} walks, \"fast\"", "0", "previews/evaluate-0123456789abcdef.mp4", "32", "48", "5", "8.0", "0.125", "2.0", "2.0", "2.0", "2.0", "2.0", "2.0", "2.0"}));
   EXPECT_EQ(rows[2].cells[8], "");
   EXPECT_EQ(rows[3].cells[1], "a {subject}\nwaves");
   EXPECT_EQ(rows[5].cells[3], "a.mp4");
