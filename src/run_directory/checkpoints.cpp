@@ -120,10 +120,15 @@ Checkpoint load_checkpoint(const fs::path& path) {
   return checkpoint;
 }
 
-std::optional<Checkpoint> latest_intact(const fs::path& folder) {
-  for (const auto& generation : generations(folder))
-    if (auto checkpoint = try_load(generation.path)) return checkpoint;
+std::optional<Checkpoint> latest_intact(const fs::path& folder, int keep) {
   std::optional<Checkpoint> newest;
+  int kept = 0;
+  for (const auto& generation : generations(folder)) {
+    std::error_code code;
+    if (!newest) newest = try_load(generation.path);
+    if (newest && ++kept > keep) fs::remove(generation.path, code);
+  }
+  if (newest) return newest;
   for (const auto& path : keeps(folder)) {
     auto checkpoint = try_load(path);
     if (checkpoint && (!newest || checkpoint->step > newest->step)) newest = std::move(checkpoint);

@@ -31,8 +31,8 @@ std::filesystem::path save_checkpoint(const std::filesystem::path& folder, std::
 Checkpoint load_checkpoint(const std::filesystem::path& path);
 
 // The newest checkpoint that reads intact, named keeps included where no generation is left; damaged ones on the way are set aside with a
-// warning. Nothing when there is none.
-std::optional<Checkpoint> latest_intact(const std::filesystem::path& folder);
+// warning. Generations before the newest `keep` are deleted: a process that died between writing and deleting leaves one too many. Nothing when there is none.
+std::optional<Checkpoint> latest_intact(const std::filesystem::path& folder, int keep = SaveOptions().generations);
 
 // Keeps the checkpoint of `step`, which must be there (SystemError), as "keep-<name>.h5", replacing an earlier keep of that name.
 std::filesystem::path keep_checkpoint(const std::filesystem::path& folder, std::int64_t step, const std::string& name);

@@ -134,8 +134,8 @@ class Faults(unittest.TestCase):
                 stops.append((number, "after"))
         tried = stops
         if not os.environ.get("MAGICID_EVERY_WRITE"):
-            # One of each kind on the way of the checkpoint that is also kept, and a spread over all.
-            kinds = {}
+            # One of each kind on the way of the checkpoint that is also kept, a spread over all, and the end of the last write, after which only deleting is left.
+            kinds = {"end": max(stop for stop in stops if calls[stop[0] - 1][0] == "rename" and stop[1] == "after")}
             for number, how in stops:
                 if any("000003" in word for word in calls[number - 1]) or calls[number - 1][0] == "fsync":
                     kinds.setdefault((calls[number - 1][0], how), (number, how))

@@ -38,6 +38,16 @@ TEST(Checkpoints, TheNewestComesBackAndOldGenerationsGo) {
   EXPECT_TRUE(at::equal(found->tensors.at("optimizer/moments"), tensors(1000000).at("optimizer/moments")));
 }
 
+// A process that dies between writing and deleting leaves one too many.
+TEST(Checkpoints, GenerationsLeftOverGoWhenTheNewestIsRead) {
+  const TemporaryFolder folder;
+  for (int step = 1; step <= 5; ++step) save(folder.path(), step, {.generations = 9, .keep_as = step == 1 ? "first" : ""});
+  damage(checkpoint_path(folder.path(), 5));
+  EXPECT_EQ(latest_intact(folder.path())->step, 4);
+  for (int step = 1; step <= 5; ++step) EXPECT_EQ(std::filesystem::exists(checkpoint_path(folder.path(), step)), step == 3 || step == 4) << step;
+  EXPECT_TRUE(std::filesystem::exists(keep_path(folder.path(), "first")));
+}
+
 TEST(Checkpoints, DamagedOnesAreSetAsideNotDeleted) {
   TemporaryFolder folder;
   save(folder.path(), 1);
