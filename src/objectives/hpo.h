@@ -19,7 +19,7 @@ namespace magicid::objectives {
 
 struct HpoOptions {
   double beta = 2000;              // with mean reduction over latent elements
-  double share_dynamic = 0.5;      // of the samples; the rest are identity pairs
+  double share_dynamic = 0.85;     // of the samples; the rest are identity pairs
   std::string reference = "stage1";  // stage1 | base: the frozen policy that D is measured against
   // By kind of pair. The loss of a sample is weight * L + supervised_weight * err_theta(winner).
   double identity_weight = 1, dynamic_weight = 1;

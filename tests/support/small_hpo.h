@@ -84,6 +84,7 @@ inline HpoOutcome small_hpo_step(comm::Communicator& world, const comm::Mesh& me
   auto policy = small_hpo_adapter(options.dtype, options.policy_moved);
   const auto reference = small_hpo_adapter(options.dtype);
   objectives::HpoOptions hpo;
+  hpo.share_dynamic = 0.5;  // both kinds in a few samples
   hpo.beta = 30;
   hpo.dynamic_supervised_weight = options.supervised;
   objectives::Hpo objective(transformer, policy, &reference, small_hpo_pairs(options.dtype), hpo, 1, 7, 1.0, {.ranks = &ranks, .recompute = options.recompute});

@@ -50,7 +50,7 @@ TEST(HpoOnOneRank, GradientEqualsFiniteDifferencesOfEachTensor) {
   const auto transformer = hv::Transformer::load(config, models::nn::Weights::from_tensors(hv::initialize_transformer(config, 3), "test", {.dtype = at::kDouble}));
   auto policy = small_hpo_adapter(at::kDouble, 0.03);
   const auto reference = small_hpo_adapter(at::kDouble);
-  Hpo objective(transformer, policy, &reference, small_hpo_pairs(at::kDouble), {.beta = 30, .identity_supervised_weight = 0.2, .dynamic_supervised_weight = 0.3}, 1, 7);
+  Hpo objective(transformer, policy, &reference, small_hpo_pairs(at::kDouble), {.beta = 30, .share_dynamic = 0.5, .identity_supervised_weight = 0.2, .dynamic_supervised_weight = 0.3}, 1, 7);
   const auto loss = [&] {
     objective.gradient().zero_();
     return objective.accumulate(2, 1, 3)[0];
@@ -122,7 +122,7 @@ TEST(HpoOnAMesh, ReplicasBeyondTheBatchAndRanksOfASampleChangeNothing) {
       const auto transformer = hv::Transformer::load(config, models::nn::Weights::from_tensors(hv::initialize_transformer(config, 3), "test", {.dtype = at::kDouble}));
       auto policy = small_hpo_adapter(at::kDouble);
       const auto reference = small_hpo_adapter(at::kDouble);
-      Hpo objective(transformer, policy, &reference, small_hpo_pairs(at::kDouble), {.beta = 30}, 1, 7, 1.0, {.ranks = &ranks});
+      Hpo objective(transformer, policy, &reference, small_hpo_pairs(at::kDouble), {.beta = 30, .share_dynamic = 0.5}, 1, 7, 1.0, {.ranks = &ranks});
       training::Options options;
       options.steps = 2, options.global_batch = 2, options.learning_rate = 1e-3, options.hash_check_every = 1;
       training::StepRecord first;

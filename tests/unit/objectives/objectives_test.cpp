@@ -131,7 +131,7 @@ TEST(Hpo, KnownErrorsOfTheReferenceChangeNoBit) {
   const auto transformer = make_transformer(at::kFloat);
   auto policy = make_adapter(0.05);
   const auto reference = make_adapter(0.04).frozen_copy({});
-  const HpoOptions options{.beta = 30, .noise_draws = 2};
+  const HpoOptions options{.beta = 30, .share_dynamic = 0.5, .noise_draws = 2};
   Hpo objective(transformer, policy, &reference, make_pairs(), options, 1, 7);
   std::map<const HpoPair*, std::vector<double>> seen;
   std::int64_t known = 0, samples = 24;
@@ -160,7 +160,10 @@ TEST(Hpo, WeightsOfEachKindOfPairAndOfTheWinnersOwnError) {
   const auto transformer = make_transformer(at::kFloat);
   auto policy = make_adapter(0.05);
   const auto reference = make_adapter(0.04).frozen_copy({});
-  const auto with = [&](HpoOptions options) { return Hpo(transformer, policy, &reference, make_pairs(), options, 1, 7); };
+  const auto with = [&](HpoOptions options) {
+    options.share_dynamic = 0.5;
+    return Hpo(transformer, policy, &reference, make_pairs(), options, 1, 7);
+  };
   Hpo plain = with({.beta = 30}), weighted = with({.beta = 30, .identity_weight = 0.5, .dynamic_weight = 3});
   Hpo supervised = with({.beta = 30, .identity_supervised_weight = 0.25, .dynamic_supervised_weight = 4}), only = with({.beta = 30, .identity_weight = 0, .dynamic_weight = 0, .dynamic_supervised_weight = 4});
   int kinds[2] = {0, 0};

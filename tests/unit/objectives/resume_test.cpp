@@ -59,7 +59,7 @@ std::int64_t train(const std::filesystem::path& folder, const comm::Mesh& mesh, 
     const auto transformer = hv::Transformer::load(config, models::nn::Weights::from_tensors(hv::initialize_transformer(config, 3), "test", {.dtype = dtype}));
     auto policy = small_hpo_adapter(dtype);
     const auto reference = small_hpo_adapter(dtype);
-    Hpo hpo(transformer, policy, &reference, small_hpo_pairs(dtype), {.beta = 30, .noise_draws = noise_draws}, 1, 7, 1.0, {.ranks = &ranks});
+    Hpo hpo(transformer, policy, &reference, small_hpo_pairs(dtype), {.beta = 30, .share_dynamic = 0.5, .noise_draws = noise_draws}, 1, 7, 1.0, {.ranks = &ranks});
     Stopping objective(hpo, stop_at, world.rank() == 0);
     training::Options options;
     options.steps = 20, options.global_batch = 2, options.learning_rate = 1e-3, options.warmup_steps = 3, options.schedule = "cosine", options.checkpoint_every = 4, options.hash_check_every = 5;

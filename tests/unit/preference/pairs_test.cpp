@@ -49,6 +49,7 @@ TEST(Pairs, DoNotDependOnTheOrderOfTheInput) {
 TEST(Pairs, StillLosersChangeWhatIsTrainedAndNotWhatIsChosen) {
   const auto candidates = pool(3);
   Options options;
+  options.identity_pairs.loser = "video";
   const auto moving = select_pairs(candidates, options);
   options.identity_pairs.loser = "still";
   auto still = select_pairs(candidates, options);
