@@ -66,7 +66,7 @@ struct GenerateOptions {
   SamplingOptions sampling;
   std::int64_t initial_per_prompt = 1;  // V_s
   std::int64_t tuned_per_prompt = 5;    // V_t
-  std::vector<double> adapter_strengths = {0.5, 0.75, 1.0, 1.0, 1.3};
+  std::vector<double> adapter_strengths = {1.0};
 };
 
 // The reward networks' folders; empty: model.folder/rewards/<name>, where `init-model` puts them.
