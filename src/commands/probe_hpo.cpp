@@ -71,6 +71,7 @@ int probe_hpo(const Arguments& a) {
   comm::agree(*world, "reading model, adapters and inputs", [&] {
     const fs::path folder = a.model;
     transformer = hv::Transformer::load(fs::exists(folder / "model_index.json") ? folder / "transformer" : folder, placement);
+    recompute.check(transformer->config().num_layers + transformer->config().num_single_layers);
     policy = hv::load_adapter(transformer->config(), a.adapter, adapter_placement);
     if (!a.reference_adapter.empty()) reference = hv::load_adapter(transformer->config(), a.reference_adapter, adapter_placement);
     pairs = read_pairs(a.inputs, transformer->config().guidance_embeds);

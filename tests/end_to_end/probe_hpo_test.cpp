@@ -120,6 +120,10 @@ TEST_F(ProbeHpo, MistakesAreNamed) {
   const auto degrees = probe("out.safetensors", {"--sequence", "3"}, 2);
   EXPECT_EQ(degrees.exit_code, 2) << degrees.text();
   EXPECT_THAT(degrees.err, ::testing::HasSubstr("sequence"));
+  // Two replicas and one pair: the rank without a pair must hear of it too.
+  const auto blocks = probe("out.safetensors", {"--recompute", "full:99,none"}, 2);
+  EXPECT_EQ(blocks.exit_code, 2) << blocks.text();
+  EXPECT_THAT(blocks.err, ::testing::HasSubstr("at least 99 blocks"));
   inputs_["noise"] = inputs_["noise"].narrow(2, 0, 1).contiguous();
   const auto shapes = probe("out.safetensors", {}, 0);
   EXPECT_EQ(shapes.exit_code, 2) << shapes.text();
