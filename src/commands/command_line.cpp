@@ -10,6 +10,7 @@ void add_commands(CLI::App& app, Work& work) {
   app.set_version_flag("--version", "magicid " + code_version());
   add_run(app, work);
   add_compare(app, work);
+  add_sheet(app, work);
   add_sample(app, work);
   add_probe(app, work);
   add_tokenize(app, work);

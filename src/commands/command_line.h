@@ -23,6 +23,7 @@ void add_probe_hpo(CLI::App& probe, Work& work);
 void add_tokenize(CLI::App& app, Work& work);
 void add_run(CLI::App& app, Work& work);      // `run` and its stages
 void add_compare(CLI::App& app, Work& work);
+void add_sheet(CLI::App& app, Work& work);
 void add_sample(CLI::App& app, Work& work);
 void add_init_model(CLI::App& app, Work& work);
 void add_plan(CLI::App& app, Work& work);

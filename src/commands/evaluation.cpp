@@ -115,6 +115,12 @@ std::string cell(const json& value) {
 
 std::string preview_name(const EvaluationItem& item) { return "evaluate-" + item.video_key.substr(0, 16) + ".mp4"; }
 
+std::string arm_label(const std::string& arm) {
+  static const std::map<std::string, std::string> labels{{"base", "Base model"}, {"stage1", "After reconstruction"}, {"hpo", "After HPO"}};
+  const auto label = labels.find(arm);
+  return label == labels.end() ? arm : label->second;
+}
+
 const std::vector<std::string>& video_metrics() {
   static const std::vector<std::string> names{"face_similarity", "dynamic_degree", "dynamic", "temporal_consistency", "semantic", "clip_t", "clip_i", "frames_with_face"};
   return names;

@@ -38,6 +38,9 @@ struct VideoFigures {
   at::Tensor features;                                // [D] for the Frechet distance; undefined: the video has none
 };
 
+// What pages call an arm: "base" is "Base model"; arms that the user named keep their names.
+std::string arm_label(const std::string& arm);
+
 // Names of the figures of a video, in the order of tables.
 const std::vector<std::string>& video_metrics();
 

@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "commands/command_line.h"
+#include "commands/evaluation.h"
 #include "commands/pairs_file.h"
 #include "commands/prepared.h"
 #include "commands/preview_rounds.h"
@@ -111,11 +112,10 @@ void add_evaluation(report::ReportData& data, const RunContext& context) {
     }
     return list;
   };
-  const std::map<std::string, std::string> labels{{"base", "Base model"}, {"stage1", "After reconstruction"}, {"hpo", "After HPO"}};
   std::map<std::string, fs::path> folders;
   for (const auto& arm : evaluation.at("arms")) {
     const std::string name = arm.at("arm");
-    e.arms.push_back({.name = name, .label = labels.contains(name) ? labels.at(name) : std::string(), .estimates = estimates(arm.at("metrics")), .videos = arm.at("videos")});
+    e.arms.push_back({.name = name, .label = arm_label(name), .estimates = estimates(arm.at("metrics")), .videos = arm.at("videos")});
     if (arm.contains("folder")) folders[name] = arm.at("folder").get<std::string>();
   }
   const auto& prompts = evaluation.at("prompts");

@@ -20,6 +20,15 @@ struct WriteVideoOptions {
 // frames [F,3,H,W] of any device and floating type, clamped to 0..1, NaN as 0; F >= 1. Written atomically. Throws SystemError naming the path.
 void write_mp4(const std::filesystem::path& path, const at::Tensor& frames, const WriteVideoOptions& options = {});
 
+struct WriteWebpOptions {
+  double fps = 24;
+  std::int64_t quality = 85;  // libwebp's: 0 worst, 100 best
+};
+
+// Writes a WebP picture that moves and begins anew for ever, as browsers and README pages show it; at most 16383 pixels a side. frames as for write_mp4, odd sizes too.
+// Written atomically. Throws UserError for larger frames and where FFmpeg has no libwebp_anim, SystemError naming the path.
+void write_webp(const std::filesystem::path& path, const at::Tensor& frames, const WriteWebpOptions& options = {});
+
 // "libx264" or "mpeg4": what write_mp4 uses with the FFmpeg that this program runs with.
 std::string video_codec();
 

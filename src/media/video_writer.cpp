@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <thread>
+#include <utility>
 
 #include "base/errors.h"
 #include "media/ffmpeg.h"
@@ -21,52 +23,45 @@ const AVCodec* find_encoder() {
   return avcodec_find_encoder_by_name("mpeg4");
 }
 
+struct Encoding {
+  const char* container;  // FFmpeg's name of the format
+  const AVCodec* codec;
+  AVPixelFormat pixels;
+  std::function<void(AVCodecContext&)> set_options;
+  std::pair<const char*, const char*> header_option;
+};
+
 // One output file; the destructor closes whatever was opened.
-class Mp4Writer {
+class FileWriter {
  public:
-  Mp4Writer(const std::filesystem::path& file, const std::string& shown_name, int width, int height, const WriteVideoOptions& options) : name_(shown_name) {
+  FileWriter(const std::filesystem::path& file, const std::string& shown_name, int width, int height, double fps, const Encoding& encoding) : name_(shown_name) {
     const std::string url = "file:" + file.string();  // a colon in the name would else be taken for a protocol
-    check(avformat_alloc_output_context2(&format_, nullptr, "mp4", url.c_str()), "set up the MP4 file");
-    const AVCodec* codec = find_encoder();
-    if (!codec) throw base::SystemError(name_, ": this FFmpeg has neither the encoder libx264 nor mpeg4. Install a full FFmpeg build.");
-    encoder_.reset(avcodec_alloc_context3(codec));
-    const AVRational rate = av_d2q(options.fps, 100000);
+    check(avformat_alloc_output_context2(&format_, nullptr, encoding.container, url.c_str()), "set up the file");
+    encoder_.reset(avcodec_alloc_context3(encoding.codec));
+    const AVRational rate = av_d2q(fps, 100000);
     encoder_->width = width;
     encoder_->height = height;
-    encoder_->pix_fmt = AV_PIX_FMT_YUV420P;
+    encoder_->pix_fmt = encoding.pixels;
     encoder_->time_base = av_inv_q(rate);
     encoder_->framerate = rate;
-    encoder_->colorspace = AVCOL_SPC_BT709;
-    encoder_->color_primaries = AVCOL_PRI_BT709;
-    encoder_->color_trc = AVCOL_TRC_BT709;
-    encoder_->color_range = AVCOL_RANGE_MPEG;
-    encoder_->gop_size = 12;  // half a second: seeking in the report stays exact
     encoder_->thread_count = static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 4u));
     if (format_->oformat->flags & AVFMT_GLOBALHEADER) encoder_->flags |= AV_CODEC_FLAG_GLOBAL_HEADER;
-    if (std::string(codec->name) == "libx264") {
-      av_opt_set(encoder_->priv_data, "crf", std::to_string(options.quality).c_str(), 0);
-      av_opt_set(encoder_->priv_data, "preset", "medium", 0);
-      // libx264's macroblock tree reads memory that it has not written when pictures are as small as 48x48: the same frames then give other bytes.
-      av_opt_set(encoder_->priv_data, "x264-params", "mbtree=0", 0);
-    } else {
-      encoder_->flags |= AV_CODEC_FLAG_QSCALE;  // 2 best .. 31 worst
-      encoder_->global_quality = FF_QP2LAMBDA * static_cast<int>(std::clamp<std::int64_t>(2 + options.quality * 29 / 51, 2, 31));
-    }
-    check(avcodec_open2(encoder_.get(), codec, nullptr), "open the video encoder");
+    encoding.set_options(*encoder_);
+    check(avcodec_open2(encoder_.get(), encoding.codec, nullptr), "open the encoder");
     stream_ = avformat_new_stream(format_, nullptr);
     stream_->time_base = encoder_->time_base;
     stream_->avg_frame_rate = rate;
     check(avcodec_parameters_from_context(stream_->codecpar, encoder_.get()), "describe the video stream");
     check(avio_open(&format_->pb, url.c_str(), AVIO_FLAG_WRITE), "open the file for writing");
     AVDictionary* header = nullptr;
-    av_dict_set(&header, "movflags", "+faststart", 0);
+    av_dict_set(&header, encoding.header_option.first, encoding.header_option.second, 0);
     const int code = avformat_write_header(format_, &header);
     av_dict_free(&header);
-    check(code, "write the MP4 header");
+    check(code, "write the header");
 
-    scaler_.reset(sws_getContext(width, height, AV_PIX_FMT_RGB24, width, height, AV_PIX_FMT_YUV420P, SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INP, nullptr, nullptr, nullptr));
-    base::check_invariant(scaler_ != nullptr, "FFmpeg cannot convert RGB to YUV");
-    sws_setColorspaceDetails(scaler_.get(), sws_getCoefficients(SWS_CS_ITU709), 1, sws_getCoefficients(SWS_CS_ITU709), 0, 0, 1 << 16, 1 << 16);
+    scaler_.reset(sws_getContext(width, height, AV_PIX_FMT_RGB24, width, height, encoding.pixels, SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INP, nullptr, nullptr, nullptr));
+    base::check_invariant(scaler_ != nullptr, "FFmpeg cannot convert RGB to the encoder's pixels");
+    if (encoder_->colorspace == AVCOL_SPC_BT709) sws_setColorspaceDetails(scaler_.get(), sws_getCoefficients(SWS_CS_ITU709), 1, sws_getCoefficients(SWS_CS_ITU709), 0, 0, 1 << 16, 1 << 16);
     frame_.reset(av_frame_alloc());
     frame_->format = encoder_->pix_fmt;
     frame_->width = width;
@@ -74,12 +69,12 @@ class Mp4Writer {
     check(av_frame_get_buffer(frame_.get(), 0), "allocate a frame");
     packet_.reset(av_packet_alloc());
   }
-  ~Mp4Writer() {
+  ~FileWriter() {
     if (format_ && format_->pb) avio_closep(&format_->pb);
     avformat_free_context(format_);
   }
-  Mp4Writer(const Mp4Writer&) = delete;
-  Mp4Writer& operator=(const Mp4Writer&) = delete;
+  FileWriter(const FileWriter&) = delete;
+  FileWriter& operator=(const FileWriter&) = delete;
 
   void add(const std::uint8_t* rgb) {
     check(av_frame_make_writable(frame_.get()), "write a frame");
@@ -91,7 +86,7 @@ class Mp4Writer {
 
   void finish() {
     encode(nullptr);
-    check(av_write_trailer(format_), "finish the MP4 file");
+    check(av_write_trailer(format_), "finish the file");
     check(avio_closep(&format_->pb), "close the file");
   }
 
@@ -122,6 +117,20 @@ class Mp4Writer {
   std::int64_t next_ = 0;
 };
 
+// One frame at a time: a long video's bytes need not exist twice.
+void write_frames(const std::filesystem::path& path, const at::Tensor& frames, std::int64_t height, std::int64_t width, double fps, const Encoding& encoding) {
+  keep_log();
+  clear_log();
+  storage::write_atomically(path, [&](const std::filesystem::path& temporary) {
+    FileWriter writer(temporary, path.string(), static_cast<int>(width), static_cast<int>(height), fps, encoding);
+    for (std::int64_t f = 0; f < frames.size(0); ++f) {
+      const at::Tensor rgb = to_bytes_hwc(crop_edge_padded(frames.select(0, f), {0, 0, width, height}));
+      writer.add(rgb.data_ptr<std::uint8_t>());
+    }
+    writer.finish();
+  });
+}
+
 }  // namespace
 
 std::string video_codec() {
@@ -132,17 +141,40 @@ std::string video_codec() {
 void write_mp4(const std::filesystem::path& path, const at::Tensor& frames, const WriteVideoOptions& options) {
   base::check_invariant(frames.dim() == 4 && frames.size(0) >= 1 && frames.size(1) == 3, "write_mp4 needs frames [F,3,H,W] with F >= 1");
   base::check_invariant(options.fps > 0 && options.quality >= 0 && options.quality <= 51, "write_mp4 needs fps > 0 and quality 0..51");
-  keep_log();
-  clear_log();
-  const std::int64_t height = frames.size(2) + frames.size(2) % 2, width = frames.size(3) + frames.size(3) % 2;
-  storage::write_atomically(path, [&](const std::filesystem::path& temporary) {
-    Mp4Writer writer(temporary, path.string(), static_cast<int>(width), static_cast<int>(height), options);
-    for (std::int64_t f = 0; f < frames.size(0); ++f) {  // one frame at a time: a long video's bytes need not exist twice
-      const at::Tensor rgb = to_bytes_hwc(crop_edge_padded(frames.select(0, f), {0, 0, width, height}));
-      writer.add(rgb.data_ptr<std::uint8_t>());
+  const AVCodec* codec = find_encoder();
+  if (!codec) throw base::SystemError(path.string(), ": this FFmpeg has neither the encoder libx264 nor mpeg4. Install a full FFmpeg build.");
+  const auto set_options = [&](AVCodecContext& encoder) {
+    encoder.colorspace = AVCOL_SPC_BT709;
+    encoder.color_primaries = AVCOL_PRI_BT709;
+    encoder.color_trc = AVCOL_TRC_BT709;
+    encoder.color_range = AVCOL_RANGE_MPEG;
+    encoder.gop_size = 12;  // half a second: seeking in the report stays exact
+    if (std::string(codec->name) == "libx264") {
+      av_opt_set(encoder.priv_data, "crf", std::to_string(options.quality).c_str(), 0);
+      av_opt_set(encoder.priv_data, "preset", "medium", 0);
+      // libx264's macroblock tree reads memory that it has not written when pictures are as small as 48x48: the same frames then give other bytes.
+      av_opt_set(encoder.priv_data, "x264-params", "mbtree=0", 0);
+    } else {
+      encoder.flags |= AV_CODEC_FLAG_QSCALE;  // 2 best .. 31 worst
+      encoder.global_quality = FF_QP2LAMBDA * static_cast<int>(std::clamp<std::int64_t>(2 + options.quality * 29 / 51, 2, 31));
     }
-    writer.finish();
-  });
+  };
+  write_frames(path, frames, frames.size(2) + frames.size(2) % 2, frames.size(3) + frames.size(3) % 2, options.fps,
+               {.container = "mp4", .codec = codec, .pixels = AV_PIX_FMT_YUV420P, .set_options = set_options, .header_option = {"movflags", "+faststart"}});
+}
+
+void write_webp(const std::filesystem::path& path, const at::Tensor& frames, const WriteWebpOptions& options) {
+  base::check_invariant(frames.dim() == 4 && frames.size(0) >= 1 && frames.size(1) == 3, "write_webp needs frames [F,3,H,W] with F >= 1");
+  base::check_invariant(options.fps > 0 && options.quality >= 0 && options.quality <= 100, "write_webp needs fps > 0 and quality 0..100");
+  constexpr std::int64_t largest = 16383;
+  if (frames.size(2) > largest || frames.size(3) > largest)
+    throw base::UserError(path.string(), ": WebP holds pictures of at most ", largest, " x ", largest, " pixels, not ", frames.size(3), " x ", frames.size(2), "; write an .mp4 or .png");
+  const AVCodec* codec = avcodec_find_encoder_by_name("libwebp_anim");
+  if (!codec) throw base::UserError(path.string(), ": this FFmpeg has no encoder libwebp_anim, which moving WebP pictures need; write an .mp4, or install a full FFmpeg build");
+  const auto set_options = [&](AVCodecContext& encoder) { av_opt_set_double(encoder.priv_data, "quality", static_cast<double>(options.quality), 0); };
+  // Loop 0: for ever. libwebp converts to YUV itself, so that BT.601, which the format prescribes, is its affair.
+  write_frames(path, frames, frames.size(2), frames.size(3), options.fps,
+               {.container = "webp", .codec = codec, .pixels = AV_PIX_FMT_RGB32, .set_options = set_options, .header_option = {"loop", "0"}});
 }
 
 }  // namespace magicid::media

@@ -47,7 +47,7 @@ std::string hair_phrase(const Person& p) {
 }  // namespace
 
 std::string caption(const Scene& scene, const std::string& subject) {
-  std::string text = "a " + subject + " " + word(action_words, scene.action);
+  std::string text = with_article(subject) + " " + word(action_words, scene.action);
   if (scene.action != Action::stands_still) text += std::string(" ") + word(speed_words, scene.speed);
   text += std::string(" ") + word(place_words, scene.background);
   if (scene.camera != Camera::still) text += std::string(", ") + word(camera_words, scene.camera);

@@ -144,6 +144,35 @@ class Evaluation(unittest.TestCase):
         page = (FOLDER / name / "report.html").read_text()
         for word in ("other method", "Figures of every prompt", "CLIP Fréchet distance", "another size or rate"):
             self.assertIn(word, page)
+        self.sheets(FOLDER / name)
+
+    def sheets(self, folder):
+        """`magicid sheet` over that run: sizes follow from columns and rows; mistakes are told."""
+        def sheet(file, *more):
+            code, text = magicid(["sheet", folder, "--out", FOLDER / file, *more])
+            self.assertEqual(code, 0, text)
+            return (FOLDER / file).read_bytes()
+
+        def size(png):
+            return int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")
+
+        # Three prompts, the last of which the folder alone has: 48 x 32, beside 32 x 48 above.
+        everything = sheet("all.png", "--no-photos")
+        self.assertEqual(size(everything), (8 + 4 * 168, 8 + 20 + 2 * (20 + 106 + 8) + 20 + 240 + 8))
+        self.assertEqual(size(sheet("one.png", "--no-photos", "--arm", "hpo", "--arm", "base", "--prompt", 1, "--cell-width", 48)), (8 + 2 * 56, 8 + 20 + 20 + 32 + 8))
+        self.assertEqual(size(sheet("photo.png", "--arm", "hpo", "--rows", 1))[0], 8 + 2 * 168)
+        self.assertEqual(sheet("again.png", "--no-photos"), everything, "the same bytes")
+        self.assertEqual(sheet("moving.webp")[8:16], b"WEBPVP8X")
+        self.assertEqual(sheet("video.mp4")[4:8], b"ftyp")
+        both = magicid(["sheet", folder, FOLDER / "run", "--arm", "hpo", "--no-photos", "--rows", 1, "--out", FOLDER / "two.png"])
+        self.assertEqual(both[0], 0, both[1])
+        self.assertEqual(size((FOLDER / "two.png").read_bytes())[1], 8 + 20 + 2 * (20 + 106 + 8))
+        for words, says in ((("--out", "x.gif"), ("x.gif", ".webp")), (("--out", "x.png", "--arm", "hpoo"), ("'hpoo'", "did you mean", "hpo")), (("--out", "x.png", "--prompt", 3), ("prompts 0 to 2",)),
+                            (("--out", FOLDER / "none/x.png"), ("none/x.png",))):
+            code, text = magicid(["sheet", folder, *words])
+            self.assertIn(code, (2, 3), text)
+            for word in says:
+                self.assertIn(word, text)
 
     def test_finished_work_is_not_done_again(self):
         name = copy_of_run("again")

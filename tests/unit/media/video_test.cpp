@@ -113,6 +113,51 @@ TEST_F(VideoFiles, OddSizesAndOneFrame) {
   EXPECT_LT(read_video(folder_ / "nan.mp4").frames.max().item<double>(), 0.02);
 }
 
+// The chunks of a RIFF file behind its head: (name, content). https://developers.google.com/speed/webp/docs/riff_container
+std::vector<std::pair<std::string, std::string>> chunks_of(const std::string& bytes) {
+  std::vector<std::pair<std::string, std::string>> chunks;
+  for (std::size_t at = 12; at + 8 <= bytes.size();) {
+    const auto little = [&](std::size_t i) { return static_cast<std::size_t>(static_cast<unsigned char>(bytes[at + 4 + i])) << (8 * i); };
+    const std::size_t size = little(0) | little(1) | little(2) | little(3);
+    chunks.emplace_back(bytes.substr(at, 4), bytes.substr(at + 8, size));
+    at += 8 + size + size % 2;
+  }
+  return chunks;
+}
+
+TEST_F(VideoFiles, MovingWebp) {
+  write_webp(folder_ / "a:sheet.webp", moving_square(5, 33, 51), {.fps = 8, .quality = 90});
+  const std::string bytes = storage::read_text(folder_ / "a:sheet.webp");
+  ASSERT_EQ(bytes.substr(0, 4) + bytes.substr(8, 4), "RIFFWEBP");
+  const auto number = [](const std::string& chunk, std::size_t at, std::size_t bytes_of) {
+    std::size_t value = 0;
+    for (std::size_t i = 0; i < bytes_of; ++i) value |= static_cast<std::size_t>(static_cast<unsigned char>(chunk.at(at + i))) << (8 * i);
+    return value;
+  };
+  std::size_t frames = 0;
+  bool head = false, loop = false;
+  for (const auto& [name, content] : chunks_of(bytes)) {
+    if (name == "VP8X") {
+      head = true;
+      EXPECT_EQ(number(content, 4, 3) + 1, 51u) << "width";
+      EXPECT_EQ(number(content, 7, 3) + 1, 33u) << "height";
+    }
+    if (name == "ANIM") {
+      loop = true;
+      EXPECT_EQ(number(content, 4, 2), 0u) << "for ever";
+    }
+    if (name == "ANMF") {
+      ++frames;
+      EXPECT_EQ(number(content, 12, 3), 125u) << "milliseconds";
+    }
+  }
+  EXPECT_TRUE(head && loop);
+  EXPECT_EQ(frames, 5u);
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_), {}), 1) << "a temporary file was left";
+  EXPECT_THAT(message_of([&] { write_webp(folder_ / "large.webp", at::zeros({1, 3, 2, 16384}), {}); }), AllOf(HasSubstr("large.webp"), HasSubstr("16383")));
+  EXPECT_THAT(message_of([&] { write_webp(folder_ / "a:sheet.webp" / "inside.webp", moving_square(1, 16, 32), {}); }), HasSubstr("a:sheet.webp"));
+}
+
 TEST_F(VideoFiles, FramesAndRatesCanBeChosen) {
   const at::Tensor frames = at::arange(12, at::kFloat).div(12).reshape({12, 1, 1, 1}).expand({12, 3, 32, 32});
   write_mp4(folder_ / "v.mp4", frames, {.fps = 24, .quality = 4});

@@ -36,6 +36,8 @@ TEST(Captions, AreNaturalSentences) {
   EXPECT_EQ(caption(s), "a person moves left quickly in the snow");
   s.camera = Camera::zooms_in;
   EXPECT_EQ(caption(s, "sks person"), "a sks person moves left quickly in the snow, the camera zooms in");
+  EXPECT_EQ(caption(s, "old man").substr(0, 14), "an old man mov");
+  EXPECT_EQ(caption(s, "{subject}").substr(0, 11), "a {subject}");
   s.action = Action::stands_still;
   s.camera = Camera::still;
   s.background = Background::sunset;
