@@ -104,11 +104,6 @@ fs::path save_checkpoint(const fs::path& folder, std::int64_t step, const storag
   return path;
 }
 
-fs::path keep_checkpoint(const fs::path& folder, std::int64_t step, const std::string& name) {
-  duplicate(checkpoint_path(folder, step), keep_path(folder, name));
-  return keep_path(folder, name);
-}
-
 Checkpoint load_checkpoint(const fs::path& path) {
   const auto file = storage::Hdf5File::open(path, schema);
   Checkpoint checkpoint;

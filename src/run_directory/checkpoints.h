@@ -34,9 +34,6 @@ Checkpoint load_checkpoint(const std::filesystem::path& path);
 // warning. Generations before the newest `keep` are deleted: a process that died between writing and deleting leaves one too many. Nothing when there is none.
 std::optional<Checkpoint> latest_intact(const std::filesystem::path& folder, int keep = SaveOptions().generations);
 
-// Keeps the checkpoint of `step`, which must be there (SystemError), as "keep-<name>.h5", replacing an earlier keep of that name.
-std::filesystem::path keep_checkpoint(const std::filesystem::path& folder, std::int64_t step, const std::string& name);
-
 std::string step_name(std::int64_t step);  // "000500"
 std::filesystem::path checkpoint_path(const std::filesystem::path& folder, std::int64_t step);
 std::filesystem::path keep_path(const std::filesystem::path& folder, const std::string& name);

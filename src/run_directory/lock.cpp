@@ -160,6 +160,17 @@ struct FolderGuard {
   }
 };
 
+// Names and clocks of starts of this host that were killed before they unlinked them. Called under the guard. Where that guards nothing a start may lose its
+// name in this moment: create() then writes the lock itself.
+void remove_leavings(const fs::path& lock) {
+  const std::string prefix = lock.filename().string() + ".", host = host_name() + ".";
+  std::error_code code;
+  for (const auto& entry : fs::directory_iterator(lock.parent_path(), code)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with(prefix + host) || name.starts_with(prefix + "clock." + host)) ::unlink(entry.path().c_str());
+  }
+}
+
 }  // namespace
 
 struct RunLock::State {
@@ -197,6 +208,7 @@ RunLock RunLock::acquire(const fs::path& folder) {
       base::log::warning(base::concat(folder.string(), ": taking over the lock of ", who, ": ", stale));
       ::unlink(state->path.c_str());
     }
+    remove_leavings(state->path);
   }
   state->thread = std::thread([s = state.get()] { s->beat(); });
   return RunLock(std::move(state));

@@ -20,7 +20,7 @@ FOLDER = pathlib.Path(tempfile.mkdtemp(prefix="magicid-study-"))
 OUT = FOLDER / "study"
 SETTINGS = {"prompts": FOLDER / "prompts.txt", "evaluate.prompts": FOLDER / "held-out.txt", "generate.steps": 2, "generate.true_cfg": 1, "generate.initial_per_prompt": 1, "generate.tuned_per_prompt": 2,
             "generate.adapter_strengths": "[0.5, 1.0]", "reconstruct.steps": 2, "optimize.pairs_seen": 8, "rewards.flow_updates": 1, "select.dynamic_pairs.max_semantic_loss": 9}
-PAGE = "# Words by hand\n\n<!-- table: pairs -->\nold\n<!-- end of table -->\n\nMore words.\n\n<!-- table: layouts -->\n<!-- end of table -->\n\n<!-- table: made -->\n<!-- end of table -->\n"
+PAGE = "# Words by hand\n\n<!-- table: pairs -->\nold\n<!-- end of table -->\n\nMore words.\n\n<!-- table: layouts -->\n<!-- end of table -->\n\n<!-- table: rewards -->\nkept as it was\n<!-- end of table -->\n"
 
 
 # Pretends every stage: a line when it begins and one when it ends, an evaluation of one video in four arms. `world` and `compare` are the program's own.
@@ -66,8 +66,8 @@ class Study(unittest.TestCase):
             templates = [line for line in (PROJECT / f"datasets/prompts/miniature-{source}.txt").read_text().splitlines() if "{subject}" in line]
             (FOLDER / name).write_text("\n".join(templates[::7]) + "\n")
         (FOLDER / "page.md").write_text(PAGE)
-        cls.arms = ("--arms", "identity-pairs,sequence-2", "--arm", "by-hand:optimize.beta=7;optimize.learning_rate=1e-3", "--arm", "hopeless:select.pairs=dynamic;select.dynamic_pairs.min_dynamics_gap=9",
-                    "--page", FOLDER / "page.md")
+        cls.arms = ("--questions", "pairs,layouts", "--arms", "identity-pairs,sequence-2", "--arm", "by-hand:optimize.beta=7;optimize.learning_rate=1e-3", "--arm", "hopeless:select.pairs=dynamic;select.dynamic_pairs.min_dynamics_gap=9",
+                    "--page", FOLDER / "page.md", "--figures", FOLDER / "figures.jsonl")
         cls.code, cls.text = study(*cls.arms)
         shutil.copy(OUT / "tables.md", FOLDER / "first-tables.md")
 
@@ -97,9 +97,10 @@ class Study(unittest.TestCase):
 
     def test_the_page_keeps_its_words_and_gets_the_tables(self):
         page = (FOLDER / "page.md").read_text()
-        for text in ("# Words by hand", "More words.", "| real videos of the person |", "| two ranks share a sequence |", "2 unseen people (from index 900)", "launch/study"):
+        for text in ("# Words by hand", "More words.", "| real videos of the person |", "| two ranks share a sequence |", "2 unseen people, from index 900; one training seed",
+                     "launch/study --people 2 --seeds 1 --questions layouts --arms sequence-2 --first 900", "kept as it was"):
             self.assertIn(text, page)
-        self.assertNotIn("old", page)
+        self.assertNotIn("old\n", page)
 
     def test_started_again_it_does_nothing_twice(self):
         files = {p: p.stat().st_mtime_ns for p in (OUT / "runs").rglob("*.h5")}
@@ -119,6 +120,14 @@ class Study(unittest.TestCase):
         line = next(line for line in (OUT / "tables.md").read_text().splitlines() if line.startswith("| + identity pairs alone"))
         self.assertTrue(line.endswith("| 1 |"), line)
 
+    def test_tables_from_the_figures_alone(self):
+        code, text = study(*self.arms, "--tables", "--out", FOLDER / "elsewhere")
+        self.assertEqual(code, 0, text)
+        first = (FOLDER / "first-tables.md").read_text()
+        self.assertIn("two ranks share a sequence", first)
+        self.assertEqual((FOLDER / "elsewhere/tables.md").read_text(), first)
+        self.assertFalse((FOLDER / "elsewhere/runs").exists())
+
     def test_an_arm_without_pairs_has_a_row_without_figures(self):
         for person in ("person-0900", "person-0901"):
             self.assertIn("no preference pair", (OUT / "runs" / f"{person}-seed1/hopeless/study.none").read_text())
@@ -128,13 +137,27 @@ class Study(unittest.TestCase):
     def test_mistakes_are_told(self):
         code, text = study("--tables", "--first", 7)
         self.assertEqual(code, 2)
-        self.assertIn("people-7", text)
+        self.assertIn("no finished run", text)
         code, text = study("--arms", "identity-pears")
         self.assertEqual(code, 2)
         self.assertIn("identity-pears", text)
         code, text = study("--arms", "full", "--arm", "wrong:optimize.betta=1")
         self.assertEqual(code, 3)
         self.assertIn("optimize.betta", text)
+
+
+class Page(unittest.TestCase):
+    def test_its_tables_are_those_of_the_kept_figures(self):
+        page = FOLDER / "study.md"
+        shutil.copy(PROJECT / "docs/study.md", page)
+        questions = ("losers", "selection", "share", "optimization", "stage1")
+        for question in questions:
+            page.write_text(page.read_text().replace(f"<!-- table: {question} -->\n", f"<!-- table: {question} -->\nanother table\n"))
+        command = [PROJECT / "launch/study", "--program", PROGRAM, "--people", "4", "--seeds", "1", "--questions", ",".join(questions), "--figures", PROJECT / "datasets/study/figures.jsonl", "--tables",
+                   "--page", page, "--out", FOLDER / "kept"]
+        done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertEqual(page.read_text(), (PROJECT / "docs/study.md").read_text())
 
 
 class Launcher(unittest.TestCase):
@@ -302,11 +325,50 @@ class Launcher(unittest.TestCase):
                             (("--arm", ":a.b=1"), ("is no name",)), (("--arm", "x:ranks=two"), ("ranks",)), (("--arm", "x:seed=3"), ("seed",)), (("--set", "foo"), ("--set", "'foo' is not KEY=VALUE")),
                             (("--arm", "beta-30:optimize.beta=31"), ("beta-30", "another name")), (("--arm", "full:optimize.beta=31"), ("full", "another name")),
                             (("--arm", "x:a.b=1", "--arm", "x:a.b=2"), ("x:a.b=2", "another name")), (("--jobs", 0), ("--jobs is 0",)), (("--people", 0), ("--people is 0",)),
-                            (("--seeds", 0), ("--seeds is 0",)), (("--other-seeds", 2), ("--other-seeds 2", "--seeds 1")), (("--config", "no.yaml"), ("no.yaml", "no such file")),
+                            (("--seeds", 0), ("--seeds is 0",)), (("--questions", "pears"), ("no such question: pears",)),
+                            (("--questions", "pairs", "--arms", "beta-30"), ("beta-30", "none of --questions")), (("--config", "no.yaml"), ("no.yaml", "no such file")),
                             (("--page", "no.md"), ("no.md", "no such file"))):
             with self.subTest(words=words):
                 self.refused(*words, says=says)
         self.assertEqual(self.calls(), [])
+
+    def test_kept_figures(self):
+        self.people(900, 901)
+        file = self.folder / "figures.jsonl"
+        arms = ("--people", 2, "--questions", "optimization", "--arms", "beta-30", "--figures", file)
+        code, text = self.study(*arms, "--people", 1)
+        self.assertEqual(code, 0, text)
+        first = file.read_text()
+        self.assertEqual([json.loads(line).get("arm") for line in first.splitlines()], [None, "beta-30", "full"])
+        # On another machine the study goes on, and what it adds stands beside what was there.
+        shutil.rmtree(self.out / "runs")
+        self.forget_calls()
+        self.assertEqual(self.study(*arms, "--tables")[0], 0)
+        self.assertEqual((self.calls(), file.read_text()), ([], first))
+        self.assertEqual(self.row("beta 30", "Preference optimization")[1], "30.00")
+        self.assertEqual(self.study(*arms, "--first", 901, "--people", 1, "--tables")[0], 2, "of another person nothing is kept")
+        # A run that is there counts before what is kept of it.
+        lines = first.splitlines()
+        file.write_text("\n".join([lines[0], lines[1].replace('"dynamic_degree":30.0', '"dynamic_degree":31.0'), lines[2]]) + "\n")
+        self.assertEqual(self.study(*arms, "--tables")[0], 0)
+        self.assertEqual(self.row("beta 30", "Preference optimization")[1], "31.00")
+        self.assertEqual(self.study(*arms, "--people", 1)[0], 0)
+        self.assertEqual(self.row("beta 30", "Preference optimization")[1], "30.00")
+        self.assertEqual(file.read_text(), first)
+
+        self.forget_calls()
+        shutil.rmtree(self.out / "runs")
+        for damaged, words in ((first.replace('{"optimize.beta":"30"}', '{"optimize.beta":"31"}'), ("beta-30", "'31'", "'30'", "another file")), (first[:-40], ("is damaged",)), ("[]\n", ("is damaged",)),
+                               ("\n", ("is damaged",)), (first.replace("beta: 100", "beta: 200", 1), ("- beta: 200", "+ beta: 100", "another file"))):
+            with self.subTest(words=words):
+                file.write_text(damaged)
+                code, text = self.study(*arms, "--tables")
+                self.assertEqual(code, 3, text)
+                for word in (*words, "--figures", "figures.jsonl"):
+                    self.assertIn(word, text)
+                self.assertEqual(file.read_text(), damaged)
+                self.assertEqual(self.study(*arms)[0], 3)
+                self.assertEqual(self.calls(), [], "before any work")
 
     def test_figures_that_older_evaluations_lack(self):
         self.people(900, 901)

@@ -77,17 +77,12 @@ TEST(Checkpoints, NamedKeepsStay) {
   EXPECT_EQ(latest_intact(folder.path())->step, 6);
 }
 
-TEST(Checkpoints, AKeepIsTheCheckpointsBytesAndCanBeMadeLater) {
+TEST(Checkpoints, AKeepIsTheCheckpointsBytes) {
   TemporaryFolder folder;
   save(folder.path(), 1, {.keep_as = step_name(1)});
   EXPECT_TRUE(read_bytes(folder / "keep-000001.h5") == read_bytes(folder / "checkpoint-000001.h5"));
   for (int step = 2; step <= 4; ++step) save(folder.path(), step);
-  EXPECT_EQ(keep_checkpoint(folder.path(), 3, "best"), folder / "keep-best.h5");
-  keep_checkpoint(folder.path(), 3, "best");
-  keep_checkpoint(folder.path(), 4, "best");
-  EXPECT_EQ(load_checkpoint(folder / "keep-best.h5").step, 4);
   EXPECT_EQ(load_checkpoint(folder / "keep-000001.h5").step, 1);
-  EXPECT_THROW(keep_checkpoint(folder.path(), 1, "gone"), base::SystemError);
   for (const auto& entry : std::filesystem::directory_iterator(folder.path())) EXPECT_FALSE(entry.path().filename().string().starts_with('.')) << entry.path();
 }
 

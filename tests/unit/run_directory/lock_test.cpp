@@ -71,6 +71,19 @@ TEST(RunLock, AKilledHolderIsReplacedAtOnce) {
   ::close(pipes[1]);
 }
 
+// A start that was killed between naming its lock and linking it, and one that was killed while it read the file system's clock.
+TEST(RunLock, LeavingsOfKilledStartsGo) {
+  TemporaryFolder folder;
+  char host[256] = {};
+  ASSERT_EQ(::gethostname(host, sizeof host - 1), 0);
+  for (const std::string& name : {std::string(host) + ".4242.0", std::string("clock.") + host + ".4242"}) write_bytes(folder / ("run.lock." + name), "x");
+  write_bytes(folder / "run.lock.another-host.4242.0", "x");
+  const RunLock lock = RunLock::acquire(folder.path());
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(folder.path())) names.push_back(entry.path().filename().string());
+  EXPECT_THAT(names, ::testing::UnorderedElementsAre("run.lock", "run.lock.another-host.4242.0"));
+}
+
 TEST(RunLock, ANumberUsedAgainIsNotTheHolder) {
   TemporaryFolder folder;
   json holder;
