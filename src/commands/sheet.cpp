@@ -56,6 +56,20 @@ std::vector<std::size_t> spread(std::size_t rows, std::size_t count) {
   return out;
 }
 
+fs::path root_of(const EvaluatedRun& run) {
+  const fs::path path = fs::absolute(run.name).lexically_normal();
+  const fs::path root = fs::is_directory(path) ? path : path.parent_path();
+  return root.has_filename() ? root : root.parent_path();  // behind a slash at the end
+}
+
+// What tells the run apart in titles: nothing where it is alone, else its folder's name, with the folder above where those are all the same (PERSON/full).
+std::string title_of(const EvaluatedRun& run, const std::vector<EvaluatedRun>& runs) {
+  if (runs.size() == 1) return {};
+  const fs::path own = root_of(run);
+  const bool alike = std::all_of(runs.begin(), runs.end(), [&](const EvaluatedRun& other) { return root_of(other).filename() == own.filename(); });
+  return ((alike ? own.parent_path().filename() / own.filename() : own.filename()).string()) + ": ";
+}
+
 // Scaled at once: sixteen videos of full size would not fit into a laptop's memory.
 at::Tensor scaled(const at::Tensor& frames, std::int64_t width) {
   const auto height = std::max<std::int64_t>(1, frames.size(2) * width / frames.size(3));
@@ -94,7 +108,7 @@ int sheet(const SheetArguments& a) {
 
   std::vector<media::SheetRow> rows;
   for (const auto& run : runs) {
-    const fs::path root = fs::is_directory(run.name) ? fs::path(run.name) : fs::path(run.name).parent_path();
+    const fs::path root = root_of(run);
     const auto& prompts = run.evaluation.at("prompts");
     at::Tensor photo;
     if (a.photos) {
@@ -103,7 +117,7 @@ int sheet(const SheetArguments& a) {
     }
     for (const std::size_t prompt : a.prompts.empty() ? spread(a.rows, prompts.size()) : a.prompts) {
       if (prompt >= prompts.size()) throw base::UserError("--prompt ", prompt, ": ", run.name, " has the prompts 0 to ", prompts.size() - 1);
-      media::SheetRow row{.title = (runs.size() > 1 ? root.filename().string() + ": " : std::string()) + prompts.at(prompt).get<std::string>(), .cells = {}};
+      media::SheetRow row{.title = title_of(run, runs) + prompts.at(prompt).get<std::string>(), .cells = {}};
       if (a.photos) row.cells.push_back(photo);
       for (const auto& arm : arms) row.cells.push_back(video_of(run, root, arm, prompt, a));
       rows.push_back(std::move(row));
