@@ -121,6 +121,14 @@ std::string arm_label(const std::string& arm) {
   return label == labels.end() ? arm : label->second;
 }
 
+std::filesystem::path video_file(const json& evaluation, const json& video, const std::filesystem::path& previews) {
+  if (!video.contains("file")) return previews / video.at("preview").get<std::string>();
+  const auto& arms = evaluation.at("arms");
+  const auto arm = std::find_if(arms.begin(), arms.end(), [&](const json& entry) { return entry.at("arm") == video.at("arm"); });
+  base::check_invariant(arm != arms.end(), "evaluation.json: a video of arm ", video.at("arm").dump(), ", which is not among its arms");
+  return std::filesystem::path(arm->at("folder").get<std::string>()) / video.at("file").get<std::string>();
+}
+
 const std::vector<std::string>& video_metrics() {
   static const std::vector<std::string> names{"face_similarity", "dynamic_degree", "dynamic", "temporal_consistency", "semantic", "clip_t", "clip_i", "frames_with_face"};
   return names;

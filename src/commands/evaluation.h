@@ -41,6 +41,9 @@ struct VideoFigures {
 // What pages call an arm: "base" is "Base model"; arms that the user named keep their names.
 std::string arm_label(const std::string& arm);
 
+// The file of one of the "videos" of an evaluation.json: in the folder of its arm, or among the run's previews. Throws nlohmann's exceptions when it is none.
+std::filesystem::path video_file(const nlohmann::json& evaluation, const nlohmann::json& video, const std::filesystem::path& previews);
+
 // Names of the figures of a video, in the order of tables.
 const std::vector<std::string>& video_metrics();
 

@@ -112,11 +112,9 @@ void add_evaluation(report::ReportData& data, const RunContext& context) {
     }
     return list;
   };
-  std::map<std::string, fs::path> folders;
   for (const auto& arm : evaluation.at("arms")) {
     const std::string name = arm.at("arm");
     e.arms.push_back({.name = name, .label = arm_label(name), .estimates = estimates(arm.at("metrics")), .videos = arm.at("videos")});
-    if (arm.contains("folder")) folders[name] = arm.at("folder").get<std::string>();
   }
   const auto& prompts = evaluation.at("prompts");
   for (const auto& row : evaluation.at("by_prompt"))
@@ -124,7 +122,7 @@ void add_evaluation(report::ReportData& data, const RunContext& context) {
   for (const auto& video : evaluation.at("videos")) {
     const std::string arm = video.at("arm");
     report::EvaluationSample sample{.arm = arm, .prompt = prompts.at(video.at("prompt").get<std::size_t>())};
-    sample.video.path = video.contains("file") ? folders.at(arm) / video.at("file").get<std::string>() : context.layout().previews() / video.at("preview").get<std::string>();
+    sample.video.path = video_file(evaluation, video, context.layout().previews());
     for (const auto& metric : e.metrics) sample.values.push_back(number(video.at("metrics").value(metric.name, json())));
     e.samples.push_back(std::move(sample));
   }

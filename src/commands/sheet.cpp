@@ -11,7 +11,6 @@
 #include "commands/comparison.h"
 #include "commands/evaluation.h"
 #include "commands/prepared.h"
-#include "media/geometry.h"
 #include "media/image.h"
 #include "media/sheet.h"
 #include "media/video.h"
@@ -70,24 +69,13 @@ std::string title_of(const EvaluatedRun& run, const std::vector<EvaluatedRun>& r
   return ((alike ? own.parent_path().filename() / own.filename() : own.filename()).string()) + ": ";
 }
 
-// Scaled at once: sixteen videos of full size would not fit into a laptop's memory.
-at::Tensor scaled(const at::Tensor& frames, std::int64_t width) {
-  const auto height = std::max<std::int64_t>(1, frames.size(2) * width / frames.size(3));
-  return media::resize(frames, {height, width});
-}
-
 // The first video of a prompt under an arm; undefined when there is none.
 at::Tensor video_of(const EvaluatedRun& run, const fs::path& root, const std::string& arm, std::size_t prompt, const SheetArguments& a) {
   for (const auto& video : run.evaluation.at("videos")) {
     if (video.at("arm") != arm || video.at("prompt").get<std::size_t>() != prompt) continue;
-    fs::path file;
-    if (video.contains("file")) {
-      for (const auto& entry : run.evaluation.at("arms"))
-        if (entry.at("arm") == arm) file = fs::path(entry.at("folder").get<std::string>()) / video.at("file").get<std::string>();
-    } else {
-      file = run_directory::Layout{root}.previews() / video.at("preview").get<std::string>();
-    }
-    return scaled(media::read_video(file, {.fps = a.fps}).frames, a.layout.cell_width);
+    const fs::path file = video_file(run.evaluation, video, run_directory::Layout{root}.previews());
+    // Scaled at once: sixteen videos of full size would not fit into a laptop's memory.
+    return media::scale_to_width(media::read_video(file, {.fps = a.fps}).frames, a.layout.cell_width);
   }
   return {};
 }
@@ -113,7 +101,7 @@ int sheet(const SheetArguments& a) {
     at::Tensor photo;
     if (a.photos) {
       const auto references = Prepared::load(run_directory::Layout{root}.prepared()).references;
-      photo = scaled(media::decode_image(references.front().thumbnail, references.front().file).unsqueeze(0), a.layout.cell_width);
+      photo = media::scale_to_width(media::decode_image(references.front().thumbnail, references.front().file).unsqueeze(0), a.layout.cell_width);
     }
     for (const std::size_t prompt : a.prompts.empty() ? spread(a.rows, prompts.size()) : a.prompts) {
       if (prompt >= prompts.size()) throw base::UserError("--prompt ", prompt, ": ", run.name, " has the prompts 0 to ", prompts.size() - 1);

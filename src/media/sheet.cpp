@@ -4,7 +4,6 @@
 #include <ATen/ops/ones.h>
 
 #include <algorithm>
-#include <cmath>
 #include <opencv2/imgproc.hpp>
 
 #include "base/errors.h"
@@ -12,6 +11,8 @@
 
 namespace magicid::media {
 namespace {
+
+std::int64_t height_at(const at::Tensor& frames, std::int64_t width) { return std::max<std::int64_t>(1, frames.size(2) * width / frames.size(3)); }
 
 constexpr int font = cv::FONT_HERSHEY_SIMPLEX, thickness = 1, line_height = 20, baseline = 5;
 constexpr double font_scale = 0.42;
@@ -43,12 +44,11 @@ void write_line(at::Tensor& sheet, const std::string& text, std::int64_t x, std:
 
 }  // namespace
 
+at::Tensor scale_to_width(const at::Tensor& frames, std::int64_t width) { return resize(frames, {height_at(frames, width), width}); }
+
 at::Tensor contact_sheet(const std::vector<std::string>& columns, const std::vector<SheetRow>& rows, const SheetOptions& options) {
   const std::int64_t width = options.cell_width, margin = options.margin, count = static_cast<std::int64_t>(columns.size());
   base::check_invariant(count > 0 && !rows.empty() && width > 0 && margin >= 0, "contact_sheet needs columns, rows and a cell width");
-  const auto height_of = [&](const at::Tensor& cell) {
-    return std::max<std::int64_t>(1, static_cast<std::int64_t>(std::lround(static_cast<double>(cell.size(2)) * static_cast<double>(width) / static_cast<double>(cell.size(3)))));
-  };
   const bool named = std::any_of(columns.begin(), columns.end(), [](const std::string& name) { return !name.empty(); });
   std::int64_t frames = 0, sheet_height = margin + (named ? line_height : 0);
   std::vector<std::int64_t> heights;
@@ -59,7 +59,7 @@ at::Tensor contact_sheet(const std::vector<std::string>& columns, const std::vec
       if (!cell.defined()) continue;
       base::check_invariant(cell.dim() == 4 && cell.size(0) >= 1 && cell.size(1) == 3, "contact_sheet needs cells [F,3,H,W]");
       frames = std::max(frames, cell.size(0));
-      height = std::max(height, height_of(cell));
+      height = std::max(height, height_at(cell, width));
     }
     heights.push_back(height);
     sheet_height += (row.title.empty() ? 0 : line_height) + height + margin;
@@ -81,9 +81,9 @@ at::Tensor contact_sheet(const std::vector<std::string>& columns, const std::vec
     for (std::size_t c = 0; c < rows[r].cells.size(); ++c) {
       const at::Tensor& cell = rows[r].cells[c];
       if (!cell.defined()) continue;
-      at::Tensor place = sheet.narrow(2, y, height_of(cell)).narrow(3, margin + static_cast<std::int64_t>(c) * (width + margin), width);
+      at::Tensor place = sheet.narrow(2, y, height_at(cell, width)).narrow(3, margin + static_cast<std::int64_t>(c) * (width + margin), width);
       for (std::int64_t f = 0; f < frames; ++f)  // one at a time: a long video is not scaled up as a whole
-        place.select(0, f).copy_(resize(cell.select(0, std::min(f, cell.size(0) - 1)), {height_of(cell), width}));
+        place.narrow(0, f, 1).copy_(scale_to_width(cell.narrow(0, std::min(f, cell.size(0) - 1), 1), width));
     }
     y += heights[r] + margin;
   }
