@@ -8,6 +8,7 @@
 #include "base/errors.h"
 #include "base/log.h"
 #include "commands/command_line.h"
+#include "generation/pipeline.h"
 #include "models/hunyuan_video/initialize.h"
 #include "models/text/clip_text.h"
 #include "models/text/initialize.h"
@@ -94,18 +95,7 @@ void write_pipeline(const fs::path& out, Sizes s, std::uint64_t seed) {
   s.clip.eos_token_id = s.clip.vocab_size - 1;
   text::write_text_model(out / "text_encoder_2", s.clip.to_json(false), text::initialize_clip_text(s.clip, false, seed));
   storage::write_text_atomically(out / "magicid.json", json{{"weights", "random"}, {"seed", seed}, {"made_by", "magicid " + code_version() + " init-model"}}.dump(2) + "\n");
-  // Last: a folder with an index is a whole one.
-  storage::write_text_atomically(out / "model_index.json", json{{"_class_name", "HunyuanVideoPipeline"},
-                                                                {"_diffusers_version", "0.35.0"},
-                                                                {"scheduler", {"diffusers", "FlowMatchEulerDiscreteScheduler"}},
-                                                                {"text_encoder", {"transformers", "LlamaModel"}},
-                                                                {"text_encoder_2", {"transformers", "CLIPTextModel"}},
-                                                                {"tokenizer", {"transformers", "PreTrainedTokenizerFast"}},
-                                                                {"tokenizer_2", {"transformers", "CLIPTokenizer"}},
-                                                                {"transformer", {"diffusers", "HunyuanVideoTransformer3DModel"}},
-                                                                {"vae", {"diffusers", "AutoencoderKLHunyuanVideo"}}}
-                                                               .dump(2) +
-                                                               "\n");
+  generation::write_model_index(out);
 }
 
 void write_rewards(const fs::path& out, text::ClipTextConfig clip, std::uint64_t seed) {

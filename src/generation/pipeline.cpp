@@ -7,6 +7,7 @@
 
 #include "base/errors.h"
 #include "base/hash.h"
+#include "models/nn/network_config.h"
 #include "storage/atomic_file.h"
 
 namespace magicid::generation {
@@ -15,13 +16,15 @@ namespace {
 using nlohmann::json;
 namespace fs = std::filesystem;
 
-json read_json(const fs::path& file) {
-  try {
-    return json::parse(storage::read_text(file));
-  } catch (const json::exception& error) {
-    throw base::UserError(file.string(), ": not JSON: ", error.what());
-  }
-}
+constexpr const char* kClass = "HunyuanVideoPipeline";
+// folder, library and class, as model_index.json lists them
+constexpr const char* kParts[][3] = {{"transformer", "diffusers", "HunyuanVideoTransformer3DModel"},
+                                     {"vae", "diffusers", "AutoencoderKLHunyuanVideo"},
+                                     {"text_encoder", "transformers", "LlamaModel"},
+                                     {"text_encoder_2", "transformers", "CLIPTextModel"},
+                                     {"tokenizer", "transformers", "PreTrainedTokenizerFast"},
+                                     {"tokenizer_2", "transformers", "CLIPTokenizer"},
+                                     {"scheduler", "diffusers", "FlowMatchEulerDiscreteScheduler"}};
 
 }  // namespace
 
@@ -34,13 +37,11 @@ PipelineFolder PipelineFolder::open(const fs::path& folder) {
   const fs::path index_file = folder / "model_index.json";
   if (!fs::exists(index_file))
     throw base::UserError(folder.string(), ": has no model_index.json; a pipeline folder as diffusers' HunyuanVideoPipeline.save_pretrained writes it was expected");
-  const json index = read_json(index_file);
-  const std::string type = index.value("_class_name", "");
   // The place where another backbone's class would be told apart.
-  if (type != "HunyuanVideoPipeline") throw base::UserError(index_file.string(), ": _class_name is '", type, "'; HunyuanVideoPipeline is supported");
+  models::nn::NetworkConfig::open(index_file).choice("_class_name", {kClass});
   std::vector<std::string> absent;
-  for (const char* part : {"transformer", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler"})
-    if (!fs::is_directory(folder / part)) absent.push_back(part);
+  for (const auto& part : kParts)
+    if (!fs::is_directory(folder / part[0])) absent.push_back(part[0]);
   if (!absent.empty()) throw base::UserError(folder.string(), ": folders are missing: ", json(absent).dump(), ". Was the download complete?");
   PipelineFolder pipeline(folder, models::hunyuan_video::TransformerConfig::from_file(folder / "transformer" / "config.json"),
                           models::hunyuan_video::AutoencoderConfig::from_folder(folder / "vae"), diffusion::FlowMatchEulerScheduler::from_folder(folder / "scheduler"));
@@ -64,7 +65,7 @@ models::text::PromptEncoder PipelineFolder::load_prompt_encoder(const models::nn
 
 std::string PipelineFolder::fingerprint() const {
   std::vector<std::pair<std::string, std::string>> entries;
-  for (const char* part : {"transformer", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler"})
+  for (const auto& [part, library, type] : kParts)
     for (const auto& entry : fs::directory_iterator(path_ / part)) {
       if (!entry.is_regular_file()) continue;
       const std::string name = std::string(part) + "/" + entry.path().filename().string();
@@ -86,6 +87,12 @@ std::string PipelineFolder::fingerprint() const {
     }
   std::sort(entries.begin(), entries.end());
   return base::hash_json(json(entries));
+}
+
+void write_model_index(const fs::path& folder) {
+  json index = {{"_class_name", kClass}, {"_diffusers_version", "0.35.0"}};
+  for (const auto& [part, library, type] : kParts) index[part] = {library, type};
+  storage::write_text_atomically(folder / "model_index.json", index.dump(2) + "\n");
 }
 
 }  // namespace magicid::generation

@@ -44,4 +44,7 @@ class PipelineFolder {
   diffusion::FlowMatchEulerScheduler scheduler_;
 };
 
+// Writes model_index.json of a folder with the seven parts. It comes last: a folder with an index is a whole one.
+void write_model_index(const std::filesystem::path& folder);
+
 }  // namespace magicid::generation

@@ -8,6 +8,7 @@
 #include "end_to_end/program.h"
 #include "models/hunyuan_video/adapter_files.h"
 #include "models/hunyuan_video/initialize.h"
+#include "models/nn/network_config.h"
 #include "storage/safetensors.h"
 #include "support/formula_weights.h"
 
@@ -31,7 +32,7 @@ at::Tensor input(const std::string& name, const std::vector<std::int64_t>& shape
 class ProbeHpo : public ::testing::Test {
  protected:
   ProbeHpo() : golden_(tests::read_json(kData / "cases.json").at("cases").at("three_heads_with_modulations")) {
-    const auto config = hv::TransformerConfig::from_json(golden_.at("config"), "case");
+    const auto config = hv::TransformerConfig::from_json({golden_.at("config"), "case"});
     fs::create_directories(folder_ / "model");
     std::ofstream(folder_ / "model" / "config.json") << config.to_json().dump(1) << "\n";
     NamedTensors weights;

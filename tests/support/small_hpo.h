@@ -16,22 +16,15 @@
 #include "models/hunyuan_video/initialize.h"
 #include "objectives/hpo.h"
 #include "parallel/replicas.h"
+#include "support/small_transformer.h"
 
 namespace magicid::tests {
 
 namespace hv = models::hunyuan_video;
 
 inline hv::TransformerConfig small_hpo_config() {
-  hv::TransformerConfig c;
-  c.in_channels = c.out_channels = 4;
-  c.num_attention_heads = 3;
-  c.attention_head_dim = 16;
-  c.num_layers = 2;
-  c.num_single_layers = 2;
-  c.num_refiner_layers = 1;
-  c.text_embed_dim = 24;
-  c.pooled_projection_dim = 12;
-  c.rope_axes_dim = {4, 6, 6};
+  auto c = small_transformer_config();
+  c.num_layers = c.num_single_layers = 2;
   return c;
 }
 

@@ -17,6 +17,7 @@
 #include "commands/pretrain/face_crops.h"
 #include "commands/pretrain/network.h"
 #include "diffusion/initial_noise.h"
+#include "generation/pipeline.h"
 #include "generation/sample.h"
 #include "media/image.h"
 #include "models/hunyuan_video/autoencoder.h"
@@ -108,18 +109,7 @@ class TransformerNetwork : public Network {
     write_half(context_.model / "transformer", config_.to_json().dump(2), parameters_.named_tensors(), weights_file);
     storage::write_text_atomically(context_.model / "scheduler" / "scheduler_config.json",
                                    json{{"_class_name", "FlowMatchEulerDiscreteScheduler"}, {"num_train_timesteps", 1000}, {"shift", options_.shift}}.dump(2) + "\n");
-    // Last: a folder with an index is a whole one.
-    storage::write_text_atomically(context_.model / "model_index.json", json{{"_class_name", "HunyuanVideoPipeline"},
-                                                                             {"_diffusers_version", "0.35.0"},
-                                                                             {"scheduler", {"diffusers", "FlowMatchEulerDiscreteScheduler"}},
-                                                                             {"text_encoder", {"transformers", "LlamaModel"}},
-                                                                             {"text_encoder_2", {"transformers", "CLIPTextModel"}},
-                                                                             {"tokenizer", {"transformers", "PreTrainedTokenizerFast"}},
-                                                                             {"tokenizer_2", {"transformers", "CLIPTokenizer"}},
-                                                                             {"transformer", {"diffusers", "HunyuanVideoTransformer3DModel"}},
-                                                                             {"vae", {"diffusers", "AutoencoderKLHunyuanVideo"}}}
-                                                                            .dump(2) +
-                                                                            "\n");
+    generation::write_model_index(context_.model);
   }
 
  private:

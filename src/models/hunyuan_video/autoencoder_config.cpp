@@ -3,8 +3,7 @@
 #include <bit>
 #include <nlohmann/json.hpp>
 
-#include "base/errors.h"
-#include "storage/atomic_file.h"
+#include "models/nn/network_config.h"
 
 namespace magicid::models::hunyuan_video {
 namespace {
@@ -16,99 +15,20 @@ constexpr const char* kClass = "AutoencoderKLHunyuanVideo";
 constexpr const char* kDownBlock = "HunyuanVideoDownBlock3D";
 constexpr const char* kUpBlock = "HunyuanVideoUpBlock3D";
 
-// Reads single values of the JSON object with messages that name file and key.
-class Reader {
- public:
-  Reader(const json& object, const std::string& origin) : object_(object), origin_(origin) {
-    if (!object.is_object()) throw base::UserError(origin, ": expected a JSON object, found ", object.type_name());
-  }
+// A list of one `block` for each level.
+void check_blocks(const nn::NetworkConfig& json, const char* key, std::int64_t levels, const std::string& block) {
+  const auto blocks = json.texts(key);
+  if (json.has(key) ? blocks != std::vector<std::string>(levels, block) : levels != 4) json.refuse(key, levels, " times ", block, " (block_out_channels has ", levels, " levels)");
+}
 
-  template <class... Parts>
-  [[noreturn]] void fail(const char* key, const Parts&... parts) const {
-    throw base::UserError(origin_, ": key '", key, "': ", parts...);
-  }
-
-  const json* find(const char* key) const {
-    const auto found = object_.find(key);
-    return found == object_.end() || found->is_null() ? nullptr : &*found;
-  }
-
-  void positive(const char* key, std::int64_t& value) const {
-    const json* found = find(key);
-    if (!found) return;
-    value = positive_number(key, *found);
-  }
-
-  void positive_list(const char* key, std::vector<std::int64_t>& values) const {
-    const json* found = find(key);
-    if (!found) return;
-    if (!found->is_array() || found->empty()) fail(key, "expected a list of positive whole numbers, found ", found->dump());
-    values.clear();
-    for (const json& item : *found) values.push_back(positive_number(key, item));
-  }
-
-  void boolean(const char* key, bool& value) const {
-    const json* found = find(key);
-    if (!found) return;
-    if (!found->is_boolean()) fail(key, "expected true or false, found ", found->dump());
-    value = found->get<bool>();
-  }
-
-  void positive_real(const char* key, double& value) const {
-    const json* found = find(key);
-    if (!found) return;
-    if (!found->is_number() || !(found->get<double>() > 0)) fail(key, "expected a positive number, found ", found->dump());
-    value = found->get<double>();
-  }
-
-  // The key's text must be one of `known`.
-  void one_of(const char* key, std::initializer_list<const char*> known) const {
-    const json* found = find(key);
-    if (found) check_known(key, *found, known);
-  }
-
-  // A list of `count` times `block`.
-  void blocks(const char* key, std::size_t count, const char* block) const {
-    const json* found = find(key);
-    if (!found) {
-      if (count != 4) fail(key, "absent, which stands for four levels, but block_out_channels has ", count);
-      return;
-    }
-    if (!found->is_array() || found->size() != count)
-      fail(key, "expected a list of ", count, " entries, as many as block_out_channels has, found ", found->dump());
-    for (const json& item : *found) check_known(key, item, {block});
-  }
-
- private:
-  std::int64_t positive_number(const char* key, const json& item) const {
-    if (!item.is_number_integer() || item.get<std::int64_t>() <= 0) fail(key, "expected a positive whole number, found ", item.dump());
-    return item.get<std::int64_t>();
-  }
-
-  void check_known(const char* key, const json& item, std::initializer_list<const char*> known) const {
-    std::string names;
-    for (const char* name : known) {
-      if (item.is_string() && item.get<std::string>() == name) return;
-      names += (names.empty() ? "" : " or ") + std::string(name);
-    }
-    fail(key, "this program knows ", names, ", found ", item.dump());
-  }
-
-  const json& object_;
-  const std::string& origin_;
-};
-
-void check_sizes(const AutoencoderConfig& config, const Reader& reader) {
+void check_sizes(const AutoencoderConfig& config, const nn::NetworkConfig& json) {
   for (const std::int64_t channels : config.block_out_channels)
-    if (channels % config.norm_num_groups != 0)
-      reader.fail("norm_num_groups", config.norm_num_groups, " does not divide the ", channels, " channels of a level (block_out_channels)");
-  if (config.temporal_compression_ratio != 4)
-    reader.fail("temporal_compression_ratio", "the decoder of this architecture exists for 4 only, found ", config.temporal_compression_ratio);
-  if (config.levels() < 3)
-    reader.fail("block_out_channels", "a temporal compression of 4 needs at least 3 levels, found ", config.levels());
+    if (channels % config.norm_num_groups != 0) json.refuse("block_out_channels", "a list of multiples of norm_num_groups, ", config.norm_num_groups, ",");
+  if (config.temporal_compression_ratio != 4) json.refuse("temporal_compression_ratio", "4, for which alone the decoder of this architecture exists,");
+  if (config.levels() < 3) json.refuse("block_out_channels", "a list of at least 3 levels, which a temporal compression of 4 needs,");
   const auto spatial = static_cast<std::uint64_t>(config.spatial_compression_ratio);
   if (!std::has_single_bit(spatial) || static_cast<std::int64_t>(std::bit_width(spatial)) - 1 > config.levels())
-    reader.fail("spatial_compression_ratio", "expected a power of two up to 2^", config.levels(), " (one halving for each level), found ", spatial);
+    json.refuse("spatial_compression_ratio", "a power of two up to 2^", config.levels(), " (one halving for each level)");
 }
 
 void add_norm(Shapes& shapes, const std::string& name, std::int64_t channels) {
@@ -144,37 +64,27 @@ void add_mid_block(Shapes& shapes, const std::string& name, std::int64_t channel
 
 }  // namespace
 
-AutoencoderConfig AutoencoderConfig::from_json(const json& object, const std::string& origin) {
-  const Reader reader(object, origin);
+AutoencoderConfig AutoencoderConfig::from_json(const nn::NetworkConfig& json) {
   AutoencoderConfig config;
-  reader.one_of("_class_name", {kClass});
-  reader.one_of("act_fn", {"silu", "swish"});
-  reader.positive("in_channels", config.in_channels);
-  reader.positive("out_channels", config.out_channels);
-  reader.positive("latent_channels", config.latent_channels);
-  reader.positive_list("block_out_channels", config.block_out_channels);
-  reader.positive("layers_per_block", config.layers_per_block);
-  reader.positive("norm_num_groups", config.norm_num_groups);
-  reader.positive("spatial_compression_ratio", config.spatial_compression_ratio);
-  reader.positive("temporal_compression_ratio", config.temporal_compression_ratio);
-  reader.boolean("mid_block_add_attention", config.mid_block_add_attention);
-  reader.positive_real("scaling_factor", config.scaling_factor);
-  reader.blocks("down_block_types", config.block_out_channels.size(), kDownBlock);
-  reader.blocks("up_block_types", config.block_out_channels.size(), kUpBlock);
-  check_sizes(config, reader);
+  json.choice("_class_name", {kClass}, kClass);
+  json.choice("act_fn", {"silu", "swish"}, "silu");
+  config.in_channels = json.size("in_channels", config.in_channels);
+  config.out_channels = json.size("out_channels", config.out_channels);
+  config.latent_channels = json.size("latent_channels", config.latent_channels);
+  config.block_out_channels = json.sizes("block_out_channels", config.block_out_channels);
+  config.layers_per_block = json.size("layers_per_block", config.layers_per_block);
+  config.norm_num_groups = json.size("norm_num_groups", config.norm_num_groups);
+  config.spatial_compression_ratio = json.size("spatial_compression_ratio", config.spatial_compression_ratio);
+  config.temporal_compression_ratio = json.size("temporal_compression_ratio", config.temporal_compression_ratio);
+  config.mid_block_add_attention = json.boolean("mid_block_add_attention", config.mid_block_add_attention);
+  config.scaling_factor = json.positive("scaling_factor", config.scaling_factor);
+  check_blocks(json, "down_block_types", config.levels(), kDownBlock);
+  check_blocks(json, "up_block_types", config.levels(), kUpBlock);
+  check_sizes(config, json);
   return config;
 }
 
-AutoencoderConfig AutoencoderConfig::from_folder(const std::filesystem::path& folder) {
-  const std::filesystem::path file = folder / "config.json";
-  json object;
-  try {
-    object = json::parse(storage::read_text(file));
-  } catch (const json::exception& error) {
-    throw base::UserError(file.string(), ": not valid JSON: ", error.what());
-  }
-  return from_json(object, file.string());
-}
+AutoencoderConfig AutoencoderConfig::from_folder(const std::filesystem::path& folder) { return from_json(nn::NetworkConfig::open(folder / "config.json")); }
 
 json AutoencoderConfig::to_json() const {
   return {{"_class_name", kClass},

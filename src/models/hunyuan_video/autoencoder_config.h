@@ -10,6 +10,10 @@
 #include <string>
 #include <vector>
 
+namespace magicid::models::nn {
+class NetworkConfig;
+}
+
 namespace magicid::models::hunyuan_video {
 
 struct AutoencoderConfig {
@@ -21,9 +25,9 @@ struct AutoencoderConfig {
   bool mid_block_add_attention = true;
   double scaling_factor = 0.476986;  // what the transformer sees is latents * scaling_factor
 
-  // From the contents of diffusers' vae/config.json; keys that are absent take the reference's defaults. `origin` is named in messages.
+  // From the contents of diffusers' vae/config.json; keys that are absent take the reference's defaults.
   // Throws UserError for another class, block type or activation, and for sizes that the reference cannot build either.
-  static AutoencoderConfig from_json(const nlohmann::json& json, const std::string& origin);
+  static AutoencoderConfig from_json(const nn::NetworkConfig& json);
   // Reads `folder`/config.json.
   static AutoencoderConfig from_folder(const std::filesystem::path& folder);
   // As diffusers writes it; from_json gives the same configuration back.

@@ -1,107 +1,48 @@
 #include "models/hunyuan_video/transformer_config.h"
 
-#include <cmath>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "base/errors.h"
+#include "models/nn/network_config.h"
 
 namespace magicid::models::hunyuan_video {
 namespace {
 
-using base::UserError;
 constexpr const char* kClass = "HunyuanVideoTransformer3DModel";
-
-class Reader {
- public:
-  Reader(const nlohmann::json& json, const std::string& origin) : json_(json), origin_(origin) {}
-
-  void size(const char* key, std::int64_t& value, std::int64_t least = 1) const {
-    if (!json_.contains(key)) return;
-    const auto& entry = json_[key];
-    if (!entry.is_number_integer() || entry.get<std::int64_t>() < least || entry.get<std::int64_t>() > (std::int64_t{1} << 24))
-      throw UserError(origin_, ": '", key, "' is ", entry.dump(), "; expected a whole number of at least ", least);
-    value = entry.get<std::int64_t>();
-  }
-
-  void positive(const char* key, double& value) const {
-    if (!json_.contains(key)) return;
-    const auto& entry = json_[key];
-    if (!entry.is_number() || !std::isfinite(entry.get<double>()) || entry.get<double>() <= 0)
-      throw UserError(origin_, ": '", key, "' is ", entry.dump(), "; expected a positive number");
-    value = entry.get<double>();
-  }
-
-  void flag(const char* key, bool& value) const {
-    if (!json_.contains(key)) return;
-    if (!json_[key].is_boolean()) throw UserError(origin_, ": '", key, "' is ", json_[key].dump(), "; expected true or false");
-    value = json_[key].get<bool>();
-  }
-
-  bool null_or_absent(const char* key) const { return !json_.contains(key) || json_[key].is_null(); }
-
- private:
-  const nlohmann::json& json_;
-  const std::string& origin_;
-};
 
 }  // namespace
 
-TransformerConfig TransformerConfig::from_json(const nlohmann::json& json, const std::string& origin) {
-  if (!json.is_object()) throw UserError(origin, ": expected a JSON object with the transformer's configuration");
-  if (json.contains("_class_name") && json["_class_name"] != kClass)
-    throw UserError(origin, ": '_class_name' is ", json["_class_name"].dump(), "; expected \"", kClass, "\"");
+TransformerConfig TransformerConfig::from_json(const nn::NetworkConfig& json) {
+  json.choice("_class_name", {kClass}, kClass);
   TransformerConfig config;
-  const Reader reader(json, origin);
-  reader.size("in_channels", config.in_channels);
-  config.out_channels = config.in_channels;
-  if (!reader.null_or_absent("out_channels")) reader.size("out_channels", config.out_channels);
-  reader.size("num_attention_heads", config.num_attention_heads);
-  reader.size("attention_head_dim", config.attention_head_dim);
-  reader.size("num_layers", config.num_layers, 0);
-  reader.size("num_single_layers", config.num_single_layers, 0);
-  reader.size("num_refiner_layers", config.num_refiner_layers, 0);
-  reader.positive("mlp_ratio", config.mlp_ratio);
-  reader.size("patch_size", config.patch_size);
-  reader.size("patch_size_t", config.patch_size_t);
-  reader.flag("guidance_embeds", config.guidance_embeds);
-  reader.size("text_embed_dim", config.text_embed_dim);
-  reader.size("pooled_projection_dim", config.pooled_projection_dim);
-  reader.positive("rope_theta", config.rope_theta);
-
-  if (json.contains("qk_norm")) {
-    const auto& norm = json["qk_norm"];
-    if (!norm.is_null() && norm != "rms_norm")
-      throw UserError(origin, ": 'qk_norm' is ", norm.dump(), "; this program computes \"rms_norm\" or null");
-    config.qk_norm = !norm.is_null();
+  config.in_channels = json.size("in_channels", config.in_channels);
+  config.out_channels = json.size("out_channels", config.in_channels);
+  config.num_attention_heads = json.size("num_attention_heads", config.num_attention_heads);
+  config.attention_head_dim = json.size("attention_head_dim", config.attention_head_dim);
+  config.num_layers = json.size("num_layers", config.num_layers, 0);
+  config.num_single_layers = json.size("num_single_layers", config.num_single_layers, 0);
+  config.num_refiner_layers = json.size("num_refiner_layers", config.num_refiner_layers, 0);
+  config.mlp_ratio = json.positive("mlp_ratio", config.mlp_ratio);
+  config.patch_size = json.size("patch_size", config.patch_size);
+  config.patch_size_t = json.size("patch_size_t", config.patch_size_t);
+  config.guidance_embeds = json.boolean("guidance_embeds", config.guidance_embeds);
+  config.text_embed_dim = json.size("text_embed_dim", config.text_embed_dim);
+  config.pooled_projection_dim = json.size("pooled_projection_dim", config.pooled_projection_dim);
+  config.rope_theta = json.positive("rope_theta", config.rope_theta);
+  // null, which elsewhere stands for the default, is a value of this key: no norm.
+  if (json.value().contains("qk_norm")) config.qk_norm = json.choice("qk_norm", {"rms_norm"}, "") == "rms_norm";
+  if (json.has("image_condition_type")) json.refuse("image_condition_type", "an image-to-video transformer's key; null, of the text-to-video model,");
+  config.rope_axes_dim = json.sizes("rope_axes_dim", config.rope_axes_dim, 0);
+  std::int64_t sum = 0;
+  for (const std::int64_t axis : config.rope_axes_dim) {
+    if (axis % 2 != 0) json.refuse("rope_axes_dim", "three even numbers, for frames, height and width,");
+    sum += axis;
   }
-  if (!reader.null_or_absent("image_condition_type"))
-    throw UserError(origin, ": 'image_condition_type' is ", json["image_condition_type"].dump(),
-                    ": an image-to-video transformer; expected null, the text-to-video model");
-  if (json.contains("rope_axes_dim")) {
-    const auto& axes = json["rope_axes_dim"];
-    bool valid = axes.is_array() && axes.size() == 3;
-    for (std::size_t i = 0; valid && i < 3; ++i) {
-      valid = axes[i].is_number_integer() && axes[i].get<std::int64_t>() >= 0 && axes[i].get<std::int64_t>() % 2 == 0;
-      if (valid) config.rope_axes_dim[i] = axes[i].get<std::int64_t>();
-    }
-    if (!valid) throw UserError(origin, ": 'rope_axes_dim' is ", axes.dump(), "; expected three even numbers: frames, height, width");
-  }
-  const auto& axes = config.rope_axes_dim;
-  if (axes[0] + axes[1] + axes[2] != config.attention_head_dim)
-    throw UserError(origin, ": the sum of 'rope_axes_dim' [", axes[0], ", ", axes[1], ", ", axes[2],
-                    "] must be 'attention_head_dim', which is ", config.attention_head_dim);
-  if (config.mlp_width() < 1) throw UserError(origin, ": 'mlp_ratio' ", config.mlp_ratio, " leaves no hidden units at width ", config.width());
+  if (sum != config.attention_head_dim) json.refuse("rope_axes_dim", "the sum of attention_head_dim, ", config.attention_head_dim, ",");
+  if (config.mlp_width() < 1) json.refuse("mlp_ratio", "a ratio that leaves hidden units at a width of ", config.width());
   return config;
 }
 
-TransformerConfig TransformerConfig::from_file(const std::filesystem::path& file) {
-  std::ifstream in(file);
-  if (!in) throw UserError(file.string(), ": cannot be read; expected the configuration of ", kClass, " as diffusers writes it");
-  const nlohmann::json json = nlohmann::json::parse(in, nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded()) throw UserError(file.string(), ": is not valid JSON");
-  return from_json(json, file.string());
-}
+TransformerConfig TransformerConfig::from_file(const std::filesystem::path& file) { return from_json(nn::NetworkConfig::open(file)); }
 
 nlohmann::json TransformerConfig::to_json() const {
   nlohmann::json json = {{"_class_name", kClass},

@@ -7,6 +7,10 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
+namespace magicid::models::nn {
+class NetworkConfig;
+}
+
 namespace magicid::models::hunyuan_video {
 
 // The defaults are those of diffusers' HunyuanVideoTransformer3DModel, which are the sizes of the released 12.8B model.
@@ -35,10 +39,10 @@ struct TransformerConfig {
   // Numbers in one token: (channel, frame, row, column) of a patch.
   std::int64_t patch_numbers(std::int64_t channels) const { return channels * patch_size_t * patch_size * patch_size; }
 
-  // Absent keys take the defaults; unknown keys are accepted, since versions of diffusers add some. Throws UserError that names `origin`
+  // Absent keys take the defaults; unknown keys are accepted, since versions of diffusers add some. Throws UserError that names the file
   // and the key for wrong types, impossible sizes, and variants that this program does not compute (another class, qk_norm or
   // image_condition_type).
-  static TransformerConfig from_json(const nlohmann::json& json, const std::string& origin);
+  static TransformerConfig from_json(const nn::NetworkConfig& json);
   static TransformerConfig from_file(const std::filesystem::path& file);
   // In diffusers' form, `_class_name` included.
   nlohmann::json to_json() const;

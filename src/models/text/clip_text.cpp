@@ -6,41 +6,35 @@
 #include <ATen/ops/layer_norm.h>
 
 #include "base/errors.h"
+#include "models/nn/network_config.h"
 #include "models/text/attention.h"
 #include "models/text/input_ids.h"
-#include "models/text/json_fields.h"
 
 namespace magicid::models::text {
 
-ClipTextConfig ClipTextConfig::from_json(const nlohmann::json& json, const std::string& where) {
-  if (json.is_object() && json.contains("text_config")) {
+ClipTextConfig ClipTextConfig::from_json(const nn::NetworkConfig& json) {
+  if (json.value().contains("text_config")) {
     // Files of the first CLIP conversion hold the settings a second time in text_config_dict, and transformers lets that one win whole.
-    const bool legacy = json.contains("text_config_dict") && json["text_config_dict"].is_object();
-    nlohmann::json inner = json[legacy ? "text_config_dict" : "text_config"];
-    if (inner.is_null()) inner = nlohmann::json::object();
-    inner["model_type"] = "clip_text_model";
-    inner["projection_dim"] = integer_or(json, "projection_dim", 512, where);
-    return from_json(inner, where + (legacy ? ": text_config_dict" : ": text_config"));
+    const nn::NetworkConfig inner = json.object(json.has("text_config_dict") ? "text_config_dict" : "text_config");
+    nlohmann::json object = inner.value();
+    object["model_type"] = "clip_text_model";
+    object["projection_dim"] = json.size("projection_dim", 512);
+    return from_json({std::move(object), inner.place()});
   }
-  const std::string type = require_string(json, "model_type", where);
-  if (type != "clip_text_model") throw base::UserError(where, ": \"model_type\" is \"", type, "\"; expected clip_text_model, or clip with a text_config");
+  json.choice("model_type", {"clip_text_model"});
   ClipTextConfig c;
-  const auto size = [&](const char* key, std::int64_t fallback) {
-    const std::int64_t value = integer_or(json, key, fallback, where);
-    if (value <= 0) throw base::UserError(where, ": \"", key, "\" is ", value, "; expected a positive number");
-    return value;
-  };
-  c.vocab_size = size("vocab_size", c.vocab_size);
-  c.hidden_size = size("hidden_size", c.hidden_size);
-  c.intermediate_size = size("intermediate_size", c.intermediate_size);
-  c.num_hidden_layers = size("num_hidden_layers", c.num_hidden_layers);
-  c.num_attention_heads = size("num_attention_heads", c.num_attention_heads);
-  c.max_position_embeddings = size("max_position_embeddings", c.max_position_embeddings);
-  c.projection_dim = size("projection_dim", c.projection_dim);
-  c.eos_token_id = integer_or(json, "eos_token_id", c.eos_token_id, where);
-  c.layer_norm_eps = number_or(json, "layer_norm_eps", c.layer_norm_eps, where);
-  c.hidden_act = activation(string_or(json, "hidden_act", "quick_gelu", where), where);
-  if (c.hidden_size % c.num_attention_heads != 0) throw base::UserError(where, ": a width of ", c.hidden_size, " cannot be shared by ", c.num_attention_heads, " heads");
+  c.vocab_size = json.size("vocab_size", c.vocab_size);
+  c.hidden_size = json.size("hidden_size", c.hidden_size);
+  c.intermediate_size = json.size("intermediate_size", c.intermediate_size);
+  c.num_hidden_layers = json.size("num_hidden_layers", c.num_hidden_layers);
+  c.num_attention_heads = json.size("num_attention_heads", c.num_attention_heads);
+  c.max_position_embeddings = json.size("max_position_embeddings", c.max_position_embeddings);
+  c.projection_dim = json.size("projection_dim", c.projection_dim);
+  c.eos_token_id = json.integer("eos_token_id", c.eos_token_id);
+  c.layer_norm_eps = json.number("layer_norm_eps", c.layer_norm_eps);
+  c.hidden_act = activation(json.text("hidden_act", "quick_gelu"), json.place());
+  if (c.hidden_size % c.num_attention_heads != 0)
+    throw base::UserError(json.place(), ": a width of ", c.hidden_size, " cannot be shared by ", c.num_attention_heads, " heads");
   return c;
 }
 
@@ -65,8 +59,7 @@ nlohmann::json ClipTextConfig::to_json(bool with_projection) const {
 }
 
 ClipTextEncoder ClipTextEncoder::load(const std::filesystem::path& folder, const nn::Placement& placement) {
-  const auto path = folder / "config.json";
-  return from_weights(ClipTextConfig::from_json(read_json(path), path.string()), nn::Weights::open_folder(folder, placement));
+  return from_weights(ClipTextConfig::from_json(nn::NetworkConfig::open(folder / "config.json")), nn::Weights::open_folder(folder, placement));
 }
 
 ClipTextEncoder::LayerNorm ClipTextEncoder::load_norm(const nn::Weights& weights, const std::string& name, std::int64_t size) {

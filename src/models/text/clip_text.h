@@ -14,6 +14,10 @@
 #include "models/nn/weights.h"
 #include "models/text/activation.h"
 
+namespace magicid::models::nn {
+class NetworkConfig;
+}
+
 namespace magicid::models::text {
 
 // The fields of config.json with transformers' defaults.
@@ -25,7 +29,7 @@ struct ClipTextConfig {
 
   // CLIPTextModel, CLIPTextModelWithProjection, or a whole CLIPModel (`text_config`, with `projection_dim` beside it). Throws UserError
   // for other models.
-  static ClipTextConfig from_json(const nlohmann::json& json, const std::string& where);
+  static ClipTextConfig from_json(const nn::NetworkConfig& json);
   // As transformers reads it; only for hidden_act quick_gelu or gelu.
   nlohmann::json to_json(bool with_projection) const;
 };

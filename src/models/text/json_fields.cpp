@@ -70,10 +70,6 @@ std::string string_or(const nlohmann::json& json, const char* key, const std::st
   return find(json, key) == nullptr ? fallback : require_string(json, key, where);
 }
 
-std::int64_t integer_or(const nlohmann::json& json, const char* key, std::int64_t fallback, const std::string& where) {
-  return find(json, key) == nullptr ? fallback : require_integer(json, key, where);
-}
-
 double number_or(const nlohmann::json& json, const char* key, double fallback, const std::string& where) {
   const auto* value = find(json, key);
   if (value == nullptr) return fallback;

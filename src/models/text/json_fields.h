@@ -22,7 +22,6 @@ std::int64_t require_integer(const nlohmann::json& json, const char* key, const 
 // A missing key or null gives the default.
 bool bool_or(const nlohmann::json& json, const char* key, bool fallback, const std::string& where);
 std::string string_or(const nlohmann::json& json, const char* key, const std::string& fallback, const std::string& where);
-std::int64_t integer_or(const nlohmann::json& json, const char* key, std::int64_t fallback, const std::string& where);
 double number_or(const nlohmann::json& json, const char* key, double fallback, const std::string& where);
 
 }  // namespace magicid::models::text

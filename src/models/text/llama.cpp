@@ -17,9 +17,9 @@
 #include <numbers>
 
 #include "base/errors.h"
+#include "models/nn/network_config.h"
 #include "models/text/attention.h"
 #include "models/text/input_ids.h"
-#include "models/text/json_fields.h"
 
 namespace magicid::models::text {
 namespace {
@@ -50,52 +50,45 @@ at::Tensor inverse_frequencies(const LlamaConfig& c) {
   return at::where(wavelength > longest, base / s.factor, at::where(wavelength < shortest, base, between));
 }
 
-RopeScaling llama3_scaling(const nlohmann::json& json, const std::string& where) {
+RopeScaling llama3_scaling(const nn::NetworkConfig& json) {
   const auto needed = [&](const char* key) {
-    require(json, key, where);
-    return number_or(json, key, 0, where);
+    if (!json.has(key)) json.refuse(key, "a number");
+    return json.positive(key, 0);
   };
   return {needed("factor"), needed("low_freq_factor"), needed("high_freq_factor"), needed("original_max_position_embeddings")};
 }
 
 }  // namespace
 
-LlamaConfig LlamaConfig::from_json(const nlohmann::json& json, const std::string& where) {
-  if (json.is_object() && json.contains("text_config")) return from_json(json["text_config"], where + ": text_config");
-  const std::string type = require_string(json, "model_type", where);
-  if (type != "llama") throw base::UserError(where, ": \"model_type\" is \"", type, "\"; expected llama (HunyuanVideo's text_encoder is a LlamaModel)");
+LlamaConfig LlamaConfig::from_json(const nn::NetworkConfig& json) {
+  if (json.has("text_config")) return from_json(json.object("text_config"));
+  json.choice("model_type", {"llama"});
   LlamaConfig c;
-  const auto size = [&](const char* key, std::int64_t fallback) {
-    const std::int64_t value = integer_or(json, key, fallback, where);
-    if (value <= 0) throw base::UserError(where, ": \"", key, "\" is ", value, "; expected a positive number");
-    return value;
-  };
-  c.vocab_size = size("vocab_size", c.vocab_size);
-  c.hidden_size = size("hidden_size", c.hidden_size);
-  c.intermediate_size = size("intermediate_size", c.intermediate_size);
-  c.num_hidden_layers = size("num_hidden_layers", c.num_hidden_layers);
-  c.num_attention_heads = size("num_attention_heads", c.num_attention_heads);
-  c.num_key_value_heads = size("num_key_value_heads", c.num_attention_heads);
-  c.head_dim = size("head_dim", c.hidden_size / c.num_attention_heads);
+  c.vocab_size = json.size("vocab_size", c.vocab_size);
+  c.hidden_size = json.size("hidden_size", c.hidden_size);
+  c.intermediate_size = json.size("intermediate_size", c.intermediate_size);
+  c.num_hidden_layers = json.size("num_hidden_layers", c.num_hidden_layers);
+  c.num_attention_heads = json.size("num_attention_heads", c.num_attention_heads);
+  c.num_key_value_heads = json.size("num_key_value_heads", c.num_attention_heads);
+  c.head_dim = json.size("head_dim", c.hidden_size / c.num_attention_heads);
   if (c.num_attention_heads % c.num_key_value_heads != 0) {
-    throw base::UserError(where, ": ", c.num_attention_heads, " attention heads cannot share ", c.num_key_value_heads, " key and value heads evenly");
+    throw base::UserError(json.place(), ": ", c.num_attention_heads, " attention heads cannot share ", c.num_key_value_heads, " key and value heads evenly");
   }
-  if (c.head_dim % 2 != 0) throw base::UserError(where, ": a head size of ", c.head_dim, " is odd, and rotary embedding needs pairs");
-  c.rms_norm_eps = number_or(json, "rms_norm_eps", c.rms_norm_eps, where);
-  c.attention_bias = bool_or(json, "attention_bias", false, where);
-  c.mlp_bias = bool_or(json, "mlp_bias", false, where);
-  c.hidden_act = activation(string_or(json, "hidden_act", "silu", where), where);
+  if (c.head_dim % 2 != 0) throw base::UserError(json.place(), ": a head size of ", c.head_dim, " is odd, and rotary embedding needs pairs");
+  c.rms_norm_eps = json.number("rms_norm_eps", c.rms_norm_eps);
+  c.attention_bias = json.boolean("attention_bias", false);
+  c.mlp_bias = json.boolean("mlp_bias", false);
+  c.hidden_act = activation(json.text("hidden_act", "silu"), json.place());
 
-  c.rope_theta = number_or(json, "rope_theta", c.rope_theta, where);
+  c.rope_theta = json.number("rope_theta", c.rope_theta);
   for (const char* key : {"rope_scaling", "rope_parameters"}) {
-    if (!json.contains(key) || json[key].is_null()) continue;
-    const auto& rope = json[key];
-    const std::string at = where + ": " + key;
-    c.rope_theta = number_or(rope, "rope_theta", c.rope_theta, at);
-    const std::string kind = string_or(rope, "rope_type", string_or(rope, "type", "default", at), at);
-    if (kind == "llama3") c.rope_scaling = llama3_scaling(rope, at);
-    else if (kind != "default") throw base::UserError(at, ": rope_type \"", kind, "\" is not supported; supported are default and llama3");
-    if (number_or(rope, "partial_rotary_factor", 1, at) != 1) throw base::UserError(at, ": partial_rotary_factor is not supported for LLaMA");
+    if (!json.has(key)) continue;
+    const nn::NetworkConfig rope = json.object(key);
+    c.rope_theta = rope.number("rope_theta", c.rope_theta);
+    const std::string kind = rope.text("rope_type", rope.text("type", "default"));
+    if (kind == "llama3") c.rope_scaling = llama3_scaling(rope);
+    else if (kind != "default") throw base::UserError(rope.place(), ": rope_type \"", kind, "\" is not supported; supported are default and llama3");
+    if (rope.number("partial_rotary_factor", 1) != 1) rope.refuse("partial_rotary_factor", "1, as LLaMA has it,");
   }
   return c;
 }
@@ -127,8 +120,7 @@ nlohmann::json LlamaConfig::to_json() const {
 }
 
 LlamaEncoder LlamaEncoder::load(const std::filesystem::path& folder, const nn::Placement& placement, std::int64_t layers_to_skip) {
-  const auto path = folder / "config.json";
-  return from_weights(LlamaConfig::from_json(read_json(path), path.string()), nn::Weights::open_folder(folder, placement), layers_to_skip);
+  return from_weights(LlamaConfig::from_json(nn::NetworkConfig::open(folder / "config.json")), nn::Weights::open_folder(folder, placement), layers_to_skip);
 }
 
 LlamaEncoder LlamaEncoder::from_weights(const LlamaConfig& config, const nn::Weights& weights, std::int64_t layers_to_skip) {

@@ -15,6 +15,10 @@
 #include "models/nn/weights.h"
 #include "models/text/activation.h"
 
+namespace magicid::models::nn {
+class NetworkConfig;
+}
+
 namespace magicid::models::text {
 
 // Frequencies of LLaMA 3.1 for contexts longer than those trained on ("rope_type": "llama3").
@@ -32,8 +36,8 @@ struct LlamaConfig {
   Activation hidden_act = Activation::silu;
 
   // LlamaModel, LlamaForCausalLM, or a wrapper (Llava) whose `text_config` is one of them; rope_theta and rope_scaling of transformers 4 or
-  // rope_parameters of 5. `where` names the file. Throws UserError for other models and other kinds of RoPE.
-  static LlamaConfig from_json(const nlohmann::json& json, const std::string& where);
+  // rope_parameters of 5. Throws UserError for other models and other kinds of RoPE.
+  static LlamaConfig from_json(const nn::NetworkConfig& json);
   // As transformers reads it, old and new. Only for configurations with hidden_act silu and without rope_scaling, as initialisation makes them.
   nlohmann::json to_json() const;
 };

@@ -9,12 +9,13 @@
 #include <cmath>
 
 #include "base/errors.h"
-#include "models/vision/network_config.h"
+#include "models/nn/network_config.h"
 
 namespace magicid::models::vision {
 namespace {
 
 using base::UserError;
+using nn::NetworkConfig;
 
 std::array<double, 3> three_numbers(const NetworkConfig& config, const std::string& key, const std::array<double, 3>& fallback) {
   if (!config.has(key)) return fallback;
@@ -25,7 +26,7 @@ std::array<double, 3> three_numbers(const NetworkConfig& config, const std::stri
     fits = value[i].is_number();
     if (fits) numbers[i] = value[i].get<double>();
   }
-  if (!fits) throw UserError(config.place(), ": ", key, " is ", value.dump(), "; a list of three numbers was expected");
+  if (!fits) config.refuse(key, "a list of three numbers");
   return numbers;
 }
 
@@ -35,25 +36,25 @@ void read_sizes(const NetworkConfig& config, ClipPreprocessing& to) {
     const NetworkConfig size = config.object("size");
     if (size.has("shortest_edge")) {
       if (size.has("longest_edge")) throw UserError(size.place(), ": longest_edge is not supported; shortest_edge alone was expected");
-      to.shortest_edge = size.positive("shortest_edge", 0);
+      to.shortest_edge = size.size("shortest_edge", 0);
     } else if (size.has("height") && size.has("width")) {
       to.shortest_edge = 0;
-      to.resize_height = size.positive("height", 0);
-      to.resize_width = size.positive("width", 0);
+      to.resize_height = size.size("height", 0);
+      to.resize_width = size.size("width", 0);
     } else {
       throw UserError(size.place(), ": shortest_edge, or height and width, were expected");
     }
   } else {
-    to.shortest_edge = config.positive("size", to.shortest_edge);
+    to.shortest_edge = config.size("size", to.shortest_edge);
   }
   if (config.has("crop_size") && config.value().at("crop_size").is_object()) {
     const NetworkConfig crop = config.object("crop_size");
     if (!crop.has("height") || !crop.has("width")) throw UserError(crop.place(), ": height and width were expected");
-    to.crop_height = crop.positive("height", 0);
-    to.crop_width = crop.positive("width", 0);
+    to.crop_height = crop.size("height", 0);
+    to.crop_width = crop.size("width", 0);
   } else {
-    to.crop_height = config.positive("crop_size", to.crop_height);
-    to.crop_width = config.positive("crop_size", to.crop_width);
+    to.crop_height = config.size("crop_size", to.crop_height);
+    to.crop_width = config.size("crop_size", to.crop_width);
   }
 }
 
@@ -65,7 +66,7 @@ at::Tensor to_levels(at::Tensor x) { return x.round_().clamp_(0, 255); }
 ClipPreprocessing ClipPreprocessing::load(const std::filesystem::path& folder, std::int64_t image_size) {
   ClipPreprocessing steps;
   steps.shortest_edge = steps.crop_height = steps.crop_width = image_size;
-  NetworkConfig config = NetworkConfig::from_json(nlohmann::json::object(), folder.string());
+  NetworkConfig config(nlohmann::json::object(), folder.string());
   if (std::filesystem::exists(folder / "preprocessor_config.json")) config = NetworkConfig::open(folder / "preprocessor_config.json");
   else if (std::filesystem::exists(folder / "processor_config.json")) config = NetworkConfig::open(folder / "processor_config.json").object("image_processor");
   read_sizes(config, steps);
@@ -74,11 +75,11 @@ ClipPreprocessing ClipPreprocessing::load(const std::filesystem::path& folder, s
   for (const double deviation : steps.std)
     if (!(deviation > 0)) throw UserError(config.place(), ": image_std must be above 0");
   for (const char* step : {"do_resize", "do_center_crop", "do_rescale", "do_normalize"})
-    if (!config.boolean(step, true)) throw UserError(config.place(), ": ", step, " is false, which is not supported; CLIP's own preprocessing was expected");
+    if (!config.boolean(step, true)) config.refuse(step, "CLIP's own preprocessing, true,");
   constexpr int bicubic = 3;  // of PIL's resampling filters
-  if (config.number("resample", bicubic) != bicubic) throw UserError(config.place(), ": resample is ", config.value().at("resample").dump(), "; 3 (bicubic) was expected");
+  if (config.number("resample", bicubic) != bicubic) config.refuse("resample", "3 (bicubic)");
   const double level = config.number("rescale_factor", 1.0 / 255);
-  if (std::abs(level * 255 - 1) > 1e-6) throw UserError(config.place(), ": rescale_factor is ", level, "; 1/255 was expected");
+  if (std::abs(level * 255 - 1) > 1e-6) config.refuse("rescale_factor", "1/255");
   const std::int64_t height = steps.shortest_edge ? steps.shortest_edge : steps.resize_height, width = steps.shortest_edge ? steps.shortest_edge : steps.resize_width;
   if (steps.crop_height > height || steps.crop_width > width)
     throw UserError(config.place(), ": crop_size (", steps.crop_height, "x", steps.crop_width, ") is larger than size (", height, "x", width, ")");

@@ -13,12 +13,13 @@
 #include <algorithm>
 
 #include "base/errors.h"
-#include "models/vision/network_config.h"
+#include "models/nn/network_config.h"
 
 namespace magicid::models::vision {
 namespace {
 
 using base::UserError;
+using nn::NetworkConfig;
 
 bool is_full_model(const NetworkConfig& config) {
   const auto classes = config.texts("architectures");
@@ -69,32 +70,30 @@ at::Tensor activated(const at::Tensor& x, ClipVisionConfig::Activation activatio
 
 }  // namespace
 
-ClipVisionConfig ClipVisionConfig::from_config(const NetworkConfig& root) {
+ClipVisionConfig ClipVisionConfig::from_json(const NetworkConfig& root) {
   const bool full = is_full_model(root);
   if (!full && !is_vision_half(root))
     throw UserError(root.place(), ": is no CLIP model; 'architecture': 'clip', or a config.json of transformers' CLIPModel or CLIPVisionModelWithProjection was expected");
   const NetworkConfig config = full ? root.object("vision_config") : root;
   ClipVisionConfig result;
-  result.hidden_size = config.positive("hidden_size", result.hidden_size);
-  result.intermediate_size = config.positive("intermediate_size", result.intermediate_size);
-  result.layers = config.positive("num_hidden_layers", result.layers);
-  result.heads = config.positive("num_attention_heads", result.heads);
-  result.image_size = config.positive("image_size", result.image_size);
-  result.patch_size = config.positive("patch_size", result.patch_size);
+  result.hidden_size = config.size("hidden_size", result.hidden_size);
+  result.intermediate_size = config.size("intermediate_size", result.intermediate_size);
+  result.layers = config.size("num_hidden_layers", result.layers);
+  result.heads = config.size("num_attention_heads", result.heads);
+  result.image_size = config.size("image_size", result.image_size);
+  result.patch_size = config.size("patch_size", result.patch_size);
   result.layer_norm_eps = config.number("layer_norm_eps", result.layer_norm_eps);
   // The full model's own figure is the one that its two projections have; vision_config repeats a default.
-  result.projection_dim = root.positive("projection_dim", result.projection_dim);
-  if (config.positive("num_channels", 3) != 3) throw UserError(config.place(), ": num_channels is ", config.value().at("num_channels").dump(), "; 3 was expected");
+  result.projection_dim = root.size("projection_dim", result.projection_dim);
+  if (config.size("num_channels", 3) != 3) config.refuse("num_channels", 3);
   if (result.hidden_size % result.heads) throw UserError(config.place(), ": hidden_size ", result.hidden_size, " is not a multiple of num_attention_heads ", result.heads);
   if (result.patch_size > result.image_size) throw UserError(config.place(), ": patch_size ", result.patch_size, " is larger than image_size ", result.image_size);
-  const std::string activation = config.text("hidden_act", "quick_gelu");
-  if (activation == "gelu") result.activation = Activation::gelu;
-  else if (activation != "quick_gelu") throw UserError(config.place(), ": hidden_act is '", activation, "'; quick_gelu or gelu was expected");
+  if (config.choice("hidden_act", {"quick_gelu", "gelu"}, "quick_gelu") == "gelu") result.activation = Activation::gelu;
   return result;
 }
 
 ClipVision ClipVision::load(const std::filesystem::path& folder, const nn::Placement& placement) {
-  const auto config = ClipVisionConfig::from_config(NetworkConfig::open(folder / "config.json"));
+  const auto config = ClipVisionConfig::from_json(NetworkConfig::open(folder / "config.json"));
   const ClipPreprocessing preprocessing = ClipPreprocessing::load(folder, config.image_size);
   if (preprocessing.crop_height != config.image_size || preprocessing.crop_width != config.image_size)
     throw UserError(folder.string(), ": the preprocessing crops to ", preprocessing.crop_height, "x", preprocessing.crop_width, ", but the encoder's image_size is ",

@@ -13,9 +13,11 @@
 #include "models/nn/weights.h"
 #include "models/vision/clip_preprocessing.h"
 
-namespace magicid::models::vision {
-
+namespace magicid::models::nn {
 class NetworkConfig;
+}
+
+namespace magicid::models::vision {
 
 // Defaults are transformers' own, which its config.json may leave out.
 struct ClipVisionConfig {
@@ -28,7 +30,7 @@ struct ClipVisionConfig {
 
   // Takes a full model's config.json (`architecture: clip`, `model_type: clip` or `architectures: ["CLIPModel"]`; the vision half is its
   // vision_config) and an image encoder's alone (`model_type: clip_vision_model`). Throws UserError for anything else.
-  static ClipVisionConfig from_config(const NetworkConfig& config);
+  static ClipVisionConfig from_json(const nn::NetworkConfig& config);
 };
 
 // N images, T = (image_size / patch_size)^2 + 1 tokens, D hidden size.

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/errors.h"
+#include "models/nn/network_config.h"
 
 namespace magicid::models::vision {
 
@@ -17,27 +18,12 @@ const std::vector<std::string>& face_embedder_architectures() {
 
 std::int64_t default_embedding_size(const std::string& architecture) { return architecture == "mobilefacenet_112x96" ? 128 : 512; }
 
-namespace {
-
-// `value` replaced by the integers below `key`, if it is there.
-template <std::size_t count>
-void read_sizes(const NetworkConfig& config, const std::string& key, std::array<std::int64_t, count>& value) {
-  if (!config.has(key)) return;
-  const nlohmann::json& list = config.value()[key];
-  bool right = list.is_array() && list.size() == count;
-  for (std::size_t i = 0; right && i < count; ++i) right = list[i].is_number_integer() && list[i] > 0;
-  if (!right) throw base::UserError(config.place(), ": `", key, "` is ", list.dump(), "; ", count, " positive integers were expected");
-  for (std::size_t i = 0; i < count; ++i) value[i] = list[i];
-}
-
-}  // namespace
-
-FaceEmbedderConfig FaceEmbedderConfig::from_json(const NetworkConfig& json) {
+FaceEmbedderConfig FaceEmbedderConfig::from_json(const nn::NetworkConfig& json) {
   FaceEmbedderConfig config;
-  config.architecture = json.architecture(face_embedder_architectures());
-  config.embedding_size = json.positive("embedding_size", default_embedding_size(config.architecture));
-  read_sizes(json, "channels", config.shape.channels);
-  read_sizes(json, "blocks", config.shape.blocks);
+  config.architecture = json.choice("architecture", face_embedder_architectures());
+  config.embedding_size = json.size("embedding_size", default_embedding_size(config.architecture));
+  config.shape.channels = json.sizes("channels", config.shape.channels);
+  config.shape.blocks = json.sizes("blocks", config.shape.blocks);
   if (config.architecture != "mobilefacenet_112x112" && config.shape != MobileFaceNetShape{})
     throw base::UserError(json.place(), ": `channels` and `blocks` belong to mobilefacenet_112x112; ", config.architecture, " has one shape");
   return config;
@@ -50,7 +36,7 @@ std::string FaceEmbedderConfig::to_json() const {
 }
 
 FaceEmbedder FaceEmbedder::load(const std::filesystem::path& folder, const nn::Placement& placement) {
-  const auto config = FaceEmbedderConfig::from_json(NetworkConfig::open(folder / "config.json"));
+  const auto config = FaceEmbedderConfig::from_json(nn::NetworkConfig::open(folder / "config.json"));
   return from_weights(nn::Weights::open_folder(folder, placement), config);
 }
 

@@ -12,7 +12,10 @@
 #include "models/nn/weights.h"
 #include "models/vision/iresnet.h"
 #include "models/vision/mobilefacenet.h"
-#include "models/vision/network_config.h"
+
+namespace magicid::models::nn {
+class NetworkConfig;
+}
 
 namespace magicid::models::vision {
 
@@ -29,7 +32,7 @@ struct FaceEmbedderConfig {
   MobileFaceNetShape shape;         // `channels` and `blocks`, for mobilefacenet_112x112 alone
 
   // Throws UserError naming the file and key.
-  static FaceEmbedderConfig from_json(const NetworkConfig& json);
+  static FaceEmbedderConfig from_json(const nn::NetworkConfig& json);
   std::string to_json() const;
 };
 

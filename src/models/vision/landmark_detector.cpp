@@ -15,26 +15,18 @@
 #include <nlohmann/json.hpp>
 
 #include "base/errors.h"
+#include "models/nn/network_config.h"
 
 namespace magicid::models::vision {
 
-LandmarkDetectorConfig LandmarkDetectorConfig::from_json(const NetworkConfig& json) {
-  json.architecture({"landmark_detector"});
+LandmarkDetectorConfig LandmarkDetectorConfig::from_json(const nn::NetworkConfig& json) {
+  json.choice("architecture", {"landmark_detector"});
   LandmarkDetectorConfig config;
-  config.image_size = json.positive("image_size", config.image_size);
-  if (json.has("border")) {
-    const auto& border = json.value()["border"];
-    if (!border.is_number_integer() || border < 0) throw base::UserError(json.place(), ": `border` is ", border.dump(), "; an integer of 0 or more was expected");
-    config.border = border;
-  }
+  config.image_size = json.size("image_size", config.image_size);
+  config.border = json.size("border", config.border, 0);
   if (config.image_size % 8 != 0 || config.image_size - 2 * config.border < 8)
-    throw base::UserError(json.place(), ": `image_size` ", config.image_size, " with `border` ", config.border, "; a multiple of 8 that leaves 8 pixels or more inside the border was expected");
-  if (json.has("channels")) {
-    const auto& list = json.value()["channels"];
-    if (!list.is_array() || list.size() != 3 || !std::all_of(list.begin(), list.end(), [](const auto& n) { return n.is_number_integer() && n > 0; }))
-      throw base::UserError(json.place(), ": `channels` is ", list.dump(), "; three positive integers were expected");
-    config.channels = list;
-  }
+    json.refuse("image_size", "with a border of ", config.border, ", a multiple of 8 that leaves 8 pixels or more inside the border");
+  config.channels = json.sizes("channels", config.channels);
   return config;
 }
 
@@ -43,7 +35,7 @@ std::string LandmarkDetectorConfig::to_json() const {
 }
 
 LandmarkDetector LandmarkDetector::load(const std::filesystem::path& folder, const nn::Placement& placement) {
-  const auto config = LandmarkDetectorConfig::from_json(NetworkConfig::open(folder / "config.json"));
+  const auto config = LandmarkDetectorConfig::from_json(nn::NetworkConfig::open(folder / "config.json"));
   return from_weights(nn::Weights::open_folder(folder, placement), config);
 }
 

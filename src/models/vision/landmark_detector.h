@@ -17,7 +17,10 @@
 
 #include "models/nn/weights.h"
 #include "models/vision/convolution.h"
-#include "models/vision/network_config.h"
+
+namespace magicid::models::nn {
+class NetworkConfig;
+}
 
 namespace magicid::models::vision {
 
@@ -28,7 +31,7 @@ struct LandmarkDetectorConfig {
   std::array<std::int64_t, 3> channels{16, 32, 64};
 
   // Throws UserError naming the file and key. Absent keys have the values above.
-  static LandmarkDetectorConfig from_json(const NetworkConfig& json);
+  static LandmarkDetectorConfig from_json(const nn::NetworkConfig& json);
   std::string to_json() const;
 };
 

@@ -19,7 +19,7 @@
 #include <cmath>
 
 #include "base/errors.h"
-#include "models/vision/network_config.h"
+#include "models/nn/network_config.h"
 #include "models/vision/raft_keys.h"
 
 namespace magicid::models::vision {
@@ -113,7 +113,7 @@ const std::vector<std::string>& raft_architectures() {
 }
 
 Raft Raft::load(const std::filesystem::path& folder, c10::Device device) {
-  const std::string architecture = NetworkConfig::open(folder / "config.json").architecture(raft_architectures());
+  const std::string architecture = nn::NetworkConfig::open(folder / "config.json").choice("architecture", raft_architectures());
   return from_weights(nn::Weights::open_folder(folder, {device, at::kFloat}), architecture);
 }
 

@@ -7,23 +7,12 @@
 #include "diffusion/initial_noise.h"
 #include "generation/sample.h"
 #include "models/hunyuan_video/initialize.h"
+#include "support/small_transformer.h"
 
 namespace magicid::generation {
 namespace {
 
 namespace hv = models::hunyuan_video;
-
-hv::TransformerConfig config() {
-  hv::TransformerConfig c;
-  c.in_channels = c.out_channels = 4;
-  c.num_attention_heads = 3;
-  c.attention_head_dim = 16;
-  c.num_layers = c.num_single_layers = c.num_refiner_layers = 1;
-  c.text_embed_dim = 24;
-  c.pooled_projection_dim = 12;
-  c.rope_axes_dim = {4, 6, 6};
-  return c;
-}
 
 PromptEmbeddings prompt(double phase, std::int64_t length) {
   at::Tensor mask = at::zeros({1, 6}, at::kLong);
@@ -33,7 +22,7 @@ PromptEmbeddings prompt(double phase, std::int64_t length) {
 }
 
 TEST(SampleLatents, RanksThatShareTheTokensGetOneRanksVideo) {
-  const auto transformer = hv::Transformer::load(config(), models::nn::Weights::from_tensors(hv::initialize_transformer(config(), 5), "test", {}));
+  const auto transformer = hv::Transformer::load(tests::small_transformer_config(), models::nn::Weights::from_tensors(hv::initialize_transformer(tests::small_transformer_config(), 5), "test", {}));
   const diffusion::FlowMatchEulerScheduler scheduler({.shift = 7});
   const at::Tensor noise = diffusion::initial_noise(1, "test", {1, 4, 3, 6, 10});
   const SampleOptions options{.steps = 4, .true_cfg = 2.0};

@@ -8,6 +8,7 @@
 #include "comm/local.h"
 #include "comm/threads.h"
 #include "models/hunyuan_video/initialize.h"
+#include "models/nn/network_config.h"
 #include "objectives/pair_gradient.h"
 #include "support/formula_weights.h"
 
@@ -45,7 +46,7 @@ struct Outcome {
 Outcome run(const json& c, comm::Communicator& world, const comm::Mesh& mesh, at::ScalarType dtype) {
   auto groups = comm::make_groups(world, mesh);
   parallel::SampleRanks ranks(groups);
-  const auto config = hv::TransformerConfig::from_json(c.at("config"), "case");
+  const auto config = hv::TransformerConfig::from_json({c.at("config"), "case"});
   storage::NamedTensors weights;
   for (const auto& [name, shape] : hv::transformer_parameter_shapes(config)) weights[name] = tests::formula_tensor(name, shape);
   const auto transformer = hv::Transformer::load(config, models::nn::Weights::from_tensors(weights, "formula", {.dtype = dtype}));

@@ -17,6 +17,7 @@
 #include "objectives/reconstruction.h"
 #include "objectives/velocity_error.h"
 #include "preference/hpo_loss.h"
+#include "support/small_transformer.h"
 #include "training/step_loop.h"
 
 namespace magicid::objectives {
@@ -25,16 +26,8 @@ namespace {
 namespace hv = models::hunyuan_video;
 
 hv::TransformerConfig small() {
-  hv::TransformerConfig c;
-  c.in_channels = c.out_channels = 4;
+  auto c = tests::small_transformer_config();
   c.num_attention_heads = 2;
-  c.attention_head_dim = 16;
-  c.num_layers = 1;
-  c.num_single_layers = 1;
-  c.num_refiner_layers = 1;
-  c.text_embed_dim = 24;
-  c.pooled_projection_dim = 12;
-  c.rope_axes_dim = {4, 6, 6};
   return c;
 }
 

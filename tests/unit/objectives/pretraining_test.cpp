@@ -16,6 +16,7 @@
 #include "objectives/text_to_video.h"
 #include "objectives/velocity_error.h"
 #include "support/bfloat16_check.h"
+#include "support/small_transformer.h"
 #include "training/adamw.h"
 
 namespace magicid::objectives {
@@ -32,14 +33,8 @@ at::Tensor numbers(std::vector<std::int64_t> shape, double phase) {
 }
 
 hv::TransformerConfig small_transformer() {
-  hv::TransformerConfig c;
-  c.in_channels = c.out_channels = 4;
+  auto c = tests::small_transformer_config();
   c.num_attention_heads = 2;
-  c.attention_head_dim = 16;
-  c.num_layers = c.num_single_layers = c.num_refiner_layers = 1;
-  c.text_embed_dim = 24;
-  c.pooled_projection_dim = 12;
-  c.rope_axes_dim = {4, 6, 6};
   return c;
 }
 

@@ -21,6 +21,7 @@
 #include "planning/cost.h"
 #include "planning/networks.h"
 #include "support/counting_group.h"
+#include "support/small_transformer.h"
 
 namespace magicid::planning {
 namespace {
@@ -120,16 +121,11 @@ class PeakBytes : public c10::MemoryReportingInfoBase {
 thread_local PeakBytes* PeakBytes::measuring = nullptr;
 
 hv::TransformerConfig small_config() {
-  hv::TransformerConfig c;
-  c.in_channels = c.out_channels = 4;
-  c.num_attention_heads = 3;
+  auto c = tests::small_transformer_config();
   c.attention_head_dim = 32;
+  c.rope_axes_dim = {8, 12, 12};
   c.num_layers = 2;
   c.num_single_layers = 3;
-  c.num_refiner_layers = 1;
-  c.text_embed_dim = 24;
-  c.pooled_projection_dim = 12;
-  c.rope_axes_dim = {8, 12, 12};
   return c;
 }
 

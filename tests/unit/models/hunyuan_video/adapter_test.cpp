@@ -20,6 +20,7 @@
 #include "models/hunyuan_video/initialize.h"
 #include "models/hunyuan_video/transformer.h"
 #include "models/hunyuan_video/transformer_layout.h"
+#include "models/nn/network_config.h"
 #include "storage/hdf5.h"
 #include "support/formula_weights.h"
 
@@ -40,7 +41,7 @@ const json& golden() {
   return parsed;
 }
 
-TransformerConfig config() { return TransformerConfig::from_json(golden().at("config"), "cases.json"); }
+TransformerConfig config() { return TransformerConfig::from_json({golden().at("config"), "cases.json"}); }
 
 Transformer transformer(at::ScalarType dtype = at::kFloat) {
   storage::NamedTensors tensors;

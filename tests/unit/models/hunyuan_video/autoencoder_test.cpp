@@ -12,6 +12,7 @@
 
 #include "base/errors.h"
 #include "models/hunyuan_video/autoencoder_tiling.h"
+#include "models/nn/network_config.h"
 #include "support/formula_weights.h"
 
 namespace magicid::models::hunyuan_video {
@@ -40,7 +41,7 @@ storage::NamedTensors formula_weights(const AutoencoderConfig& config) {
 }
 
 Autoencoder formula_autoencoder(const json& config_json, at::ScalarType dtype = at::kFloat) {
-  const AutoencoderConfig config = AutoencoderConfig::from_json(config_json, "cases.json");
+  const AutoencoderConfig config = AutoencoderConfig::from_json({config_json, "cases.json"});
   return Autoencoder::from_weights(config, nn::Weights::from_tensors(formula_weights(config), "formula", {at::kCPU, dtype}));
 }
 
@@ -124,8 +125,8 @@ TEST(AutoencoderConfig, SizesFollowTheStrides) {
 }
 
 TEST(AutoencoderConfig, WritesWhatItReads) {
-  const AutoencoderConfig config = AutoencoderConfig::from_json(cases().at("five_levels_ratio_16").at("config"), "cases.json");
-  EXPECT_EQ(AutoencoderConfig::from_json(config.to_json(), "again").to_json(), config.to_json());
+  const AutoencoderConfig config = AutoencoderConfig::from_json({cases().at("five_levels_ratio_16").at("config"), "cases.json"});
+  EXPECT_EQ(AutoencoderConfig::from_json({config.to_json(), "again"}).to_json(), config.to_json());
   EXPECT_EQ(config.spatial_compression_ratio, 16);
   EXPECT_EQ(config.levels(), 5);
 }
@@ -136,34 +137,34 @@ TEST(AutoencoderConfig, RefusesWhatItCannotBuild) {
     SCOPED_TRACE(key);
     json bad = good;
     bad[key] = value;
-    EXPECT_THAT([&] { AutoencoderConfig::from_json(bad, "vae/config.json"); },
+    EXPECT_THAT([&] { AutoencoderConfig::from_json({bad, "vae/config.json"}); },
                 ThrowsMessage<base::UserError>(AllOf(HasSubstr("vae/config.json"), HasSubstr(key), HasSubstr(expected))));
   };
   refused("_class_name", "AutoencoderKL", "AutoencoderKLHunyuanVideo");
   refused("act_fn", "gelu", "silu");
-  refused("temporal_compression_ratio", 8, "for 4 only");
+  refused("temporal_compression_ratio", 8, "for which alone");
   refused("spatial_compression_ratio", 6, "power of two");
   refused("spatial_compression_ratio", 32, "power of two");
-  refused("norm_num_groups", 24, "128 channels");
-  refused("layers_per_block", 0, "positive whole number");
-  refused("latent_channels", "16", "positive whole number");
+  refused("norm_num_groups", 24, "block_out_channels is [128,256,512,512]");
+  refused("layers_per_block", 0, "whole number from 1");
+  refused("latent_channels", "16", "whole number from 1");
   refused("scaling_factor", 0, "positive number");
   refused("mid_block_add_attention", 1, "true or false");
-  refused("block_out_channels", json::array({128, -256}), "positive whole number");
-  refused("down_block_types", json::array({"HunyuanVideoDownBlock3D"}), "4 entries");
+  refused("block_out_channels", json::array({128, -256}), "whole numbers from 1");
+  refused("down_block_types", json::array({"HunyuanVideoDownBlock3D"}), "4 times HunyuanVideoDownBlock3D");
   refused("up_block_types", json::array({"A", "A", "A", "A"}), "HunyuanVideoUpBlock3D");
   AutoencoderConfig two_levels;
   two_levels.block_out_channels = {128, 256};
-  EXPECT_THAT([&] { AutoencoderConfig::from_json(two_levels.to_json(), "vae/config.json"); },
+  EXPECT_THAT([&] { AutoencoderConfig::from_json({two_levels.to_json(), "vae/config.json"}); },
               ThrowsMessage<base::UserError>(AllOf(HasSubstr("block_out_channels"), HasSubstr("at least 3 levels"))));
-  EXPECT_THROW(AutoencoderConfig::from_json(json::array(), "x"), base::UserError);
+  EXPECT_THROW(AutoencoderConfig::from_json({json::array(), "x"}), base::UserError);
   EXPECT_THROW(AutoencoderConfig::from_folder("no-such-folder"), base::UserError);
 }
 
 TEST(Autoencoder, LoadsAFolder) {
   const auto folder = std::filesystem::path(testing::TempDir()) / "autoencoder_folder";
   std::filesystem::create_directories(folder);
-  const AutoencoderConfig config = AutoencoderConfig::from_json(cases().at("one_frame").at("config"), "cases.json");
+  const AutoencoderConfig config = AutoencoderConfig::from_json({cases().at("one_frame").at("config"), "cases.json"});
   std::ofstream(folder / "config.json") << config.to_json();
   storage::NamedTensors tensors = formula_weights(config);
   storage::write_safetensors(folder / "diffusion_pytorch_model.safetensors", tensors);
@@ -183,14 +184,14 @@ TEST(Autoencoder, LoadsAFolder) {
 
 TEST(Autoencoder, ParametersCarryTheWeightFilesNamesAndValues) {
   const json& config_json = cases().at("five_levels_ratio_16").at("config");
-  const AutoencoderConfig config = AutoencoderConfig::from_json(config_json, "cases.json");
+  const AutoencoderConfig config = AutoencoderConfig::from_json({config_json, "cases.json"});
   const storage::NamedTensors given = formula_weights(config), held = formula_autoencoder(config_json).parameters();
   ASSERT_EQ(given.size(), held.size());
   for (const auto& [name, tensor] : given) EXPECT_TRUE(at::equal(held.at(name), tensor)) << name;
 }
 
 TEST(Autoencoder, ClampsTheLogVariance) {
-  const AutoencoderConfig config = AutoencoderConfig::from_json(cases().at("one_frame").at("config"), "cases.json");
+  const AutoencoderConfig config = AutoencoderConfig::from_json({cases().at("one_frame").at("config"), "cases.json"});
   storage::NamedTensors tensors = formula_weights(config);
   const std::int64_t latent = config.latent_channels;
   tensors["quant_conv.bias"].narrow(0, latent, 1).fill_(1000);

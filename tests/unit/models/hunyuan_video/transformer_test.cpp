@@ -16,6 +16,7 @@
 #include "base/errors.h"
 #include "models/hunyuan_video/initialize.h"
 #include "models/hunyuan_video/transformer_layout.h"
+#include "models/nn/network_config.h"
 #include "support/formula_weights.h"
 
 namespace magicid::models::hunyuan_video {
@@ -39,7 +40,7 @@ at::Tensor formula_input(const std::string& name, const json& shape) {
   return tensor * std::sqrt(static_cast<double>(tensor[0].numel()) / 3.0);
 }
 
-TransformerConfig config_of(const std::string& name) { return TransformerConfig::from_json(cases().at(name).at("config"), "cases.json"); }
+TransformerConfig config_of(const std::string& name) { return TransformerConfig::from_json({cases().at(name).at("config"), "cases.json"}); }
 
 storage::NamedTensors formula_weights(const TransformerConfig& config) {
   storage::NamedTensors tensors;
@@ -373,14 +374,14 @@ TEST(TransformerConfig, RoundTripsAndTakesDefaults) {
     const json back = config_of(name).to_json();
     for (const auto& [key, value] : one.at("config").items()) EXPECT_EQ(back.at(key), value) << name << " " << key;
   }
-  const TransformerConfig config = TransformerConfig::from_json(json::object(), "empty");
+  const TransformerConfig config = TransformerConfig::from_json({json::object(), "empty"});
   EXPECT_EQ(config.width(), 3072);
   EXPECT_EQ(config.num_single_layers, 40);
 }
 
 TEST(TransformerConfig, RefusesWhatItDoesNotCompute) {
   const auto expect = [](const json& config, const std::string& a, const std::string& b) {
-    EXPECT_THAT([&] { TransformerConfig::from_json(config, "here.json"); }, ThrowsMessage<UserError>(AllOf(HasSubstr("here.json"), HasSubstr(a), HasSubstr(b))));
+    EXPECT_THAT([&] { TransformerConfig::from_json({config, "here.json"}); }, ThrowsMessage<UserError>(AllOf(HasSubstr("here.json"), HasSubstr(a), HasSubstr(b))));
   };
   expect({{"qk_norm", "layer_norm"}}, "qk_norm", "layer_norm");
   expect({{"image_condition_type", "token_replace"}}, "image_condition_type", "text-to-video");

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "base/errors.h"
+#include "models/nn/network_config.h"
 #include "models/vision/face_embedder.h"
 #include "models/vision/initial_networks.h"
 #include "smooth_images.h"
@@ -94,7 +95,7 @@ TEST(BatchStatistics, SumsOverBatches) {
 
 TEST(FaceEmbedderConfig, NarrowNetworksAreDescribedByTheirFolder) {
   const FaceEmbedderConfig config{.architecture = "mobilefacenet_112x112", .embedding_size = 24, .shape = {{8, 12, 16, 20}, {1, 2, 1}}};
-  const auto read = [](const std::string& text) { return FaceEmbedderConfig::from_json(NetworkConfig::from_json(nlohmann::json::parse(text), "config.json")); };
+  const auto read = [](const std::string& text) { return FaceEmbedderConfig::from_json(nn::NetworkConfig(nlohmann::json::parse(text), "config.json")); };
   const auto back = read(config.to_json());
   EXPECT_EQ(back.shape, config.shape);
   EXPECT_EQ(back.embedding_size, 24);

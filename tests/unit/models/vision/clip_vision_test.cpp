@@ -7,19 +7,19 @@
 #include <fstream>
 
 #include "base/errors.h"
-#include "models/vision/network_config.h"
+#include "models/nn/network_config.h"
 #include "smooth_images.h"
 #include "support/formula_weights.h"
 
 namespace magicid {
 namespace {
 
+using models::nn::NetworkConfig;
 using models::nn::Placement;
 using models::nn::Weights;
 using models::vision::ClipPreprocessing;
 using models::vision::ClipVision;
 using models::vision::ClipVisionConfig;
-using models::vision::NetworkConfig;
 using tests::formula_tensors;
 using tests::read_json;
 using tests::relative_error;
@@ -32,7 +32,7 @@ const std::filesystem::path data = std::filesystem::path(MAGICID_TEST_DATA) / "c
 at::Tensor expected(const std::string& name) { return storage::SafetensorsFile::open(data / "outputs.safetensors").at(name); }
 
 ClipVision network_of(const nlohmann::json& config, const storage::NamedTensors& tensors) {
-  return ClipVision::from_weights(Weights::from_tensors(tensors, "golden", {}), ClipVisionConfig::from_config(NetworkConfig::from_json(config, "golden")));
+  return ClipVision::from_weights(Weights::from_tensors(tensors, "golden", {}), ClipVisionConfig::from_json(NetworkConfig(config, "golden")));
 }
 
 // A folder that goes away with the test.
@@ -104,7 +104,7 @@ TEST(ClipVision, ReportsWrongWeightsAndConfigurations) {
   EXPECT_THAT(with("hidden_act", "relu"), ThrowsMessage<base::UserError>(HasSubstr("quick_gelu or gelu")));
   EXPECT_THAT(with("hidden_size", "wide"), ThrowsMessage<base::UserError>(HasSubstr("hidden_size")));
   EXPECT_THAT(with("num_attention_heads", 5), ThrowsMessage<base::UserError>(HasSubstr("multiple")));
-  EXPECT_THAT(with("num_hidden_layers", 0), ThrowsMessage<base::UserError>(HasSubstr("integer from 1")));
+  EXPECT_THAT(with("num_hidden_layers", 0), ThrowsMessage<base::UserError>(HasSubstr("whole number from 1")));
   EXPECT_THAT(with("model_type", "bert"), ThrowsMessage<base::UserError>(HasSubstr("no CLIP model")));
   EXPECT_THROW(network_of(spec["config"], tensors)(at::zeros({1, 3, 30, 32})), base::InvariantError);
 }
@@ -149,7 +149,7 @@ TEST(ClipPreprocessing, ReadsNewerFilesAndRefusesOtherSteps) {
   EXPECT_THAT(load(R"({"size": 20, "crop_size": 21})"), ThrowsMessage<base::UserError>(HasSubstr("larger than size")));
   EXPECT_THAT(load(R"({"image_mean": [1, 2]})"), ThrowsMessage<base::UserError>(HasSubstr("three numbers")));
   EXPECT_THAT(load(R"({"size": {"longest_edge": 3}})"), ThrowsMessage<base::UserError>(HasSubstr("shortest_edge")));
-  EXPECT_THAT(load("[1"), ThrowsMessage<base::UserError>(HasSubstr("not JSON")));
+  EXPECT_THAT(load("[1"), ThrowsMessage<base::UserError>(HasSubstr("not valid JSON")));
 }
 
 TEST(ClipVision, LoadsAFolderAndEncodesFrames) {

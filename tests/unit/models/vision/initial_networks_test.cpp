@@ -8,8 +8,8 @@
 #include <algorithm>
 
 #include "base/errors.h"
+#include "models/nn/network_config.h"
 #include "models/vision/face_embedder.h"
-#include "models/vision/network_config.h"
 #include "models/vision/optical_flow.h"
 #include "models/vision/raft.h"
 #include "smooth_images.h"
@@ -18,9 +18,9 @@
 namespace magicid {
 namespace {
 
+using models::nn::NetworkConfig;
 using models::nn::Weights;
 using models::vision::FaceEmbedder;
-using models::vision::NetworkConfig;
 using models::vision::Raft;
 using tests::read_json;
 using tests::relative_error;
@@ -83,7 +83,7 @@ TEST(InitialFaceEmbedder, TellsPicturesApart) {
   for (const std::string architecture : {"iresnet18", "mobilefacenet_112x96", "mobilefacenet_112x112"}) {
     SCOPED_TRACE(architecture);
     const auto initial = models::vision::initial_face_embedder({.architecture = architecture}, 5);
-    const auto config = NetworkConfig::from_json(nlohmann::json::parse(initial.config), "initial");
+    const auto config = NetworkConfig(nlohmann::json::parse(initial.config), "initial");
     const auto embedder = FaceEmbedder::from_weights(Weights::from_tensors(initial.tensors, "initial", {}), models::vision::FaceEmbedderConfig::from_json(config));
     const at::Tensor embeddings = embedder(smooth_images("initial", 2, 112, 112, 9));
     ASSERT_TRUE(at::isfinite(embeddings).all().item<bool>());
@@ -114,7 +114,7 @@ TEST(FaceEmbedderParity, Iresnet100) {
 
 TEST(InitialClipVision, LoadsAndTellsPicturesApart) {
   const auto initial = models::vision::initial_clip_vision(models::vision::tiny_clip_vision(), 3);
-  const auto config = models::vision::ClipVisionConfig::from_config(NetworkConfig::from_json(nlohmann::json::parse(initial.config), "initial"));
+  const auto config = models::vision::ClipVisionConfig::from_json(NetworkConfig(nlohmann::json::parse(initial.config), "initial"));
   EXPECT_EQ(config.projection_dim, 32);
   EXPECT_EQ(config.layers, 4);
   ASSERT_TRUE(initial.tensors.contains("logit_scale"));
@@ -132,8 +132,8 @@ TEST(InitialRaft, LoadsAndGivesFiniteVariedFlows) {
     SCOPED_TRACE(architecture);
     const auto initial = models::vision::initial_raft(architecture, 2);
     EXPECT_EQ(shapes_of(initial.tensors), shapes_in(data / "raft" / (architecture + ".shapes.json")));
-    const auto config = NetworkConfig::from_json(nlohmann::json::parse(initial.config), "initial");
-    const auto network = Raft::from_weights(Weights::from_tensors(initial.tensors, "initial", {}), config.architecture(models::vision::raft_architectures()));
+    const auto config = NetworkConfig(nlohmann::json::parse(initial.config), "initial");
+    const auto network = Raft::from_weights(Weights::from_tensors(initial.tensors, "initial", {}), config.choice("architecture", models::vision::raft_architectures()));
     const at::Tensor first = smooth_images("initial", 1, 128, 128, 24);
     const at::Tensor flow = models::vision::estimate_flow(network, first, first.roll({3, -5}, {2, 3}), 20);
     ASSERT_TRUE(at::isfinite(flow).all().item<bool>());
