@@ -150,10 +150,10 @@ class Page(unittest.TestCase):
     def test_its_tables_are_those_of_the_kept_figures(self):
         page = FOLDER / "study.md"
         shutil.copy(PROJECT / "docs/study.md", page)
-        questions = ("losers", "selection", "share", "optimization", "stage1")
+        questions = ("rewards", "losers", "selection", "share", "optimization", "stage1")
         for question in questions:
             page.write_text(page.read_text().replace(f"<!-- table: {question} -->\n", f"<!-- table: {question} -->\nanother table\n"))
-        command = [PROJECT / "launch/study", "--program", PROGRAM, "--people", "4", "--seeds", "1", "--questions", ",".join(questions), "--figures", PROJECT / "datasets/study/figures.jsonl", "--tables",
+        command = [PROJECT / "launch/study", "--program", PROGRAM, "--people", "8", "--seeds", "1", "--questions", ",".join(questions), "--figures", PROJECT / "datasets/study/figures.jsonl", "--tables",
                    "--page", page, "--out", FOLDER / "kept"]
         done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600)
         self.assertEqual(done.returncode, 0, done.stdout)
