@@ -168,7 +168,7 @@ TEST(Raft, LoadsAFolderAndReportsWhatIsWrong) {
   write_config(R"({"architecture": "raft_large"})");
   EXPECT_THAT([&] { Raft::load(folder, c10::kCPU); }, ThrowsMessage<base::UserError>(HasSubstr("mask_predictor")));
   write_config(R"({"architecture": "raft"})");
-  EXPECT_THAT([&] { Raft::load(folder, c10::kCPU); }, ThrowsMessage<base::UserError>(HasSubstr("raft_large, raft_small")));
+  EXPECT_THAT([&] { Raft::load(folder, c10::kCPU); }, ThrowsMessage<base::UserError>(HasSubstr("raft_large or raft_small")));
   std::filesystem::remove_all(folder);
 }
 
