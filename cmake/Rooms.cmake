@@ -1,22 +1,36 @@
-# magicid_room(NAME SOURCES a.cpp ... ROOMS base storage ... LIBRARIES magicid::torch ...
+# magicid_room(NAME [LOOPS] SOURCES a.cpp ... ROOMS base storage ... LIBRARIES magicid::torch ...
 #              [DEVICE_SOURCES x.cu y_nccl.cpp ... FALLBACK_SOURCES x_none.cpp y_none.cpp ... DEVICE_LIBRARIES magicid::nccl ...])
 #   One static library for each room of src/, linked only to the rooms below it (docs/architecture.md). Headers of other rooms are
 #   found as "room/file.h"; tests/conventions checks the includes against ROOMS.
+#   LOOPS: the room computes in loops of its own (pixels, hashes, random numbers), not in LibTorch alone, and is worth the optimiser's time.
 #   DEVICE_SOURCES are the files that need CUDA or NCCL; FALLBACK_SOURCES define the same functions for builds without it. Exactly one of
 #   the two sets is in a program, so callers need no #ifdef. A fallback must define every function of its header, one fallback file for
 #   each device header, and nothing else.
 function(magicid_room name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;DEVICE_SOURCES;FALLBACK_SOURCES;DEVICE_LIBRARIES;ROOMS;LIBRARIES" ${ARGN})
+  cmake_parse_arguments(ARG "LOOPS" "" "SOURCES;DEVICE_SOURCES;FALLBACK_SOURCES;DEVICE_LIBRARIES;ROOMS;LIBRARIES" ${ARGN})
   if(ARG_UNPARSED_ARGUMENTS)
     message(FATAL_ERROR "magicid_room(${name}): unknown arguments: ${ARG_UNPARSED_ARGUMENTS}")
   endif()
   string(REPLACE "/" "_" target ${name})
+  magicid_units(units ${name} ${ARG_SOURCES})
   if(MAGICID_CUDA)
-    list(APPEND ARG_SOURCES ${ARG_DEVICE_SOURCES})
+    list(APPEND units ${ARG_DEVICE_SOURCES})
   else()
-    list(APPEND ARG_SOURCES ${ARG_FALLBACK_SOURCES})
+    list(APPEND units ${ARG_FALLBACK_SOURCES})   # each an object of its own: the device sources take its place one by one
   endif()
-  add_library(magicid_${target} STATIC ${ARG_SOURCES})
+  add_library(magicid_${target} STATIC ${units})
+  get_property(torch_rooms GLOBAL PROPERTY MAGICID_TORCH_ROOMS)
+  foreach(below ${ARG_ROOMS} ${ARG_LIBRARIES})
+    if(below STREQUAL "magicid::torch" OR below IN_LIST torch_rooms)
+      set_property(GLOBAL APPEND PROPERTY MAGICID_TORCH_ROOMS ${name})
+      break()
+    endif()
+  endforeach()
+  if(ARG_LOOPS)   # without the precompiled header: GCC 12 crashes on one of another level
+    target_compile_options(magicid_${target} PRIVATE $<$<AND:$<CONFIG:Release>,$<COMPILE_LANGUAGE:CXX>>:-O2>)
+  else()
+    magicid_precompile(magicid_${target} magicid_torch_header ${ARG_ROOMS} ${ARG_LIBRARIES})
+  endif()
   target_include_directories(magicid_${target} PUBLIC ${CMAKE_SOURCE_DIR}/src)
   target_link_libraries(magicid_${target} PUBLIC magicid_flags ${ARG_LIBRARIES})
   foreach(room ${ARG_ROOMS})
@@ -33,6 +47,46 @@ function(magicid_room name)
     set_property(GLOBAL APPEND PROPERTY MAGICID_DEVICE_ROOMS ${name})
     set_property(GLOBAL APPEND PROPERTY MAGICID_DEVICE_LIBRARIES magicid::torch_cuda ${ARG_DEVICE_LIBRARIES})
   endif()
+endfunction()
+
+# magicid_precompile(TARGET HEADER ROOMS-AND-LIBRARIES...): gives a target that meets LibTorch's headers the precompiled HEADER
+# (magicid_torch_header or magicid_test_header). It changes what a compilation costs, never what a file means: each file includes what it uses.
+function(magicid_precompile target header)
+  get_property(torch_rooms GLOBAL PROPERTY MAGICID_TORCH_ROOMS)
+  foreach(name ${ARGN})
+    if(MAGICID_PRECOMPILED_HEADERS AND (name STREQUAL "magicid::torch" OR name IN_LIST torch_rooms))
+      target_precompile_headers(${target} REUSE_FROM ${header})
+      return()
+    endif()
+  endforeach()
+endfunction()
+
+# magicid_units(RESULT ROOM a.cpp b.cpp ...): the files that are compiled. With MAGICID_UNIT_FILES above 1 that many files of a room make one
+# unit, for most of a compilation's time goes into LibTorch's headers and templates. Units name their files relative to src/, so that ccache
+# finds them again in another checkout.
+function(magicid_units result room)
+  set(sources ${ARGN})
+  list(LENGTH sources count)
+  if(MAGICID_UNIT_FILES LESS 2 OR count LESS 2)
+    set(${result} ${sources} PARENT_SCOPE)
+    return()
+  endif()
+  # As many units as needed, all about the same size.
+  math(EXPR units "(${count} + ${MAGICID_UNIT_FILES} - 1) / ${MAGICID_UNIT_FILES}")
+  set(files "")
+  foreach(unit RANGE 1 ${units})
+    math(EXPR from "(${unit} - 1) * ${count} / ${units}")
+    math(EXPR length "${unit} * ${count} / ${units} - ${from}")
+    list(SUBLIST sources ${from} ${length} members)
+    set(content "")
+    foreach(member ${members})
+      string(APPEND content "#include \"${room}/${member}\"\n")
+    endforeach()
+    set(file ${CMAKE_CURRENT_BINARY_DIR}/unit_${unit}.cpp)
+    file(GENERATE OUTPUT ${file} CONTENT "${content}")
+    list(APPEND files ${file})
+  endforeach()
+  set(${result} ${files} PARENT_SCOPE)
 endfunction()
 
 function(magicid_link_rooms target)
@@ -99,6 +153,7 @@ function(magicid_test name)
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/tests)
   target_compile_definitions(${name} PRIVATE MAGICID_TEST_DATA="${CMAKE_SOURCE_DIR}/tests/data" MAGICID_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   target_link_libraries(${name} PRIVATE magicid_flags GTest::gtest GTest::gmock ${ARG_LIBRARIES})
+  magicid_precompile(${name} magicid_test_header ${ARG_ROOMS} ${ARG_LIBRARIES})
   if(ARG_RANKS)
     target_link_libraries(${name} PRIVATE magicid_rank_test_main)
     foreach(ranks ${ARG_RANKS})

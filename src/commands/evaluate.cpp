@@ -149,8 +149,8 @@ std::vector<EvaluationItem> real_items(const Configuration& c, const Plan& plan)
 }
 
 // Loaded by a rank with its first video.
-struct Generator {
-  Generator(RunContext& context)
+struct VideoMaker {
+  VideoMaker(RunContext& context)
       : transformer(context.pipeline().load_transformer(context.placement())), autoencoder(context.pipeline().load_autoencoder(context.placement())),
         scheduler(context.pipeline().scheduler().with_shift(context.config().generate.sampling.shift)) {}
 
@@ -160,7 +160,7 @@ struct Generator {
 };
 
 // Collective over the sequence group.
-at::Tensor sample(RunContext& context, Generator& g, const EvaluationItem& item, const std::string& prompt_template, const std::map<std::string, models::text::PromptEmbeddings>& prompts,
+at::Tensor sample(RunContext& context, VideoMaker& g, const EvaluationItem& item, const std::string& prompt_template, const std::map<std::string, models::text::PromptEmbeddings>& prompts,
                   const hv::Adapter* adapter) {
   const Configuration& c = context.config();
   const auto& s = c.generate.sampling;
@@ -256,7 +256,7 @@ void generate_videos(RunContext& context, run_directory::SegmentStore& store, co
     if (c.generate.sampling.guided()) texts.insert(c.generate.sampling.negative_prompt);
     embeddings = encode_prompts(context, {texts.begin(), texts.end()});
   });
-  std::optional<Generator> generator;
+  std::optional<VideoMaker> generator;
   const auto make = [&](std::size_t i) {
     if (!generator) generator.emplace(context);
     const auto& item = items[i];

@@ -21,9 +21,9 @@ using run_directory::Stage;
 namespace hv = models::hunyuan_video;
 
 // A video is taken to be about as large as its noise: only the adapter differs between V_s and V_t.
-class Generator {
+class CandidateMaker {
  public:
-  Generator(RunContext& context, const Prepared& prepared, const hv::Adapter& trained)
+  CandidateMaker(RunContext& context, const Prepared& prepared, const hv::Adapter& trained)
       : context_(context), prepared_(prepared), trained_(trained), transformer_(context.pipeline().load_transformer(context.placement())),
         scheduler_(context.pipeline().scheduler().with_shift(context.config().generate.sampling.shift)) {}
 
@@ -53,7 +53,7 @@ void make_missing(RunContext& context, const Prepared& prepared, const std::vect
   const auto missing = find_missing(context, candidates.size(), [&](std::size_t i) { return store.contains(candidates[i].key); });
   if (missing.empty()) return;
   const hv::Adapter trained = load_trained(context, Stage::reconstruct);
-  std::optional<Generator> generator;
+  std::optional<CandidateMaker> generator;
   auto start = std::chrono::steady_clock::now();
   const auto make = [&](std::size_t i) {
     if (!generator) generator.emplace(context, prepared, trained);

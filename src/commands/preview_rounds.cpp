@@ -10,7 +10,7 @@ namespace {
 
 using nlohmann::json;
 
-double number(const json& value) { return value.is_number() ? value.get<double>() : std::numeric_limits<double>::quiet_NaN(); }
+double number_or_nan(const json& value) { return value.is_number() ? value.get<double>() : std::numeric_limits<double>::quiet_NaN(); }
 
 }  // namespace
 
@@ -44,7 +44,7 @@ std::optional<PreviewRound> preview_of_line(const json& line) {
   PreviewRound round{.step = line.at("step"), .seconds = line.value("preview_seconds", 0.0)};
   // JSON has no NaN: a reward that is not finite stands as null.
   for (const auto& v : line.at("previews"))
-    round.videos.push_back({v.at("prompt"), v.at("file"), {.identity = number(v.at("identity")), .dynamics = number(v.at("dynamics")), .semantic = number(v.at("semantics"))}});
+    round.videos.push_back({v.at("prompt"), v.at("file"), {.identity = number_or_nan(v.at("identity")), .dynamics = number_or_nan(v.at("dynamics")), .semantic = number_or_nan(v.at("semantics"))}});
   return round;
 }
 

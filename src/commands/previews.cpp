@@ -56,7 +56,7 @@ std::vector<std::int64_t> steps_in(const fs::path& folder) {
   return steps;
 }
 
-json number(double value) { return std::isfinite(value) ? json(value) : json(nullptr); }
+json number_or_null(double value) { return std::isfinite(value) ? json(value) : json(nullptr); }
 
 double from_json(const json& value) { return value.is_number() ? value.get<double>() : std::numeric_limits<double>::quiet_NaN(); }
 
@@ -179,7 +179,7 @@ bool Previews::make(std::int64_t step, const hv::Adapter& adapter) {
       const fs::path file = folder() / file_name(step, i);
       const auto raw = (*scorer)(latents, plan[i].text, prepared_.face_embeddings, file).raw;
       store.put({.description = descriptions[i],
-                 .metadata = {{"identity", number(raw.identity)}, {"dynamics", number(raw.dynamics)}, {"semantics", number(raw.semantic)}, {"file", base::hash_file(file)}},
+                 .metadata = {{"identity", number_or_null(raw.identity)}, {"dynamics", number_or_null(raw.dynamics)}, {"semantics", number_or_null(raw.semantic)}, {"file", base::hash_file(file)}},
                  .tensors = {}});
     };
     std::exception_ptr error;

@@ -44,7 +44,7 @@ void write_line(at::Tensor& sheet, const std::string& text, std::int64_t x, std:
 
 }  // namespace
 
-at::Tensor scale_to_width(const at::Tensor& frames, std::int64_t width) { return resize(frames, {height_at(frames, width), width}); }
+at::Tensor scale_to_width(const at::Tensor& frames, std::int64_t width) { return resize(frames, Size{height_at(frames, width), width}); }
 
 at::Tensor contact_sheet(const std::vector<std::string>& columns, const std::vector<SheetRow>& rows, const SheetOptions& options) {
   const std::int64_t width = options.cell_width, margin = options.margin, count = static_cast<std::int64_t>(columns.size());

@@ -20,7 +20,7 @@ constexpr const char* centres_prefix = "classes.";
 constexpr const char* centres_name = "classes.weight";
 
 // Rows of length 1; differentiable at 0.
-at::Tensor unit_rows(const at::Tensor& x) { return x / (x.square().sum(-1, /*keepdim=*/true) + 1e-12).sqrt(); }
+at::Tensor unit_length(const at::Tensor& x) { return x / (x.square().sum(-1, /*keepdim=*/true) + 1e-12).sqrt(); }
 
 bool is_statistic(const std::string& name) { return name.ends_with(".running_mean") || name.ends_with(".running_var") || name.ends_with(".num_batches_tracked"); }
 
@@ -33,7 +33,7 @@ storage::NamedTensors face_margin_tensors(const storage::NamedTensors& initial, 
   at::Tensor centres = at::empty({people, embedding_size}, at::kFloat);
   base::CounterRandom(seed, "face-class-centres").normal(std::span<float>(centres.data_ptr<float>(), static_cast<std::size_t>(centres.numel())), 0);
   // Short rows, so that the optimizer's steps can still turn them.
-  tensors[centres_name] = unit_rows(centres);
+  tensors[centres_name] = unit_length(centres);
   return tensors;
 }
 
@@ -53,7 +53,7 @@ std::vector<double> FaceMargin::accumulate(std::int64_t step, std::int64_t slot,
   // Channels last: convolutions and norms of narrow networks run twice as fast on CPUs.
   const at::Tensor embeddings = network(dtype_, nullptr).embed(batch.faces.to(device).contiguous(at::MemoryFormat::ChannelsLast));
   const at::Tensor& centres = parameters_.at(centres_name);
-  const at::Tensor cosines = at::matmul(unit_rows(embeddings), unit_rows(centres).t());
+  const at::Tensor cosines = at::matmul(unit_length(embeddings), unit_length(centres).t());
   const double margin = loss_.margin * (loss_.margin_steps > 0 ? std::min(1.0, static_cast<double>(step) / static_cast<double>(loss_.margin_steps)) : 1.0);
   const at::Tensor own = at::one_hot(people, centres.size(0)).to(at::kFloat);
   const at::Tensor loss = at::cross_entropy_loss((cosines - own * margin) * loss_.scale, people);

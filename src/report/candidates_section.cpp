@@ -74,7 +74,7 @@ Html reward_row(const Html& name, double raw, double normalised) {
   return out;
 }
 
-Html card(Page& page, std::size_t i) {
+Html candidate_card(Page& page, std::size_t i) {
   const ScoredCandidate& candidate = page.data.candidates[i];
   Html out;
   out << "<article class=\"card candidate\" id=\"c" << i << "\"><h4>" << legend_mark(mark_of(candidate.source), group_of(candidate.source), !candidate.rejected.empty()) << " "
@@ -135,7 +135,7 @@ Html candidates_section(Page& page) {
   }
   out << "<details class=\"more\" id=\"all-candidates\"><summary>List " << (data.candidates.size() == 1 ? Html("the candidate") : Html("all "))
       << (data.candidates.size() == 1 ? Html() : text(std::to_string(data.candidates.size()) + " candidates")) << "</summary><div class=\"grid candidates\">";
-  for (std::size_t i = 0; i < data.candidates.size(); ++i) out << card(page, i);
+  for (std::size_t i = 0; i < data.candidates.size(); ++i) out << candidate_card(page, i);
   return out << "</div></details>" << section_end();
 }
 

@@ -70,7 +70,7 @@ Html rewards_table(const Page& page, const PreferencePair& pair) {
   return out << "</tbody></table>";
 }
 
-Html card(Page& page, const PreferencePair& pair, std::size_t number, bool autoplay) {
+Html pair_card(Page& page, const PreferencePair& pair, std::size_t number, bool autoplay) {
   const std::string title = (pair.kind == PairKind::identity ? "Identity pair " : "Dynamic pair ") + std::to_string(number);
   Html out;
   out << "<article class=\"card pair\"><h4>" << text(title) << "</h4>";
@@ -92,12 +92,12 @@ Html kind_block(Page& page, PairKind kind) {
   if (pairs.empty()) return out << (identity ? empty_state("No identity pairs were selected.") : empty_state("No dynamic pairs were selected."));
   const std::size_t shown = std::min(pairs.size(), page.options.pairs_shown);
   out << "<div class=\"grid pairs\">";
-  for (std::size_t i = 0; i < shown; ++i) out << card(page, *pairs[i], i + 1, i < playing_without_scripts);
+  for (std::size_t i = 0; i < shown; ++i) out << pair_card(page, *pairs[i], i + 1, i < playing_without_scripts);
   out << "</div>";
   if (shown < pairs.size()) {
     out << "<details class=\"more\"><summary>Show " << (shown == 0 ? Html("the ") : Html("the other ")) << text(count_of(pairs.size() - shown, identity ? "identity pair" : "dynamic pair", identity ? "identity pairs" : "dynamic pairs"))
         << "</summary><div class=\"grid pairs\">";
-    for (std::size_t i = shown; i < pairs.size(); ++i) out << card(page, *pairs[i], i + 1, false);
+    for (std::size_t i = shown; i < pairs.size(); ++i) out << pair_card(page, *pairs[i], i + 1, false);
     out << "</div></details>";
   }
   return out;

@@ -29,12 +29,12 @@ using nlohmann::json;
 
 constexpr std::uint64_t header_limit = 100'000'000;  // the reference reader's
 
-struct TypeRow {
+struct FormatType {
   const char* name;
   at::ScalarType type;
   std::uint64_t bytes;
 };
-constexpr TypeRow types[] = {
+constexpr FormatType format_types[] = {
     {"F64", at::kDouble, 8}, {"F32", at::kFloat, 4}, {"F16", at::kHalf, 2}, {"BF16", at::kBFloat16, 2}, {"I64", at::kLong, 8},
     {"I32", at::kInt, 4},    {"I16", at::kShort, 2}, {"I8", at::kChar, 1},  {"U8", at::kByte, 1},       {"BOOL", at::kBool, 1},
     {"F8_E4M3", at::kFloat8_e4m3fn, 1}, {"F8_E5M2", at::kFloat8_e5m2, 1}};
@@ -148,7 +148,7 @@ struct SafetensorsFile::Contents {
     Entry entry;
     entry.dtype = value["dtype"].get<std::string>();
     std::uint64_t element = 0;
-    for (const auto& row : types)
+    for (const auto& row : format_types)
       if (entry.dtype == row.name) entry.type = row.type, element = row.bytes;
     for (const auto& row : foreign_types)
       if (entry.dtype == row.name) element = row.bytes;
@@ -232,13 +232,13 @@ void write_safetensors(const std::filesystem::path& path, const NamedTensors& te
   struct Item {
     const std::string* name;
     at::Tensor tensor;
-    const TypeRow* row;
+    const FormatType* row;
   };
   std::vector<Item> items;
   for (const auto& [name, tensor] : tensors) {
     base::check_invariant(tensor.defined(), path.string(), ": tensor '", name, "' is undefined");
-    const auto row = std::find_if(std::begin(types), std::end(types), [&](const TypeRow& r) { return r.type == tensor.scalar_type(); });
-    base::check_invariant(row != std::end(types), path.string(), ": tensor '", name, "' has a dtype that safetensors cannot hold");
+    const auto row = std::find_if(std::begin(format_types), std::end(format_types), [&](const FormatType& r) { return r.type == tensor.scalar_type(); });
+    base::check_invariant(row != std::end(format_types), path.string(), ": tensor '", name, "' has a dtype that safetensors cannot hold");
     items.push_back({&name, tensor.detach().cpu().contiguous(), row});
   }
   std::stable_sort(items.begin(), items.end(), [](const Item& a, const Item& b) { return a.row->bytes > b.row->bytes; });

@@ -97,7 +97,7 @@ struct Product {
   double scale = 1;
 };
 
-std::string shape_text(const at::Tensor& t) {
+std::string sizes_text(const at::Tensor& t) {
   std::ostringstream out;
   out << t.sizes();
   return out.str();
@@ -179,12 +179,12 @@ class Reader {
       return;
     }
     if (product.a.dim() != 2 || product.a.size(0) < 1 || product.a.size(1) != in) {
-      problem("A has shape " + shape_text(product.a) + "; expected [rank, " + std::to_string(in) + "]");
+      problem("A has shape " + sizes_text(product.a) + "; expected [rank, " + std::to_string(in) + "]");
       return;
     }
     const std::int64_t rank = product.a.size(0);
     if (product.b.dim() != 2 || product.b.size(0) != out || product.b.size(1) != rank) {
-      problem("B has shape " + shape_text(product.b) + "; expected [" + std::to_string(out) + ", " + std::to_string(rank) + "]");
+      problem("B has shape " + sizes_text(product.b) + "; expected [" + std::to_string(out) + ", " + std::to_string(rank) + "]");
       return;
     }
     double alpha = static_cast<double>(rank);

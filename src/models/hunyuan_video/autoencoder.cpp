@@ -12,8 +12,6 @@
 namespace magicid::models::hunyuan_video {
 namespace {
 
-constexpr std::int64_t kChannels = 1, kFrames = 2, kHeight = 3, kWidth = 4;
-
 void check_axis(const char* tile_name, std::int64_t tile, const char* stride_name, std::int64_t stride, std::int64_t ratio) {
   for (const auto& [name, value] : {std::pair{tile_name, tile}, std::pair{stride_name, stride}})
     if (value <= 0 || value % ratio != 0)

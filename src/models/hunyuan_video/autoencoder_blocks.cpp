@@ -9,10 +9,11 @@
 #include <algorithm>
 #include <utility>
 
+#include "models/hunyuan_video/autoencoder_tiling.h"
+
 namespace magicid::models::hunyuan_video {
 namespace {
 
-constexpr std::int64_t kFrames = 2, kHeight = 3, kWidth = 4;
 constexpr std::array<std::int64_t, 3> kNoStride = {1, 1, 1};
 
 // Query rows for which scores against `keys` keys are computed at once: bounds the score matrix where no fused kernel takes a head this wide.

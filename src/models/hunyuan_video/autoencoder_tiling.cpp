@@ -9,8 +9,6 @@
 namespace magicid::models::hunyuan_video {
 namespace {
 
-constexpr std::int64_t kFrames = 2, kHeight = 3, kWidth = 4;
-
 at::Tensor first_of(const at::Tensor& x, std::int64_t dim, std::int64_t count) { return x.narrow(dim, 0, std::min(count, x.size(dim))); }
 
 at::Tensor tile_of(const at::Tensor& x, std::int64_t dim, std::int64_t first, std::int64_t count) {

@@ -12,6 +12,9 @@
 
 namespace magicid::models::hunyuan_video {
 
+// Dimensions of such tensors.
+inline constexpr std::int64_t kChannels = 1, kFrames = 2, kHeight = 3, kWidth = 4;
+
 struct TileAxis {
   std::int64_t tile, stride;  // of the input
   std::int64_t kept, blend;   // of the output

@@ -31,7 +31,7 @@ storage::NamedTensors initialize(const Shapes& shapes, std::uint64_t seed) {
   return tensors;
 }
 
-void add_linear(Shapes& shapes, const std::string& name, std::int64_t out, std::int64_t in) {
+void add_biased_linear(Shapes& shapes, const std::string& name, std::int64_t out, std::int64_t in) {
   shapes[name + ".weight"] = {out, in};
   shapes[name + ".bias"] = {out};
 }
@@ -44,25 +44,25 @@ Shapes transformer_parameter_shapes(const TransformerConfig& c) {
   shapes["x_embedder.proj.weight"] = {width, c.in_channels, c.patch_size_t, c.patch_size, c.patch_size};
   shapes["x_embedder.proj.bias"] = {width};
   const auto embedder = [&](const std::string& name, std::int64_t in) {
-    add_linear(shapes, name + ".linear_1", width, in);
-    add_linear(shapes, name + ".linear_2", width, width);
+    add_biased_linear(shapes, name + ".linear_1", width, in);
+    add_biased_linear(shapes, name + ".linear_2", width, width);
   };
   embedder("time_text_embed.timestep_embedder", sinusoid);
   embedder("time_text_embed.text_embedder", c.pooled_projection_dim);
   if (c.guidance_embeds) embedder("time_text_embed.guidance_embedder", sinusoid);
-  add_linear(shapes, "context_embedder.proj_in", width, c.text_embed_dim);
+  add_biased_linear(shapes, "context_embedder.proj_in", width, c.text_embed_dim);
   embedder("context_embedder.time_text_embed.timestep_embedder", sinusoid);
   embedder("context_embedder.time_text_embed.text_embedder", c.text_embed_dim);
   for (std::int64_t i = 0; i < c.num_refiner_layers; ++i) {
     const std::string block = "context_embedder.token_refiner.refiner_blocks." + std::to_string(i) + ".";
     for (const char* norm : {"norm1", "norm2"}) shapes[block + norm + ".weight"] = shapes[block + norm + ".bias"] = {width};
-    for (const char* part : {"attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0"}) add_linear(shapes, block + part, width, width);
-    add_linear(shapes, block + "ff.net.0.proj", c.refiner_mlp_width(), width);
-    add_linear(shapes, block + "ff.net.2", width, c.refiner_mlp_width());
-    add_linear(shapes, block + "norm_out.linear", 2 * width, width);
+    for (const char* part : {"attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0"}) add_biased_linear(shapes, block + part, width, width);
+    add_biased_linear(shapes, block + "ff.net.0.proj", c.refiner_mlp_width(), width);
+    add_biased_linear(shapes, block + "ff.net.2", width, c.refiner_mlp_width());
+    add_biased_linear(shapes, block + "norm_out.linear", 2 * width, width);
   }
   for (const BlockLinear& linear : block_linears(c))
-    for (const RowPart& part : linear.parts) add_linear(shapes, part.name, part.rows, linear.in);
+    for (const RowPart& part : linear.parts) add_biased_linear(shapes, part.name, part.rows, linear.in);
   if (c.qk_norm) {
     for (std::int64_t i = 0; i < c.num_layers; ++i)
       for (const char* norm : {"norm_q", "norm_k", "norm_added_q", "norm_added_k"})
@@ -70,8 +70,8 @@ Shapes transformer_parameter_shapes(const TransformerConfig& c) {
     for (std::int64_t i = 0; i < c.num_single_layers; ++i)
       for (const char* norm : {"norm_q", "norm_k"}) shapes["single_transformer_blocks." + std::to_string(i) + ".attn." + norm + ".weight"] = {c.attention_head_dim};
   }
-  add_linear(shapes, "norm_out.linear", 2 * width, width);
-  add_linear(shapes, "proj_out", c.patch_numbers(c.out_channels), width);
+  add_biased_linear(shapes, "norm_out.linear", 2 * width, width);
+  add_biased_linear(shapes, "proj_out", c.patch_numbers(c.out_channels), width);
   return shapes;
 }
 

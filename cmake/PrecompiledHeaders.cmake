@@ -1,0 +1,17 @@
+# LibTorch's headers, parsed once: reading them takes most of a small file's compilation. Rooms and tests that meet LibTorch share two
+# precompiled headers (magicid_precompile, cmake/Rooms.cmake); the second one holds GoogleTest as well.
+if(NOT MAGICID_PRECOMPILED_HEADERS)
+  return()
+endif()
+function(magicid_precompiled_header name header)
+  set(empty ${CMAKE_BINARY_DIR}/${name}.cpp)
+  file(GENERATE OUTPUT ${empty} CONTENT "")
+  add_library(${name} STATIC EXCLUDE_FROM_ALL ${empty})
+  target_link_libraries(${name} PRIVATE magicid_flags magicid::torch nlohmann_json::nlohmann_json ${ARGN})
+  target_precompile_headers(${name} PRIVATE ${CMAKE_SOURCE_DIR}/cmake/${header})
+endfunction()
+magicid_precompiled_header(magicid_torch_header precompiled.h)
+if(MAGICID_TESTS)
+  find_package(GTest REQUIRED)
+  magicid_precompiled_header(magicid_test_header precompiled_tests.h GTest::gtest GTest::gmock)
+endif()
