@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "base/errors.h"
+#include "base/text.h"
 #include "commands/command_line.h"
 #include "commands/comparison.h"
 #include "storage/atomic_file.h"
@@ -20,8 +21,9 @@ struct CompareArguments {
 
 int compare(const CompareArguments& a) {
   std::vector<EvaluatedRun> runs, baseline_runs;
-  for (const auto& path : a.runs) runs.push_back(read_evaluated_run(path));
-  for (const auto& path : a.baseline_runs) baseline_runs.push_back(read_evaluated_run(path));
+  // The names stand in NAME.json.
+  for (const auto& path : a.runs) runs.push_back(read_evaluated_run(base::decode_text(path, "compare")));
+  for (const auto& path : a.baseline_runs) baseline_runs.push_back(read_evaluated_run(base::decode_text(path, "--baseline-runs")));
   const nlohmann::json comparison = compare_runs(runs, baseline_runs, a.options);
   const std::string table = comparison_markdown(comparison);
   if (!a.out.empty()) {

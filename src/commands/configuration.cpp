@@ -1,9 +1,9 @@
 #include "commands/configuration.h"
 
 #include <map>
-#include <sstream>
 
 #include "base/errors.h"
+#include "base/text.h"
 #include "models/hunyuan_video/recompute_plan.h"
 #include "storage/atomic_file.h"
 
@@ -123,7 +123,7 @@ void describe(config::Fields& fields, OptimizeOptions& o) {
 void describe(config::Fields& fields, EvaluateOptions& o) {
   fields.path("prompts", o.prompts, {.help = "held-out prompt templates; empty: the training prompts", .fingerprint = false});
   fields.integer("videos_per_prompt", o.videos_per_prompt, {.help = "videos for each prompt and arm", .minimum = 1});
-  fields.choices("arms", o.arms, {"base", "stage1", "hpo"}, {.help = "what is compared: base (no adapter), stage1 (after reconstruct), hpo (after optimize)"});
+  fields.choices("arms", o.arms, {"base", "stage1", "hpo"}, {.help = "what is compared: base (no adapter), stage1 (after reconstruct), hpo (after optimize); [] compares only evaluate.folders and evaluate.runs"});
   fields.named_paths("runs", o.runs, {.help = "further arms: {name: run directory} of other runs for the same person, whose adapters after optimize are put beside this run's", .fingerprint = false});
   for (const auto& [name, root] : o.runs)
     fields.require("runs", name != "base" && name != "stage1" && name != "hpo" && !name.empty(), "'" + name + "' is an arm of this run; name the other run's arm differently");
@@ -132,6 +132,7 @@ void describe(config::Fields& fields, EvaluateOptions& o) {
     fields.require("folders", name != "base" && name != "stage1" && name != "hpo" && !name.empty(), "'" + name + "' is an arm of this run; name the folder differently");
     for (const auto& [run, root] : o.runs) fields.require("folders", name != run, "'" + name + "' is a name in evaluate.runs too; every arm needs a name of its own");
   }
+  fields.require("arms", !o.arms.empty() || !o.runs.empty() || !o.folders.empty(), "no arm is named: list some here, or name others in evaluate.folders or evaluate.runs");
   fields.path("real_videos", o.real_videos, {.help = "folder of real videos that every arm's set is compared with (Frechet distance); empty: no such figure", .fingerprint = false});
   fields.path("i3d", o.i3d, {.help = "i3d_torchscript.pt for FVD; empty: the Frechet distance is of CLIP features and named clip_frechet", .fingerprint = false});
   fields.require("i3d", o.i3d.empty() || !o.real_videos.empty(), "FVD compares with real videos: name a folder of them in evaluate.real_videos");
@@ -170,21 +171,26 @@ void describe(config::Fields& fields, Configuration& c) {
   fields.nested("export", c.export_, "adapter files");
 }
 
-std::vector<std::string> read_prompt_templates(const std::filesystem::path& path) {
-  std::istringstream in(storage::read_text(path));
-  std::vector<std::string> templates;
+std::vector<PromptLine> read_prompt_lines(const std::filesystem::path& path) {
+  std::vector<PromptLine> prompts;
   std::map<std::string, int> seen;
-  std::string line;
-  for (int number = 1; std::getline(in, line); ++number) {
-    const auto first = line.find_first_not_of(" \t\r");
-    if (first == std::string::npos || line[first] == '#') continue;
-    line = line.substr(first, line.find_last_not_of(" \t\r") - first + 1);
-    if (line.find("{subject}") == std::string::npos)
-      throw base::UserError(path.string(), ":", number, ": the template lacks {subject}, which stands for the person: \"", line, "\"");
-    if (const auto [it, fresh] = seen.emplace(line, number); !fresh) throw base::UserError(path.string(), ":", number, ": the template already stands in line ", it->second);
-    templates.push_back(line);
+  int number = 0;
+  for (const auto& whole : base::split_lines(base::decode_written_file(storage::read_text(path), path.string()))) {
+    ++number;
+    const auto first = whole.find_first_not_of(" \t");
+    if (first == std::string::npos || whole[first] == '#') continue;
+    const std::string line = whole.substr(first, whole.find_last_not_of(" \t") - first + 1), where = base::concat(path.string(), ":", number);
+    if (line.find("{subject}") == std::string::npos) throw base::UserError(where, ": the template lacks {subject}, which stands for the person: \"", line, "\"");
+    if (const auto [it, fresh] = seen.emplace(line, number); !fresh) throw base::UserError(where, ": the template already stands in line ", it->second);
+    prompts.push_back({line, where});
   }
-  if (templates.empty()) throw base::UserError(path.string(), ": holds no prompt template; one a line, with {subject}, was expected");
+  if (prompts.empty()) throw base::UserError(path.string(), ": holds no prompt template; one a line, with {subject}, was expected");
+  return prompts;
+}
+
+std::vector<std::string> read_prompt_templates(const std::filesystem::path& path) {
+  std::vector<std::string> templates;
+  for (auto& prompt : read_prompt_lines(path)) templates.push_back(std::move(prompt.text));
   return templates;
 }
 

@@ -146,8 +146,14 @@ void describe(config::Fields& fields, Configuration& configuration);
 // pairs_seen / global_batch, rounded up. (`training.steps` is not read for this stage.)
 std::int64_t optimizer_steps(const OptimizeOptions& options);
 
-// Templates of a prompt file: one a line, blank lines and lines that begin with # skipped. Throws UserError naming file and line when a template lacks
-// {subject} or stands twice, or when there is none.
+// A prompt template and where it stands ("prompts.txt:3"), for messages.
+struct PromptLine {
+  std::string text, where;
+};
+// Templates of a prompt file: one a line, blank lines and lines that begin with # skipped, in Unicode's form NFC (base/text.h). Throws UserError naming file and line for text that is
+// not UTF-8 and when a template lacks {subject} or stands twice, or when there is none.
+std::vector<PromptLine> read_prompt_lines(const std::filesystem::path& path);
+// The same without their places.
 std::vector<std::string> read_prompt_templates(const std::filesystem::path& path);
 // "{subject}" replaced by "trigger class" or, for the initial model, the class alone.
 std::string render_prompt(const std::string& prompt_template, const SubjectOptions& subject, bool with_trigger);

@@ -18,6 +18,7 @@
 #include "commands/evaluation.h"
 #include "commands/other_runs.h"
 #include "commands/prepared.h"
+#include "commands/prompt_checks.h"
 #include "commands/reward_networks.h"
 #include "commands/stages.h"
 #include "commands/work.h"
@@ -43,8 +44,6 @@ const storage::Schema schema{"magicid.evaluation", 1};
 constexpr int measure_version = 3;
 // Of a video, as FVD is usually computed; fewer where the video is shorter.
 constexpr std::int64_t fvd_frames = 16;
-
-std::vector<std::string> evaluation_templates(const Configuration& c) { return read_prompt_templates(c.evaluate.prompts.empty() ? c.prompts : c.evaluate.prompts); }
 
 // In the order of tables and columns: other methods and other runs stand before this run's result.
 std::vector<std::string> arms_of(const Configuration& c) {
@@ -78,7 +77,6 @@ std::size_t smallest_arm(const Configuration& c, std::size_t templates, const js
 Plan make_plan(RunContext& context, std::size_t templates, const Prepared& prepared) {
   const Configuration& c = context.config();
   const auto& e = c.evaluate;
-  if (arms_of(c).empty()) throw base::UserError("evaluate: no arm is named; list some in evaluate.arms, evaluate.folders or evaluate.runs");
   Plan plan;
   plan.folders = json::object();
   for (const auto& [name, folder] : e.folders) plan.folders[name] = to_json(read_video_folder("evaluate.folders." + name + ": " + folder, folder));
@@ -318,10 +316,13 @@ void evaluate(RunContext& context) {
   Prepared prepared;
   json planned;
   comm::agree(world, "planning the evaluation", [&] {
-    prompts.prompts = evaluation_templates(c);
+    const auto templates = evaluation_prompts(c);
+    for (const auto& prompt : templates) prompts.prompts.push_back(prompt.text);
     prompts.templates = prompts.prompts.size();
     prepared = Prepared::load(context.layout().prepared());
     if (!context.leader()) return;
+    const bool with_trigger = std::any_of(c.evaluate.arms.begin(), c.evaluate.arms.end(), [](const auto& arm) { return arm != "base"; });
+    if (with_trigger || !c.evaluate.runs.empty()) check_triggers(context, templates);
     const Plan plan = make_plan(context, prompts.templates, prepared);
     planned = {plan.generation, plan.measures, plan.folders, plan.real};
   });

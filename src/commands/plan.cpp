@@ -12,6 +12,7 @@
 #include "commands/command_line.h"
 #include "commands/configuration.h"
 #include "config/reader.h"
+#include "models/hunyuan_video/adapter.h"
 #include "planning/plan.h"
 
 namespace magicid::commands {
@@ -104,6 +105,7 @@ int plan(const PlanArguments& a) {
   const auto [nodes, gpus] = nodes_and_gpus(a.gpus);
   const planning::Cluster cluster{.nodes = nodes, .gpus = gpus, .device = planning::device_named(a.device), .network_bandwidth = a.network * 1e9};
   const planning::Networks networks = networks_of(c, a.model_config);
+  hv::Adapter::check_targets(networks.transformer, c.adapter.targets);
   const planning::Workload workload = workload_of(c);
   planning::Wish wish;
   if (a.pair > 0) wish.pair = a.pair;

@@ -9,7 +9,9 @@
 #include "base/errors.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "commands/prepared.h"
+#include "commands/prompt_checks.h"
 #include "commands/reward_networks.h"
 #include "commands/stages.h"
 #include "generation/sample.h"
@@ -29,34 +31,50 @@ using nlohmann::json;
 struct Photo {
   fs::path path;
   std::string caption, hash;
+  std::optional<PromptLine> own;  // the caption as it was written, of a photo that has one
 };
+
+PromptLine read_caption(const fs::path& path) {
+  std::string text = base::decode_written_file(storage::read_text(path), path.string());
+  text.erase(text.find_last_not_of(" \t\r\n") + 1);
+  if (text.empty()) throw base::UserError(path.string(), ": is empty; a caption, best with {subject}, was expected");
+  return {text, path.string()};
+}
 
 // Photos with their captions, in the order of their names.
 std::vector<Photo> find_photos(const Configuration& c) {
   std::vector<Photo> photos;
-  for (const auto& path : media::list_images(c.subject.references)) {
-    Photo photo{path, c.reconstruct.prompt, base::hash_file(path)};
-    const fs::path caption = fs::path(path).replace_extension(".txt");
-    if (fs::exists(caption)) {
-      std::string text = storage::read_text(caption);
-      text.erase(text.find_last_not_of(" \t\r\n") + 1);
-      if (text.empty()) throw base::UserError(caption.string(), ": is empty; a caption, best with {subject}, was expected");
-      photo.caption = text;
-    }
-    photo.caption = render_prompt(photo.caption, c.subject, true);
+  base::FileNames texts;
+  const auto images = media::list_images(c.subject.references);
+  for (const auto& entry : fs::directory_iterator(c.subject.references))
+    if (entry.path().extension() == ".txt" && base::is_utf8(entry.path().filename().string())) texts.add(entry.path().filename().string());
+  for (const auto& path : images) {
+    Photo photo{.path = path, .caption = c.reconstruct.prompt, .hash = base::hash_file(path), .own = {}};
+    const std::string caption = path.stem().string() + ".txt";
+    if (texts.contains(caption)) photo.own = read_caption(path.parent_path() / texts.find(caption));
+    photo.caption = render_prompt(photo.own ? photo.own->text : c.reconstruct.prompt, c.subject, true);
     photos.push_back(std::move(photo));
   }
   return photos;
 }
 
+// What is rendered with the trigger word, as it was written.
+std::vector<PromptLine> prompts_with_trigger(const Configuration& c, const std::vector<Photo>& photos, const std::vector<PromptLine>& templates) {
+  std::vector<PromptLine> prompts{{c.reconstruct.prompt, "reconstruct.prompt"}};
+  for (const auto& photo : photos)
+    if (photo.own) prompts.push_back(*photo.own);
+  prompts.insert(prompts.end(), templates.begin(), templates.end());
+  return prompts;
+}
+
 // Every text that a later stage needs embedded.
-std::vector<std::string> needed_prompts(const Configuration& c, const std::vector<Photo>& photos, const std::vector<std::string>& templates) {
+std::vector<std::string> needed_prompts(const Configuration& c, const std::vector<Photo>& photos, const std::vector<PromptLine>& templates) {
   // The one without the trigger is prior preservation's: embedded always, so that switching it on leaves this stage as it is.
   std::set<std::string> texts{render_prompt(c.reconstruct.prompt, c.subject, true), render_prompt(c.reconstruct.prompt, c.subject, false)};
   for (const auto& photo : photos) texts.insert(photo.caption);
   for (const auto& t : templates) {
-    texts.insert(render_prompt(t, c.subject, true));
-    texts.insert(render_prompt(t, c.subject, false));
+    texts.insert(render_prompt(t.text, c.subject, true));
+    texts.insert(render_prompt(t.text, c.subject, false));
   }
   if (c.generate.sampling.guided()) texts.insert(c.generate.sampling.negative_prompt);
   return {texts.begin(), texts.end()};
@@ -161,13 +179,14 @@ std::map<std::string, models::text::PromptEmbeddings> encode_prompts(const RunCo
 void prepare(RunContext& context) {
   const Configuration& c = context.config();
   std::vector<Photo> photos;
-  std::vector<std::string> templates;
+  std::vector<PromptLine> templates;
   RewardFolders folders;
   comm::agree(context.world(), "reading photos and prompts", [&] {
     generation::latent_shape({c.video.height, c.video.width, c.video.frames}, context.pipeline().transformer_config(), context.pipeline().autoencoder_config());
     photos = find_photos(c);
-    templates = read_prompt_templates(c.prompts);
+    templates = read_prompt_lines(c.prompts);
     folders = reward_folders(c);
+    if (context.leader()) check_triggers(context, prompts_with_trigger(c, photos, templates));
   });
   const auto prompts = needed_prompts(c, photos, templates);
   json inputs;

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "commands/candidates.h"
 #include "commands/pairs_file.h"
+#include "commands/prompt_checks.h"
 #include "commands/scores.h"
 #include "commands/stages.h"
 #include "commands/video_scorer.h"
@@ -71,10 +72,10 @@ fs::path Previews::stopped_folder() const { return folder() / "stopped"; }
 Previews::Previews(RunContext& context) : context_(context) {
   if (!wanted()) return;
   const Configuration& c = context.config();
-  const auto& options = c.optimize.previews;
   comm::agree(context.world(), "planning the previews", [&] {
-    templates_ = read_prompt_templates(options.prompts.empty() ? c.prompts : options.prompts);
-    if (templates_.size() > static_cast<std::size_t>(options.count)) templates_.resize(static_cast<std::size_t>(options.count));
+    const auto prompts = preview_prompts(c);
+    for (const auto& prompt : prompts) templates_.push_back(prompt.text);
+    if (context.leader()) check_triggers(context, prompts);
   });
   if (decides()) read();
 }

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "commands/command_line.h"
 #include "commands/devices.h"
 #include "generation/pipeline.h"
@@ -36,7 +37,7 @@ void add_probe_prompt(CLI::App& probe, Work& work) {
       const c10::AutoGradMode no_grad(false);
       const auto encoder = generation::PipelineFolder::open(a->model).load_prompt_encoder(resolve(a->device));
       const auto prompt_template = a->template_file.empty() ? models::text::PromptTemplate::hunyuan_video() : models::text::PromptTemplate::load(a->template_file);
-      const auto encoded = encoder(a->text, prompt_template, a->max_length);
+      const auto encoded = encoder(base::decode_written_text(a->text, "--text"), prompt_template, a->max_length);
       if (const auto warning = models::text::over_length_warning(encoded.tokens)) base::log::warning(*warning);
       storage::write_safetensors(a->outputs,
                                  {{"prompt_embeds", encoded.prompt_embeds},
@@ -53,14 +54,14 @@ void add_tokenize(CLI::App& app, Work& work) {
   struct Arguments {
     std::string model, tokenizer = "tokenizer", text;
   };
-  auto* command = app.add_subcommand("tokenize", "Print the token ids of a text as a JSON list, special tokens included");
+  auto* command = app.add_subcommand("tokenize", "Print the token ids of a text, as it is given, as a JSON list, special tokens included");
   auto a = std::make_shared<Arguments>();
   command->add_option("--model", a->model, "pipeline folder")->required();
   command->add_option("--tokenizer", a->tokenizer, "tokenizer (language model) or tokenizer_2 (CLIP)")->check(CLI::IsMember({"tokenizer", "tokenizer_2"}))->capture_default_str();
   command->add_option("--text", a->text, "the text")->required();
   command->callback([a, &work] {
     work = [a] {
-      const auto ids = models::text::Tokenizer::load(std::filesystem::path(a->model) / a->tokenizer).encode(a->text);
+      const auto ids = models::text::Tokenizer::load(std::filesystem::path(a->model) / a->tokenizer).encode(base::decode_text(a->text, "--text"));
       std::cout << nlohmann::json(ids).dump() << std::endl;
       return 0;
     };

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "commands/command_line.h"
+#include "commands/prompt_checks.h"
 #include "commands/stages.h"
 
 namespace magicid::commands {
@@ -29,7 +30,7 @@ void add_stage_command(CLI::App& app, Work& work, const char* name, const char* 
 
 void add_run(CLI::App& app, Work& work) {
   add_stage_command(app, work, "run", "The whole method: photos to adapter and report. Start it again to go on where it stopped",
-                    {check_layout, prepare, reconstruct, generate, score, select, optimize, evaluate, export_adapter, write_report});
+                    {check_layout, check_prompt_files, prepare, reconstruct, generate, score, select, optimize, evaluate, export_adapter, write_report});
   add_stage_command(app, work, "prepare", "Photos to latents and embeddings, prompts to text embeddings", {prepare});
   add_stage_command(app, work, "reconstruct", "Stage 1: the adapter learns the photos", {reconstruct});
   add_stage_command(app, work, "generate", "Candidate videos: stills, the initial model's and the fine-tuned model's", {generate});

@@ -5,11 +5,14 @@
 #include "base/errors.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "commands/command_line.h"
 #include "commands/devices.h"
 #include "comm/options.h"
 #include "config/reader.h"
 #include "config/writer.h"
+#include "models/hunyuan_video/adapter.h"
+#include "models/hunyuan_video/recompute_plan.h"
 #include "run_directory/takeover.h"
 
 namespace magicid::commands {
@@ -18,6 +21,12 @@ namespace {
 using nlohmann::json;
 using run_directory::Stage;
 namespace fs = std::filesystem;
+
+// What the configuration says of the transformer's blocks, whichever stage comes to it.
+void check_for_model(const Configuration& c, const models::hunyuan_video::TransformerConfig& transformer) {
+  models::hunyuan_video::Adapter::check_targets(transformer, c.adapter.targets);
+  models::hunyuan_video::RecomputePlan::parse(c.model.recompute).check(transformer.num_layers + transformer.num_single_layers);
+}
 
 config::Describe describe_root(Configuration& configuration) {
   return [&configuration](config::Fields& fields) { describe(fields, configuration); };
@@ -40,7 +49,10 @@ std::unique_ptr<RunContext> RunContext::open(const RunArguments& arguments) {
 
   comm::Communicator& world = *context->world_;
   base::log::configure(base::log::Level::info, world.rank(), world.size());
-  comm::agree(world, "opening the model", [&] { context->pipeline_ = generation::PipelineFolder::open(c.model.folder); });
+  comm::agree(world, "opening the model", [&] {
+    context->pipeline_ = generation::PipelineFolder::open(c.model.folder);
+    check_for_model(c, context->pipeline_->transformer_config());
+  });
   comm::agree(world, "opening the run directory", [&] {
     if (!context->leader()) return;
     run_directory::OpenOptions options;
@@ -72,7 +84,7 @@ std::string RunContext::folder_fingerprint(const fs::path& folder) {
   if (!fs::is_directory(folder)) throw base::UserError(folder.string(), ": no such folder; a network's folder with config.json and model.safetensors was expected");
   std::vector<std::pair<std::string, std::string>> entries;
   for (const auto& entry : fs::directory_iterator(folder))
-    if (entry.is_regular_file()) entries.emplace_back(entry.path().filename().string(), base::hash_file(entry.path()));
+    if (entry.is_regular_file()) entries.emplace_back(base::file_name(entry.path()), base::hash_file(entry.path()));
   std::sort(entries.begin(), entries.end());
   return base::hash_json(json(entries));
 }

@@ -9,6 +9,7 @@
 #include "base/errors.h"
 #include "base/log.h"
 #include "base/progress.h"
+#include "base/text.h"
 #include "commands/command_line.h"
 #include "commands/devices.h"
 #include "diffusion/initial_noise.h"
@@ -104,7 +105,13 @@ void add_sample(CLI::App& app, Work& work) {
   command->add_option("--fps", a->fps, "frames a second of the file")->check(CLI::PositiveNumber)->capture_default_str();
   command->add_option("--output", a->output, "mp4 file")->required();
   add_device_options(*command, a->device);
-  command->callback([a, &work] { work = [a] { return sample(*a); }; });
+  command->callback([a, &work] {
+    work = [a] {
+      a->prompt = base::decode_written_text(a->prompt, "--prompt");
+      a->negative_prompt = base::decode_written_text(a->negative_prompt, "--negative-prompt");
+      return sample(*a);
+    };
+  });
 }
 
 }  // namespace magicid::commands

@@ -4,11 +4,11 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
-#include <sstream>
 
 #include "base/errors.h"
 #include "base/hash.h"
 #include "base/names.h"
+#include "base/text.h"
 #include "media/video.h"
 #include "storage/atomic_file.h"
 #include "storage/csv.h"
@@ -37,26 +37,20 @@ struct Problems {
   }
 };
 
-bool is_utf8(const std::string& text) {
-  try {
-    (void)json(text).dump();
-    return true;
-  } catch (const json::exception&) {
-    return false;
-  }
-}
-
 std::string trimmed(const std::string& text) {
   const auto first = text.find_first_not_of(" \t\r\n");
   return first == std::string::npos ? "" : text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1);
 }
 
 struct TableRow {
-  std::string where, file, prompt;
+  std::string where, file, prompt;  // the texts as bytes
 };
 
 std::vector<TableRow> read_csv_table(const fs::path& path) {
-  const auto rows = storage::read_csv(storage::read_text(path), path.string());
+  const std::string bytes = storage::read_text(path);
+  // Rows in another encoding are told one by one; of UTF-16 not even the commas could be read.
+  if (base::looks_like_utf16(bytes)) base::decode_file(bytes, path.string());
+  const auto rows = storage::read_csv(bytes, path.string());
   std::vector<TableRow> table;
   if (rows.empty()) return table;
   std::vector<std::string> names = rows[0].cells;
@@ -77,10 +71,10 @@ std::vector<TableRow> read_csv_table(const fs::path& path) {
 }
 
 std::vector<TableRow> read_jsonl_table(const fs::path& path) {
-  std::istringstream in(storage::read_text(path));
   std::vector<TableRow> table;
-  std::string line;
-  for (int number = 1; std::getline(in, line); ++number) {
+  int number = 0;
+  for (const auto& line : base::split_lines(base::decode_file(storage::read_text(path), path.string()))) {
+    ++number;
     if (trimmed(line).empty()) continue;
     const json row = json::parse(line, nullptr, false);
     const auto text = [&](const char* key) -> std::string {
@@ -100,11 +94,16 @@ void number_samples(std::vector<FolderVideo>& videos) {
 
 std::vector<FolderVideo> from_table(const std::vector<TableRow>& table, const std::string& table_name, const std::set<std::string>& present, Problems& problems) {
   std::vector<FolderVideo> videos;
+  base::FileNames folder;
+  for (const auto& file : present) folder.add(file);
   std::map<std::string, std::string> seen;  // file -> where it stands
   const std::vector<std::string> names(present.begin(), present.end());
-  for (const auto& row : table) {
-    if (!is_utf8(row.prompt) || !is_utf8(row.file)) {
-      problems.add(row.where, ": is not UTF-8; save the table as UTF-8");
+  for (TableRow row : table) {
+    try {
+      row.file = folder.find(base::decode_text(row.file, row.where));
+      row.prompt = base::decode_written_text(row.prompt, row.where);
+    } catch (const base::UserError& error) {
+      problems.add(error.what());
       continue;
     }
     if (const auto [it, fresh] = seen.emplace(row.file, row.where); !fresh) {
@@ -127,11 +126,9 @@ std::vector<FolderVideo> from_names(const std::set<std::string>& present, Proble
   for (const auto& file : present) {
     const std::string stem = fs::path(file).stem().string();
     const auto dash = stem.rfind('-');
-    const std::string index = dash == std::string::npos ? "" : stem.substr(dash + 1), prompt = dash == std::string::npos ? "" : trimmed(stem.substr(0, dash));
+    const std::string index = dash == std::string::npos ? "" : stem.substr(dash + 1), prompt = dash == std::string::npos ? "" : base::compose(trimmed(stem.substr(0, dash)));
     if (prompt.empty() || index.empty() || index.size() > 9 || index.find_first_not_of("0123456789") != std::string::npos) {
       problems.add("'", file, "': its prompt is not known; write prompts.csv with the columns file,prompt into the folder, or name the file PROMPT-INDEX.mp4");
-    } else if (!is_utf8(file)) {
-      problems.add("'", file, "': its name is not UTF-8; rename it, or write prompts.csv");
     } else if (const auto [it, fresh] = seen.emplace(std::pair(prompt, std::stoll(index)), file); !fresh) {
       problems.add("'", file, "' and '", it->second, "' have the same prompt and index; number them apart");
     } else {
@@ -159,7 +156,7 @@ void look_into(const fs::path& folder, std::vector<FolderVideo>& videos, Problem
 std::vector<FolderVideo> read_video_folder(const std::string& name, const fs::path& folder) {
   Problems problems;
   std::set<std::string> present;
-  for (const auto& path : media::list_videos(folder)) present.insert(path.filename().string());
+  for (const auto& path : media::list_videos(folder)) present.insert(base::file_name(path));
   const fs::path csv = folder / "prompts.csv", jsonl = folder / "prompts.jsonl";
   const bool has_csv = fs::exists(csv), has_jsonl = fs::exists(jsonl);
   if (has_csv && has_jsonl) throw base::UserError(name, ": holds prompts.csv and prompts.jsonl; keep one of them");
@@ -181,7 +178,7 @@ std::vector<FolderVideo> read_real_videos(const std::string& name, const fs::pat
   Problems problems;
   std::vector<FolderVideo> videos;
   for (const auto& path : media::list_videos(folder))
-    if (videos.size() < count) videos.push_back({.file = path.filename().string()});
+    if (videos.size() < count) videos.push_back({.file = base::file_name(path)});
   look_into(folder, videos, problems);
   problems.throw_if_any(name);
   return videos;

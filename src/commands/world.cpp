@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/progress.h"
 #include "base/random.h"
+#include "base/text.h"
 #include "commands/command_line.h"
 #include "media/image.h"
 #include "media/video.h"
@@ -188,7 +189,12 @@ void add_world(CLI::App& app, Work& work) {
   command->add_flag("--captions", a->captions, "write a caption with {subject} beside each photo");
   command->add_flag("--evaluation", a->evaluation, "write each person in the twenty held-out prompts too, a folder for evaluate.folders and evaluate.real_videos");
   command->add_flag("--flow", a->flow, "write exact flow, landmarks and face boxes beside each clip, as safetensors");
-  command->callback([a, &work] { work = [a] { return world(*a); }; });
+  command->callback([a, &work] {
+    work = [a] {
+      a->subject = base::decode_written_text(a->subject, "--subject");
+      return world(*a);
+    };
+  });
 }
 
 }  // namespace magicid::commands

@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "base/errors.h"
+#include "base/text.h"
 
 namespace magicid::config {
 namespace {
@@ -99,8 +100,6 @@ bool has_second_document(const std::string& yaml) {
   return parser.HandleNextDocument(ignore) && parser.HandleNextDocument(ignore);
 }
 
-bool printable(unsigned char c) { return c >= 0x20 || c == '\t' || c == '\n' || c == '\r'; }
-
 Node quoted_text(const std::string& text, const std::string& where) {
   Node node;
   node.kind = Node::Kind::scalar;
@@ -152,19 +151,13 @@ std::string Node::kind_name() const {
 }
 
 Node parse_yaml(std::string_view yaml, const std::filesystem::path& name) {
-  if (yaml.starts_with("\xEF\xBB\xBF")) yaml.remove_prefix(3);
-  int line = 1;
-  for (const unsigned char c : yaml) {
-    if (!printable(c)) throw UserError(name.string(), ":", line, ": holds the control character ", static_cast<int>(c), ". Is it a text file in UTF-8?");
-    if (c == '\n') ++line;
-  }
+  const std::string text = base::decode_file(yaml, name.string());
   YAML::Node document;
   try {
-    const std::string text(yaml);
     if (has_second_document(text)) throw UserError(name.string(), ": holds several documents, or text that belongs to no key ('---' in the middle, a stray comma or bracket); a configuration is one document");
     document = YAML::Load(text);
   } catch (const YAML::Exception& error) {
-    if (!error.mark.is_null() && indented_with_tab(yaml, error.mark.line))
+    if (!error.mark.is_null() && indented_with_tab(text, error.mark.line))
       throw UserError(line_of(name.string(), error.mark), ": the line is indented with a tab. YAML wants spaces.");
     throw UserError(line_of(name.string(), error.mark), ": not valid YAML: ", error.msg);
   }
@@ -182,7 +175,8 @@ Node parse_yaml(std::string_view yaml, const std::filesystem::path& name) {
   return root;
 }
 
-void apply_override(Node& root, const std::string& assignment) {
+void apply_override(Node& root, const std::string& argument) {
+  const std::string assignment = base::decode_text(argument, "--set " + base::escape_invalid_utf8(argument.substr(0, argument.find('='))));
   const auto equals = assignment.find('=');
   if (equals == std::string::npos || equals == 0)
     throw UserError("--set ", assignment, ": expected section.key=value, e.g. --set optimize.beta=50");

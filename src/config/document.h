@@ -27,7 +27,7 @@ struct Node {
   std::string kind_name() const;  // "a list", "the number 3", "the text \"x\"", "a section", "no value"
 };
 
-// Parses one document; an empty one is an empty mapping. Throws UserError with file and line for broken YAML, several documents,
+// Parses one document; an empty one is an empty mapping. Throws UserError with file and line for bytes that are not UTF-8, broken YAML, several documents,
 // duplicate keys, explicit tags and nesting beyond any configuration.
 Node parse_yaml(std::string_view yaml, const std::filesystem::path& name);
 

@@ -10,6 +10,7 @@
 
 #include "base/errors.h"
 #include "base/names.h"
+#include "base/text.h"
 #include "config/document.h"
 
 namespace magicid::config {
@@ -94,12 +95,12 @@ class SectionReader : public Fields {
     wrong_type(key, *node, "true or false");
   }
   void text(const std::string& key, std::string& value, const Help& help) override {
-    if (const Node* node = take(key, help)) read_string(key, *node, value, "a text");
+    if (const Node* node = take(key, help)) read_text(key, *node, value);
   }
   void path(const std::string& key, std::string& value, const Help& help) override {
     const Node* node = take(key, help);
     std::string text;
-    if (node && read_string(key, *node, text, "a path")) value = resolve(text, node->base);
+    if (node && read_string(key, *node, text, "a path")) value = resolve(key, text, *node);
   }
   void choice(const std::string& key, std::string& value, const std::vector<std::string>& allowed, const Help& help) override {
     if (const Node* node = take(key, help)) read_choice(key, *node, value, allowed);
@@ -111,7 +112,7 @@ class SectionReader : public Fields {
     list<std::int64_t>(key, value, help, "integers", "[1, 2]", [&](const Node& node, std::int64_t& element) { read_integer(key, node, element, help); });
   }
   void texts(const std::string& key, std::vector<std::string>& value, const Help& help) override {
-    list<std::string>(key, value, help, "texts", "[one, two]", [&](const Node& node, std::string& element) { read_string(key, node, element, "a text"); });
+    list<std::string>(key, value, help, "texts", "[one, two]", [&](const Node& node, std::string& element) { read_text(key, node, element); });
   }
   void choices(const std::string& key, std::vector<std::string>& value, const std::vector<std::string>& allowed, const Help& help) override {
     std::vector<std::string> seen;
@@ -133,7 +134,10 @@ class SectionReader : public Fields {
         problem(member.where, key, "'" + name + "' has no path");
       } else if (read_string(key + "." + name, member, text, "a path")) {
         if (text.empty()) problem(member.where, key, "'" + name + "' has no path");
-        result.emplace_back(name, resolve(text, member.base));
+        const std::string composed = base::compose(name);
+        for (const auto& [earlier, path] : result)
+          if (earlier == composed) problem(member.where, key, "'" + name + "' stands twice");  // in two spellings: the document's own check compares bytes
+        result.emplace_back(composed, resolve(key, text, member));
       }
     }
     value = std::move(result);
@@ -243,8 +247,14 @@ class SectionReader : public Fields {
     if (!node.raw.empty()) return value = node.raw, true;
     if (node.kind == Node::Kind::null && node.where.starts_with("--set ")) return value.clear(), true;
     if (node.kind != Node::Kind::scalar) return wrong_type(key, node, expected), false;
+    if (node.text.find('\0') != std::string::npos) return problem(node.where, key, "holds a zero byte (\\0), which no text does"), false;
     value = node.text;
     return true;
+  }
+
+  // In Unicode's form NFC: the same word is the same bytes here and in prompts. Paths stay as they are, for the file system compares bytes.
+  void read_text(const std::string& key, const Node& node, std::string& value) {
+    if (read_string(key, node, value, "a text")) value = base::compose(value);
   }
 
   bool read_choice(const std::string& key, const Node& node, std::string& value, const std::vector<std::string>& allowed) {
@@ -276,13 +286,14 @@ class SectionReader : public Fields {
     value = std::move(result);
   }
 
-  static std::string resolve(const std::string& text, const std::filesystem::path& base) {
+  std::string resolve(const std::string& key, const std::string& text, const Node& node) {
     if (text.empty()) return text;
     std::filesystem::path path(text);
     const char* home = std::getenv("HOME");
     if (home && (text == "~" || text.starts_with("~/"))) path = std::filesystem::path(home) / text.substr(std::min<std::size_t>(2, text.size()));
-    std::string result = (path.is_absolute() ? path : base / path).lexically_normal().string();
+    std::string result = (path.is_absolute() ? path : node.base / path).lexically_normal().string();
     if (result.size() > 1 && result.back() == '/') result.pop_back();  // "photos/" and "photos" are one folder, and one fingerprint
+    if (!base::is_utf8(result)) problem(node.where, key, "leads into a folder whose name is not UTF-8: " + base::escape_invalid_utf8(result) + ". Rename the folder");
     return result;
   }
 

@@ -7,6 +7,7 @@
 
 #include "base/errors.h"
 #include "base/hash.h"
+#include "base/text.h"
 #include "models/nn/network_config.h"
 #include "storage/atomic_file.h"
 
@@ -69,6 +70,7 @@ std::string PipelineFolder::fingerprint() const {
     for (const auto& entry : fs::directory_iterator(path_ / part)) {
       if (!entry.is_regular_file()) continue;
       const std::string name = std::string(part) + "/" + entry.path().filename().string();
+      if (name.ends_with(".json") || name.ends_with(".txt") || name.ends_with(".safetensors")) base::file_name(entry.path());  // refuses what JSON cannot hold
       if (name.ends_with(".json") || name.ends_with(".txt")) {
         entries.emplace_back(name, base::hash_file(entry.path()));
       } else if (name.ends_with(".safetensors")) {

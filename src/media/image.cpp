@@ -12,6 +12,7 @@
 #include <opencv2/imgcodecs.hpp>
 
 #include "base/errors.h"
+#include "base/text.h"
 #include "media/image_header.h"
 #include "storage/atomic_file.h"
 
@@ -117,6 +118,7 @@ std::vector<std::filesystem::path> list_images(const std::filesystem::path& fold
     throw UserError(folder.string(), ": the folder holds no picture (.jpg, .jpeg, .png or .webp)",
                     others ? base::concat("; ", others, " files of other kinds were passed over. Convert them.") : std::string("."));
   std::sort(images.begin(), images.end());
+  for (const auto& image : images) base::file_name(image);
   return images;
 }
 

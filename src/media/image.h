@@ -33,7 +33,7 @@ void write_jpeg(const std::filesystem::path& path, const at::Tensor& image, int 
 at::Tensor to_bytes_hwc(const at::Tensor& images);
 
 // The pictures of a folder: files ending in .jpg, .jpeg, .png or .webp (any case), not hidden ones, sorted by name. Throws UserError when the
-// folder is missing or has none.
+// folder is missing or has none, and for a name that is not UTF-8, which run directories and reports could not hold.
 std::vector<std::filesystem::path> list_images(const std::filesystem::path& folder);
 
 }  // namespace magicid::media

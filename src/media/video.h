@@ -48,7 +48,8 @@ struct Video {
 // gives the frames before it.
 Video read_video(const std::filesystem::path& path, const ReadVideoOptions& options = {});
 
-// Files ending in .mp4, .mov, .mkv, .webm or .avi (any case), not hidden ones, sorted. Throws UserError when the folder is missing or has none.
+// Files ending in .mp4, .mov, .mkv, .webm or .avi (any case), not hidden ones, sorted. Throws UserError when the folder is missing or has none, and for a name
+// that is not UTF-8.
 std::vector<std::filesystem::path> list_videos(const std::filesystem::path& folder);
 
 }  // namespace magicid::media

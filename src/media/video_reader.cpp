@@ -12,6 +12,7 @@ extern "C" {
 #include <cmath>
 
 #include "base/errors.h"
+#include "base/text.h"
 #include "media/ffmpeg.h"
 #include "media/video.h"
 
@@ -190,6 +191,7 @@ std::vector<std::filesystem::path> list_videos(const std::filesystem::path& fold
   }
   if (videos.empty()) throw UserError(folder.string(), ": the folder holds no video (.mp4, .mov, .mkv, .webm or .avi).");
   std::sort(videos.begin(), videos.end());
+  for (const auto& video : videos) base::file_name(video);
   return videos;
 }
 

@@ -395,6 +395,10 @@ class BadInput(unittest.TestCase):
         self.refused("optimize.beta", optimize__beta=-1)
         self.refused("frames is 12", "4k+1", video__frames=12)
         self.refused("sequence", ranks=2, mesh__sequence=3)
+        self.refused("adapter.targets", "'linear7'", "linear2", verb="prepare", name="targets", adapter__targets="[linear7]")
+        self.refused("model.recompute", verb="prepare", name="targets", model__recompute="full:99,none")
+        self.assertFalse((FOLDER / "targets").exists(), "refused before anything was made")
+        self.refused("evaluate.arms: no arm is named", evaluate__arms="[]")
         self.refused("optimize.global_batch is 1", "2 replicas", "mesh.sequence", ranks=2, name="one-pair", optimize__global_batch=1)
         self.assertEqual([p.name for p in (FOLDER / "one-pair").glob("*") if p.is_dir()], [], "work was done before the refusal")
         bad = FOLDER / "bad.yaml"
@@ -408,6 +412,60 @@ class BadInput(unittest.TestCase):
         self.refused("bad.txt:3", "{subject}", prompts=FOLDER / "bad.txt")
         (FOLDER / "long.txt").write_text("a {subject} walks " + "and sings " * 80 + "zebra\n")
         self.assertRegex(run("long", verb="prepare", prompts=FOLDER / "long.txt"), r"warning.*zebra")
+
+    def test_a_trigger_that_the_encoders_do_not_read(self):
+        behind = "a street " + "and houses " * 60 + "and {subject}\n"
+        (FOLDER / "behind.txt").write_text("# later\na {subject} walks\n" + behind)
+        says = ("behind.txt:3: the trigger word \"sks\" is not read", "the language model reads 64 tokens", "CLIP reads 75 tokens", "{subject}")
+        self.refused(*says, ranks=2, verb="prepare", name="behind", prompts=FOLDER / "behind.txt")
+        # Prompts of later stages are told before the first one begins.
+        for key in ("evaluate__prompts", "optimize__previews__prompts"):
+            self.refused(*says, name="behind", **{key: FOLDER / "behind.txt", "optimize__previews__every": 1, "optimize__previews__count": 2 + (key[0] == "o")})
+        self.refused("missing.txt", "no such file", name="behind", evaluate__prompts=FOLDER / "missing.txt")
+        self.assertFalse((FOLDER / "behind/prepared.h5").exists())
+        photos = FOLDER / "behind-photos"
+        shutil.copytree(PROJECT / "datasets/reference", photos)
+        (photos / "astronaut.txt").write_text(behind)
+        self.refused("astronaut.txt: the trigger word", verb="prepare", name="behind", subject__references=photos)
+        self.refused("reconstruct.prompt: the trigger word", verb="prepare", name="behind", reconstruct__prompt=behind.strip())
+
+    def test_text_in_other_encodings(self):
+        photos = FOLDER / "encodings"
+        shutil.copytree(PROJECT / "datasets/reference", photos)
+        settings = dict(verb="prepare", name="encodings", subject__references=photos)
+        (FOLDER / "latin.txt").write_bytes("a {subject} walks\na {subject} in a café\n".encode("cp1252"))
+        self.refused("latin.txt:2: is not UTF-8: byte 19 of the line is 0xE9", "iconv", ranks=2, **settings, prompts=FOLDER / "latin.txt")
+        (FOLDER / "wide.txt").write_text("a {subject} walks\n", encoding="utf-16")
+        self.refused("wide.txt:1: is not UTF-8", "UTF-16", **settings, prompts=FOLDER / "wide.txt")
+        caption = photos / "astronaut.txt"
+        caption.write_bytes("{subject} in a café".encode("cp1252"))
+        self.refused("astronaut.txt:1: is not UTF-8: byte 19", **settings)
+        caption.unlink()
+        latin = "caf\udce9.png"  # the byte 0xE9, as Python spells it
+        shutil.copy(photos / "astronaut.png", photos / latin)
+        self.refused("caf\\xE9.png", "not UTF-8", ranks=2, **settings)
+        (photos / latin).unlink()
+        self.refused("subject.trigger", "not UTF-8", **settings, subject__trigger="Zo\udceb")
+        code, text = magicid(["sample", "--model", MODEL, "--prompt", "caf\udce9", "--output", FOLDER / "x.mp4"])
+        self.assertEqual(code, 2, text)
+        self.assertIn("--prompt: is not UTF-8: byte 4", text)
+
+    def test_a_trigger_in_two_spellings_is_one(self):
+        one, two = "Zo\u00eb", "Zoe\u0308"  # an accent in its letter, and behind it
+        photos = FOLDER / "spellings"
+        shutil.copytree(PROJECT / "datasets/reference", photos)
+        (photos / "astronaut.png").rename(photos / f"{two}.png")
+        captions = {word: photos / f"{word}.txt" for word in (one, two)}
+        settings = dict(verb="prepare", subject__references=photos, prompts=FOLDER / "spelled.txt")
+        captions[one].write_text(f"a photo of {one} woman, no photo of anybody else")
+        (FOLDER / "spelled.txt").write_text(f"a {{subject}} walks with {two}\n", encoding="utf-8-sig")
+        run("spellings", **settings, subject__trigger=two)
+        captions[one].unlink()
+        captions[two].write_text(f"a photo of {two} woman, no photo of anybody else\n", encoding="utf-8-sig")
+        (FOLDER / "spelled.txt").write_text(f"a {{subject}} walks with {one}\n")
+        self.assertIn("prepare: finished earlier", run("spellings", **settings, subject__trigger=one))
+        captions[two].write_text("another caption")
+        self.assertNotIn("prepare: finished earlier", run("spellings", **settings, subject__trigger=one))
 
     def test_photos(self):
         photos = FOLDER / "photos"

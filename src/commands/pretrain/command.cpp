@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/names.h"
 #include "base/processor.h"
+#include "base/text.h"
 #include "comm/options.h"
 #include "commands/command_line.h"
 #include "commands/devices.h"
@@ -70,7 +71,10 @@ const std::set<std::string>& schedule_keys() {
 std::string hash_of_folder(const fs::path& folder) {
   std::map<std::string, std::string> files;
   for (const auto& file : fs::recursive_directory_iterator(folder))
-    if (file.is_regular_file()) files[file.path().lexically_relative(folder).generic_string()] = base::hash_file(file.path());
+    if (file.is_regular_file()) {
+      base::file_name(file.path());  // refuses what JSON cannot hold
+      files[file.path().lexically_relative(folder).generic_string()] = base::hash_file(file.path());
+    }
   return base::hash_json(files);
 }
 

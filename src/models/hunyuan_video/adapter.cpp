@@ -47,6 +47,27 @@ std::vector<std::string> target_names(bool modulations) {
   return names;
 }
 
+// Indices of the Linears that `asked` names. Throws UserError as Adapter::check_targets.
+std::set<std::size_t> chosen_linears(const TransformerConfig& config, const std::vector<BlockLinear>& linears, const std::vector<std::string>& asked) {
+  const auto targets = asked.empty() ? Adapter::default_targets() : asked;
+  std::set<std::size_t> chosen;
+  std::vector<std::string> unknown;
+  for (const auto& target : targets) {
+    const std::size_t before = chosen.size();
+    bool found = false;
+    for (std::size_t i = 0; i < linears.size(); ++i)
+      if (matches(target, linears[i].target) || matches(target, linears[i].name)) chosen.insert(i), found = true;
+    // A model without double blocks (or single ones) has none of their modules: a name that other models know is no mistake.
+    const auto known = Adapter::valid_targets();
+    if (!found && chosen.size() == before && std::find(known.begin(), known.end(), target) == known.end()) unknown.push_back("'" + target + "'");
+  }
+  if (!unknown.empty() || chosen.empty())
+    throw UserError("adapter.targets: no module of the transformer matches ", unknown.empty() ? join(targets) : join(unknown), "; valid targets are ",
+                    join(Adapter::valid_targets()), ", full names such as 'double_blocks.0.img_attn_qkv' (", config.num_layers, " double and ",
+                    config.num_single_layers, " single blocks), and both with '*' for any text");
+  return chosen;
+}
+
 void throw_all(const std::string& origin, const std::vector<std::string>& problems) {
   if (problems.empty()) return;
   std::ostringstream text;
@@ -70,6 +91,8 @@ std::string shape_text(const at::Tensor& t) {
 
 std::vector<std::string> Adapter::valid_targets() { return target_names(true); }
 std::vector<std::string> Adapter::default_targets() { return target_names(false); }
+
+void Adapter::check_targets(const TransformerConfig& config, const std::vector<std::string>& targets) { chosen_linears(config, block_linears(config), targets); }
 
 Adapter Adapter::allocate(std::vector<AdapterModule> modules, const at::TensorOptions& options) {
   const c10::AutoGradMode no_grad(false);
@@ -96,23 +119,8 @@ Adapter Adapter::allocate(std::vector<AdapterModule> modules, const at::TensorOp
 Adapter Adapter::create(const TransformerConfig& config, const AdapterOptions& options, c10::Device device) {
   if (options.lora_rank < 1) throw UserError("adapter: lora_rank is ", options.lora_rank, "; expected at least 1");
   if (!std::isfinite(options.alpha) || options.alpha <= 0) throw UserError("adapter: alpha is ", options.alpha, "; expected a positive number");
-  const auto targets = options.targets.empty() ? default_targets() : options.targets;
   const auto linears = block_linears(config);
-  std::set<std::size_t> chosen;
-  std::vector<std::string> unknown;
-  for (const auto& target : targets) {
-    const std::size_t before = chosen.size();
-    bool found = false;
-    for (std::size_t i = 0; i < linears.size(); ++i)
-      if (matches(target, linears[i].target) || matches(target, linears[i].name)) chosen.insert(i), found = true;
-    // A model without double blocks (or single ones) has none of their modules: a name that other models know is no mistake.
-    const auto known = valid_targets();
-    if (!found && chosen.size() == before && std::find(known.begin(), known.end(), target) == known.end()) unknown.push_back("'" + target + "'");
-  }
-  if (!unknown.empty() || chosen.empty())
-    throw UserError("adapter: no module of the transformer matches ", unknown.empty() ? join(targets) : join(unknown), "; valid targets are ",
-                    join(valid_targets()), ", full names such as 'double_blocks.0.img_attn_qkv' (", config.num_layers, " double and ",
-                    config.num_single_layers, " single blocks), and both with '*' for any text");
+  const auto chosen = chosen_linears(config, linears, options.targets);
   std::vector<AdapterModule> modules;
   for (const std::size_t i : chosen) modules.push_back({linears[i].name, linears[i].in, linears[i].out, options.lora_rank, options.alpha});
 

@@ -46,6 +46,8 @@ class Adapter {
   // Every module of a block that can be adapted; the default leaves out the modulations.
   static std::vector<std::string> valid_targets();
   static std::vector<std::string> default_targets();
+  // Throws UserError for a target that matches no module of this transformer, naming the valid ones: what create() would say, before any work.
+  static void check_targets(const TransformerConfig& config, const std::vector<std::string>& targets);
 
   // A uniform within 1/sqrt(in) (PEFT's default, kaiming_uniform_ with a = sqrt(5)), B zero, fp32. A's numbers are a function of the seed,
   // the module and the position alone: every rank draws the same, and a module keeps its numbers when other targets are chosen.

@@ -22,7 +22,7 @@ namespace magicid::models::hunyuan_video {
 namespace {
 
 using base::UserError;
-using nlohmann::json;
+using nlohmann::ordered_json;  // of overlapping patterns the first in the file holds
 
 constexpr const char* kMetadata = "lora_adapter_metadata";
 
@@ -32,7 +32,7 @@ class PeftConfig {
   PeftConfig(const std::map<std::string, std::string>& metadata, const std::string& origin) : origin_(origin) {
     const auto found = metadata.find(kMetadata);
     if (found == metadata.end()) return;
-    json all = json::parse(found->second, nullptr, /*allow_exceptions=*/false);
+    ordered_json all = ordered_json::parse(found->second, nullptr, /*allow_exceptions=*/false);
     if (!all.is_object()) throw UserError(origin, ": the header's '", kMetadata, "' is not a JSON object");
     // A pipeline's file names the network before each key, a model's file does not.
     const std::string prefix = "transformer.";
@@ -42,7 +42,7 @@ class PeftConfig {
       if (!prefixed) values_[key] = value;
       else if (key.starts_with(prefix)) values_[key.substr(prefix.size())] = value;
     }
-    if (values_.value("use_dora", json(false)) == true)
+    if (values_.value("use_dora", ordered_json(false)) == true)
       throw UserError(origin, ": '", kMetadata, "' says use_dora: DoRA is not supported; expected plain LoRA");
     for (const char* name : {"rank_pattern", "alpha_pattern"})
       if (values_.contains(name) && !values_[name].is_null() && !values_[name].is_object())
@@ -54,11 +54,11 @@ class PeftConfig {
   // Of a module without prefixes; absent when the metadata says nothing.
   std::optional<double> rank(const std::string& module) const { return value("rank_pattern", "r", module); }
   std::optional<double> alpha(const std::string& module) const { return value("alpha_pattern", "lora_alpha", module); }
-  bool rank_stabilised() const { return values_.value("use_rslora", json(false)) == true; }
+  bool rank_stabilised() const { return values_.value("use_rslora", ordered_json(false)) == true; }
 
  private:
   std::optional<double> value(const char* pattern, const char* key, const std::string& module) const {
-    const json* found = nullptr;
+    const ordered_json* found = nullptr;
     if (values_.contains(pattern) && values_[pattern].is_object())
       for (const auto& [name, entry] : values_[pattern].items())
         if (matches(name, module)) {
@@ -71,7 +71,7 @@ class PeftConfig {
     return found->get<double>();
   }
 
-  // PEFT reads a pattern as a regular expression for the end of a module's name (peft/utils/other.py, get_pattern_key).
+  // PEFT reads a pattern as a regular expression for the end of a module's name, and takes the first that fits, in the order of the file (peft/utils/other.py, get_pattern_key).
   bool matches(const std::string& pattern, const std::string& module) const {
     // Plain names, which files hold by the thousand, without the cost of an expression.
     const auto plain = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.'; };
@@ -85,7 +85,7 @@ class PeftConfig {
   }
 
   const std::string& origin_;
-  json values_ = json::object();
+  ordered_json values_ = ordered_json::object();
 };
 
 // One low-rank product: of a whole module, or of the rows that diffusers holds as a module.

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/errors.h"
+#include "base/text.h"
 #include "models/text/byte_alphabet.h"
 #include "models/text/json_fields.h"
 #include "models/text/pattern.h"
@@ -30,7 +31,7 @@ Tokens byte_fallback(const Tokens& tokens) {
   Tokens out;
   std::string pending;
   const auto flush = [&] {
-    if (unicode::find_invalid(pending) == std::string_view::npos) out.push_back(pending);
+    if (base::is_utf8(pending)) out.push_back(pending);
     else out.insert(out.end(), pending.size(), "\xEF\xBF\xBD");
     pending.clear();
   };

@@ -42,6 +42,18 @@ PromptTokens PromptTokenizer::operator()(const std::string& prompt, const Prompt
   return out;
 }
 
+std::vector<std::string> PromptTokenizer::limits_within(const std::string& beginning, const PromptTemplate& prompt_template, std::int64_t max_length) const {
+  std::vector<std::string> limits;
+  const auto add = [&](const char* encoder, const PaddedTokens& tokens, std::int64_t limit) {
+    const auto lost = static_cast<std::int64_t>(tokens.cut_ids.size());
+    if (lost > 0) limits.push_back(base::concat(encoder, " reads ", limit, " tokens of a prompt, and it ends with token ", limit + lost));
+  };
+  add("the language model", llama_.encode_padded(prompt_template.head() + beginning, max_length + prompt_template.crop_start), max_length);
+  const PaddedTokens clip = clip_.encode_padded(beginning, kClipLength);
+  add("CLIP", clip, static_cast<std::int64_t>(clip_.encode(beginning, false).size() - clip.cut_ids.size()));
+  return limits;
+}
+
 std::optional<std::string> over_length_warning(const PromptTokens& tokens) {
   if (tokens.llama_cut_text.empty() && tokens.clip_cut_text.empty()) return std::nullopt;
   std::string line = "the prompt is too long:";

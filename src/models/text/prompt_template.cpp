@@ -1,7 +1,9 @@
 #include "models/text/prompt_template.h"
 
 #include "base/errors.h"
+#include "base/text.h"
 #include "models/text/json_fields.h"
+#include "storage/atomic_file.h"
 
 namespace magicid::models::text {
 namespace {
@@ -48,9 +50,11 @@ PromptTemplate PromptTemplate::hunyuan_video() {
 
 PromptTemplate PromptTemplate::load(const std::filesystem::path& file) {
   const std::string where = file.string();
-  const nlohmann::json json = read_json(file);
+  // Written by a person, as prompts are, and not by the model's maker, as the tokenisers' files.
+  const nlohmann::json json = nlohmann::json::parse(base::decode_written_file(storage::read_text(file), where), nullptr, /*allow_exceptions=*/false);
+  if (json.is_discarded()) throw base::UserError(where, ": is not valid JSON; {\"template\": \"...{}...\", \"crop_start\": N} was expected");
   PromptTemplate out;
-  out.text = require_string(json, "template", where);
+  out.text = base::compose(require_string(json, "template", where));
   if (!json.contains("crop_start") || json["crop_start"].is_null()) {
     throw base::UserError(where, ": \"crop_start\" is missing. Write the number of tokens that stand in front of the prompt, the beginning-of-text token included (`magicid tokenize` "
                           "on the template's first part prints them); 0 keeps all.");
@@ -70,6 +74,7 @@ std::string PromptTemplate::render(const std::string& prompt) const {
   return parts.head + prompt + parts.tail;
 }
 
+std::string PromptTemplate::head() const { return parse(text).head; }
 std::string PromptTemplate::tail() const { return parse(text).tail; }
 
 }  // namespace magicid::models::text

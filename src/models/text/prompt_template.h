@@ -20,7 +20,8 @@ struct PromptTemplate {
 
   // Throws UserError when the text has not exactly one {}, or other fields.
   std::string render(const std::string& prompt) const;
-  // What stands behind the prompt.
+  // What stands in front of the prompt and behind it.
+  std::string head() const;
   std::string tail() const;
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/errors.h"
+#include "base/text.h"
 #include "models/text/tokenizer_files.h"
 #include "models/text/unicode.h"
 
@@ -12,7 +13,7 @@ struct Tokenizer::Contents : TokenizerParts {
   std::filesystem::path folder;
 
   std::vector<std::int64_t> encode_plain(const std::string& text) const {
-    const auto invalid = unicode::find_invalid(text);
+    const auto invalid = base::find_invalid_utf8(text);
     if (invalid != std::string_view::npos) throw base::UserError("the text is not valid UTF-8 at byte ", invalid, "; save the file or set the terminal to UTF-8");
     std::vector<std::int64_t> ids;
     for (const auto& piece : added.extract(text, normalizer, split_special_tokens)) {

@@ -6,58 +6,19 @@
 #include <memory>
 
 #include "base/errors.h"
+#include "base/text.h"
 
 namespace magicid::models::text::unicode {
 namespace {
-
-// Length of the valid sequence at `offset`, or 0; `bad` gets the length of the maximal invalid part (Unicode 15, section 3.9, table 3-7).
-std::size_t sequence_length(std::string_view text, std::size_t offset, std::size_t& bad) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char first = byte(offset);
-  bad = 1;
-  if (first < 0x80) return 1;
-  std::size_t length = 0;
-  unsigned char low = 0x80, high = 0xBF;
-  if (first >= 0xC2 && first <= 0xDF) length = 2;
-  else if (first >= 0xE0 && first <= 0xEF) {
-    length = 3;
-    if (first == 0xE0) low = 0xA0;
-    if (first == 0xED) high = 0x9F;
-  } else if (first >= 0xF0 && first <= 0xF4) {
-    length = 4;
-    if (first == 0xF0) low = 0x90;
-    if (first == 0xF4) high = 0x8F;
-  } else {
-    return 0;
-  }
-  for (std::size_t i = 1; i < length; ++i) {
-    if (offset + i >= text.size() || byte(offset + i) < low || byte(offset + i) > high) {
-      bad = i;
-      return 0;
-    }
-    low = 0x80;
-    high = 0xBF;
-  }
-  return length;
-}
 
 utf8proc_category_t category(char32_t c) { return utf8proc_category(static_cast<utf8proc_int32_t>(c)); }
 
 }  // namespace
 
-std::size_t find_invalid(std::string_view text) {
-  for (std::size_t i = 0, bad = 0; i < text.size();) {
-    const std::size_t length = sequence_length(text, i, bad);
-    if (length == 0) return i;
-    i += length;
-  }
-  return std::string_view::npos;
-}
-
 std::string replace_invalid(std::string_view bytes) {
   std::string out;
   for (std::size_t i = 0, bad = 0; i < bytes.size();) {
-    const std::size_t length = sequence_length(bytes, i, bad);
+    const std::size_t length = base::utf8_sequence_length(bytes, i, bad);
     if (length == 0) {
       out += "\xEF\xBF\xBD";
       i += bad;

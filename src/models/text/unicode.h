@@ -11,9 +11,6 @@
 
 namespace magicid::models::text::unicode {
 
-// Byte offset of the first sequence that is not valid UTF-8, or std::string_view::npos.
-std::size_t find_invalid(std::string_view text);
-
 // Each maximal invalid part becomes U+FFFD.
 std::string replace_invalid(std::string_view bytes);
 

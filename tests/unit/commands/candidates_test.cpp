@@ -151,6 +151,37 @@ TEST(Configuration, OtherRunsHaveNamesOfTheirOwnAndAreNotThisOne) {
   EXPECT_NE(refusal("reuse: /o/\n").find("own directory"), std::string::npos);
 }
 
+TEST(Configuration, AnEvaluationHasAnArm) {
+  EXPECT_EQ(refusal("evaluate: {arms: [], folders: {other: videos}}\n"), "");
+  EXPECT_EQ(refusal("evaluate: {arms: [], runs: {other: runs/x}}\n"), "");
+  EXPECT_NE(refusal("evaluate: {arms: []}\n").find("evaluate.arms: no arm is named"), std::string::npos);
+}
+
+TEST(PromptFile, IsTextInOneSpellingWithPlacesForMessages) {
+  tests::TemporaryFolder folder;
+  const auto file = folder / "prompts.txt";
+  tests::write_bytes(file, "\xEF\xBB\xBF# comment\r\n  a {subject} in a cafe\xCC\x81 \t\r\ra {subject} walks\n");
+  const auto prompts = read_prompt_lines(file);
+  ASSERT_EQ(prompts.size(), 2u);
+  EXPECT_EQ(prompts[0].text, "a {subject} in a caf\xC3\xA9");
+  EXPECT_EQ(prompts[0].where, file.string() + ":2");
+  EXPECT_EQ(prompts[1].where, file.string() + ":4");
+  const auto refused = [&](const std::string& bytes, const std::string& words) {
+    tests::write_bytes(file, bytes);
+    try {
+      read_prompt_templates(file);
+      ADD_FAILURE() << "was accepted: " << words;
+    } catch (const base::UserError& error) {
+      EXPECT_NE(std::string(error.what()).find(words), std::string::npos) << error.what();
+    }
+  };
+  tests::write_bytes(file, "\xEF\xBB\xBF" "a {subject} walks\n");
+  EXPECT_EQ(read_prompt_templates(file), std::vector<std::string>{"a {subject} walks"});
+  refused("a {subject} walks\na {subject} in a caf\xE9\n", "prompts.txt:2: is not UTF-8: byte 19");
+  refused(std::string("\xFF\xFE" "a\0", 4), "UTF-16");
+  refused("a {subject} in a caf\xC3\xA9\na {subject} in a cafe\xCC\x81\n", "prompts.txt:2: the template already stands in line 1");
+}
+
 TEST(Configuration, TheBestStepIsChosenAmongPreviews) {
   EXPECT_EQ(refusal("optimize: {keep_best: sum, previews: {every: 50}}\n"), "");
   EXPECT_NE(refusal("optimize: {keep_best: sum}\n").find("optimize.previews.every"), std::string::npos);

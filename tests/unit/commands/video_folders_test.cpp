@@ -53,6 +53,35 @@ TEST_F(VideoFolders, ATableInCsv) {
   EXPECT_NE(videos[0].hash, videos[1].hash);
 }
 
+TEST_F(VideoFolders, FilesAndPromptsInEitherSpellingOfAnAccent) {
+  const std::string zoe = "Zo\xC3\xAB", zoe_in_two = "Zoe\xCC\x88";
+  video(zoe_in_two + "-0.mp4");
+  EXPECT_EQ(read().at(0).prompt, zoe);
+  EXPECT_EQ(read().at(0).file, zoe_in_two + "-0.mp4");
+  file("prompts.csv", "file,prompt\n" + zoe + "-0.mp4," + zoe_in_two + " waves\n");
+  EXPECT_EQ(read().at(0).file, zoe_in_two + "-0.mp4");
+  EXPECT_EQ(read().at(0).prompt, zoe + " waves");
+  std::filesystem::remove(folder / "prompts.csv");
+  file("prompts.jsonl", "\xEF\xBB\xBF{\"file\": \"" + zoe + "-0.mp4\", \"prompt\": \"Zoe\\u0308\"}\n");
+  EXPECT_EQ(read().at(0).file, zoe_in_two + "-0.mp4");
+  EXPECT_EQ(read().at(0).prompt, zoe);
+}
+
+TEST_F(VideoFolders, OtherEncodingsAreNamed) {
+  video("a.mp4");
+  file("prompts.csv", "file,prompt\na.mp4,a woman in a caf\xE9\n");
+  EXPECT_THAT(refusal(), HasSubstr("prompts.csv:2: is not UTF-8: byte 17 is 0xE9"));
+  file("prompts.csv", std::string("\xFF\xFE" "f\0i\0", 6));
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("prompts.csv:1: is not UTF-8"), HasSubstr("UTF-16")));
+  std::filesystem::remove(folder / "prompts.csv");
+  file("prompts.jsonl", "{\"file\": \"a.mp4\", \"prompt\": \"caf\xE9\"}\n");
+  EXPECT_THAT(refusal(), HasSubstr("prompts.jsonl:1: is not UTF-8: byte 35"));
+  std::filesystem::remove(folder / "prompts.jsonl");
+  video("caf\xE9-0.mp4");
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("caf\\xE9-0.mp4"), HasSubstr("not UTF-8")));
+  EXPECT_THROW(read_real_videos("evaluate.real_videos", folder.path(), 9), base::UserError);
+}
+
 TEST_F(VideoFolders, ATableInJsonLines) {
   video("a.mp4");
   video("b.mp4");

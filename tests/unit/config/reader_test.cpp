@@ -130,6 +130,26 @@ TEST(Reader, BrokenYaml) {
   EXPECT_EQ(read_yaml("references: a\r\nname: b\r\n").name, "b");
 }
 
+TEST(Reader, TextsAreUtf8InOneSpelling) {
+  const std::string zoe = "Zo\xC3\xAB", zoe_in_two = "Zoe\xCC\x88";
+  EXPECT_EQ(read_yaml(good + "name: " + zoe_in_two + "\nprompts: [" + zoe_in_two + "]\n").name, zoe);
+  EXPECT_EQ(read_yaml(good + "name: " + zoe_in_two + "\nprompts: [" + zoe_in_two + "]\n").prompts, std::vector<std::string>{zoe});
+  EXPECT_EQ(read_yaml(good, {"name=" + zoe_in_two}).name, zoe);
+  // A path is the file system's, which compares bytes.
+  EXPECT_EQ(read_yaml("references: " + zoe_in_two + "\n").references, "/configs/" + zoe_in_two);
+  EXPECT_THAT(refusal("references: a\nname: caf\xE9\n"), HasSubstr("run.yaml:2: is not UTF-8: byte 10 of the line is 0xE9"));
+  EXPECT_THAT(refusal("references: caf\xE9\n"), HasSubstr("run.yaml:1: is not UTF-8"));
+  EXPECT_THAT(refusal(std::string("\xFF\xFEr\0e\0", 6)), HasSubstr("UTF-16"));
+  EXPECT_THAT(refusal(good, {"name=caf\xE9"}), HasSubstr("--set name: is not UTF-8: byte 9 is 0xE9"));
+  EXPECT_THAT(refusal(good + "name: \"a\\0b\"\n"), AllOf(HasSubstr("run.yaml:2"), HasSubstr("zero byte")));
+  try {
+    read_yaml("references: photos\n", {}, "/caf\xE9/run.yaml");
+    ADD_FAILURE() << "was accepted";
+  } catch (const base::UserError& error) {
+    EXPECT_THAT(error.what(), AllOf(HasSubstr("references"), HasSubstr("/caf\\xE9/photos")));
+  }
+}
+
 TEST(Reader, Aliases) {
   const Root options = read_yaml(good + "prompts: &p [a, b]\nrewards: [id]\noptimize:\n  weights: &w [1, 2]\n  milestones: *w\n");
   EXPECT_EQ(options.optimize.milestones, (std::vector<std::int64_t>{1, 2}));

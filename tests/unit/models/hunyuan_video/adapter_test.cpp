@@ -268,6 +268,26 @@ TEST_F(AdapterTest, PrefixesAndOlderNamesAreTheSameAdapter) {
   }
 }
 
+TEST_F(AdapterTest, OfOverlappingPatternsTheFirstInTheFileHolds) {
+  const json& shapes = golden().at("cases").at("equal_a").at("keys");
+  for (const auto& one : tests::read_json(kData / "patterns_in_order.json").at("cases"))
+    for (const auto& [module, expected] : one.at("modules").items()) {
+      SCOPED_TRACE(one.at("metadata").get<std::string>() + " " + module);
+      const std::string a = "transformer." + module + ".lora_A.weight", b = "transformer." + module + ".lora_B.weight";
+      const auto rank = expected.at("rank").get<std::int64_t>();
+      File file{{{a, tests::formula_tensor(a, {rank, shapes.at(a)[1]})}, {b, tests::formula_tensor(b, {shapes.at(b)[0], rank})}}, {}};
+      file.metadata["lora_adapter_metadata"] = one.at("metadata");
+      EXPECT_EQ(read(file).modules().at(0).alpha, expected.at("alpha").get<double>());
+    }
+}
+
+TEST_F(AdapterTest, TargetsAreCheckedWithoutMakingAnAdapter) {
+  EXPECT_NO_THROW(Adapter::check_targets(config(), {}));
+  EXPECT_NO_THROW(Adapter::check_targets(config(), {"linear1", "double_blocks.1.img_attn_qkv", "single_blocks.*"}));
+  EXPECT_THAT([&] { Adapter::check_targets(config(), {"linear1", "linear7"}); }, ThrowsMessage<UserError>(AllOf(HasSubstr("adapter.targets"), HasSubstr("'linear7'"), HasSubstr("linear2"))));
+  EXPECT_THAT([&] { Adapter::check_targets(config(), {"double_blocks.9.*"}); }, ThrowsMessage<UserError>(HasSubstr("2 double and 2 single blocks")));
+}
+
 TEST_F(AdapterTest, FoldersAndNativeFilesAreRead) {
   const Adapter adapter = read(file_of("patterns"));
   const fs::path inside = folder_ / "lora";

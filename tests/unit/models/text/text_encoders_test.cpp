@@ -226,6 +226,20 @@ TEST_F(PromptEncoding, CutTextIsShown) {
   EXPECT_THROW(tokenize(prompt, own(), 0), base::UserError);
 }
 
+TEST_F(PromptEncoding, AWordThatMustBeReadHasLimits) {
+  const PromptTokenizer tokenize = PromptTokenizer::load(folder_.path());
+  const std::string beginning = "The woman in the red coat turns her head and smiles";
+  const auto tokens = static_cast<std::int64_t>(tokenize.llama().encode(own().head() + beginning).size()) - own().crop_start;
+  // Read when the last token just fits, whatever stands behind it, the template's own end included.
+  EXPECT_THAT(tokenize.limits_within(beginning, own(), tokens), testing::IsEmpty());
+  EXPECT_THAT(tokenize.limits_within(beginning, own(), tokens - 1),
+              testing::ElementsAre(base::concat("the language model reads ", tokens - 1, " tokens of a prompt, and it ends with token ", tokens)));
+  std::string words = "a";
+  while (tokenize.clip().encode(words, false).size() < 75) words += " a";
+  EXPECT_THAT(tokenize.limits_within(words, own(), 1000), testing::IsEmpty());
+  EXPECT_THAT(tokenize.limits_within(words + " a", own(), 1000), testing::ElementsAre("CLIP reads 75 tokens of a prompt, and it ends with token 76"));
+}
+
 TEST_F(PromptEncoding, PaddingOnTheLeftIsRefused) {
   auto config = tests::read_json(folder_.path() / "tokenizer" / "tokenizer_config.json");
   config["padding_side"] = "left";
@@ -248,6 +262,11 @@ TEST(PromptTemplateFile, IsReadAndChecked) {
   EXPECT_EQ(read(R"({"template": "a {{b}} {} c", "crop_start": 3})"), "(no error)");
   EXPECT_EQ(PromptTemplate::load(file).render("{x}"), "a {b} {x} c");
   EXPECT_EQ(PromptTemplate::load(file).crop_start, 3);
+  EXPECT_EQ(PromptTemplate::load(file).head(), "a {b} ");
+  EXPECT_EQ(read("\xEF\xBB\xBF{\"template\": \"cafe\xCC\x81 {}\", \"crop_start\": 3}"), "(no error)");
+  EXPECT_EQ(PromptTemplate::load(file).head(), "caf\xC3\xA9 ");
+  EXPECT_THAT(read("{\n\"template\": \"caf\xE9 {}\", \"crop_start\": 3}"), testing::HasSubstr("template.json:2: is not UTF-8: byte 17"));
+  EXPECT_THAT(read("{\"template\": "), testing::HasSubstr("template.json: is not valid JSON"));
   EXPECT_THAT(read(R"({"template": "{}"})"), testing::HasSubstr("\"crop_start\" is missing"));
   EXPECT_THAT(read(R"({"template": "{}", "crop_start": null})"), testing::HasSubstr("Write the number"));
   EXPECT_THAT(read(R"({"template": "{}", "crop_start": -1})"), testing::HasSubstr("0 or more"));
