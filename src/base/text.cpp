@@ -36,7 +36,8 @@ Position position_of(std::string_view bytes, std::size_t offset) {
 
 [[noreturn]] void refuse_encoding(std::string_view bytes, std::size_t offset, const std::string& file) {
   if (looks_like_utf16(bytes))
-    throw UserError(file, ":1: is not UTF-8: it begins as UTF-16 does (byte 1 is ", hexadecimal(bytes[0]), "). Save it as UTF-8, or convert it: iconv -f UTF-16 -t UTF-8 \"", file, "\"");
+    throw UserError(file, ":1: is not UTF-8: it begins as UTF-16 does (byte 1 is ", hexadecimal(bytes[0]),
+                    "). Save it as UTF-8, or convert it: iconv -f UTF-16 -t UTF-8 \"", file, "\"");
   const Position at = position_of(bytes, offset);
   throw UserError(file, ":", at.line, ": is not UTF-8: byte ", at.byte, " of the line is ", hexadecimal(bytes[offset]),
                   ". Save it as UTF-8; a file of Windows-1252 or Latin-1 is converted by: iconv -f WINDOWS-1252 -t UTF-8 \"", file, "\"");
@@ -121,10 +122,12 @@ std::string decode_file(std::string_view bytes, const std::string& file) {
   const std::string name = escape_invalid_utf8(file);
   if (looks_like_utf16(bytes)) refuse_encoding(bytes, 0, name);
   if (const auto invalid = find_invalid_utf8(bytes); invalid != std::string_view::npos) refuse_encoding(bytes, invalid, name);
-  const auto control = std::find_if(bytes.begin(), bytes.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 && c != '\t' && c != '\n' && c != '\r'; });
+  const auto control =
+      std::find_if(bytes.begin(), bytes.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 && c != '\t' && c != '\n' && c != '\r'; });
   if (control != bytes.end()) {
     const Position at = position_of(bytes, static_cast<std::size_t>(control - bytes.begin()));
-    throw UserError(name, ":", at.line, ": holds the control character ", static_cast<int>(*control), " as byte ", at.byte, " of the line. Is it a text file in UTF-8?");
+    throw UserError(name, ":", at.line, ": holds the control character ", static_cast<int>(*control), " as byte ", at.byte,
+                    " of the line. Is it a text file in UTF-8?");
   }
   return without_marks(bytes);
 }
@@ -133,7 +136,8 @@ std::string decode_written_file(std::string_view bytes, const std::string& file)
 
 std::string decode_text(std::string_view bytes, const std::string& where) {
   if (const auto invalid = find_invalid_utf8(bytes); invalid != std::string_view::npos)
-    throw UserError(where, ": is not UTF-8: byte ", invalid + 1, " is ", hexadecimal(bytes[invalid]), " in \"", escape_invalid_utf8(bytes), "\". Write it in UTF-8, in a terminal or table that is set to it");
+    throw UserError(where, ": is not UTF-8: byte ", invalid + 1, " is ", hexadecimal(bytes[invalid]), " in \"", escape_invalid_utf8(bytes),
+                    "\". Write it in UTF-8, in a terminal or table that is set to it");
   if (bytes.find('\0') != std::string_view::npos) throw UserError(where, ": holds a zero byte, which no text does");
   return without_marks(bytes);
 }
@@ -153,7 +157,9 @@ std::vector<std::string> split_lines(std::string_view text) {
 
 std::string file_name(const std::filesystem::path& path) {
   std::string name = path.filename().string();
-  if (!is_utf8(name)) throw UserError(escape_invalid_utf8(path.string()), ": the file's name is not UTF-8, and reports and tables could not hold it. Rename the file; convmv -f latin1 -t utf8 renames many at once");
+  if (!is_utf8(name))
+    throw UserError(escape_invalid_utf8(path.string()),
+                    ": the file's name is not UTF-8, and reports and tables could not hold it. Rename the file; convmv -f latin1 -t utf8 renames many at once");
   return name;
 }
 

@@ -123,7 +123,9 @@ void describe(config::Fields& fields, OptimizeOptions& o) {
 void describe(config::Fields& fields, EvaluateOptions& o) {
   fields.path("prompts", o.prompts, {.help = "held-out prompt templates; empty: the training prompts", .fingerprint = false});
   fields.integer("videos_per_prompt", o.videos_per_prompt, {.help = "videos for each prompt and arm", .minimum = 1});
-  fields.choices("arms", o.arms, {"base", "stage1", "hpo"}, {.help = "what is compared: base (no adapter), stage1 (after reconstruct), hpo (after optimize); [] compares only evaluate.folders and evaluate.runs"});
+  fields.choices(
+      "arms", o.arms, {"base", "stage1", "hpo"},
+      {.help = "what is compared: base (no adapter), stage1 (after reconstruct), hpo (after optimize); [] compares only evaluate.folders and evaluate.runs"});
   fields.named_paths("runs", o.runs, {.help = "further arms: {name: run directory} of other runs for the same person, whose adapters after optimize are put beside this run's", .fingerprint = false});
   for (const auto& [name, root] : o.runs)
     fields.require("runs", name != "base" && name != "stage1" && name != "hpo" && !name.empty(), "'" + name + "' is an arm of this run; name the other run's arm differently");
@@ -132,7 +134,8 @@ void describe(config::Fields& fields, EvaluateOptions& o) {
     fields.require("folders", name != "base" && name != "stage1" && name != "hpo" && !name.empty(), "'" + name + "' is an arm of this run; name the folder differently");
     for (const auto& [run, root] : o.runs) fields.require("folders", name != run, "'" + name + "' is a name in evaluate.runs too; every arm needs a name of its own");
   }
-  fields.require("arms", !o.arms.empty() || !o.runs.empty() || !o.folders.empty(), "no arm is named: list some here, or name others in evaluate.folders or evaluate.runs");
+  fields.require("arms", !o.arms.empty() || !o.runs.empty() || !o.folders.empty(),
+                 "no arm is named: list some here, or name others in evaluate.folders or evaluate.runs");
   fields.path("real_videos", o.real_videos, {.help = "folder of real videos that every arm's set is compared with (Frechet distance); empty: no such figure", .fingerprint = false});
   fields.path("i3d", o.i3d, {.help = "i3d_torchscript.pt for FVD; empty: the Frechet distance is of CLIP features and named clip_frechet", .fingerprint = false});
   fields.require("i3d", o.i3d.empty() || !o.real_videos.empty(), "FVD compares with real videos: name a folder of them in evaluate.real_videos");
@@ -180,7 +183,8 @@ std::vector<PromptLine> read_prompt_lines(const std::filesystem::path& path) {
     const auto first = whole.find_first_not_of(" \t");
     if (first == std::string::npos || whole[first] == '#') continue;
     const std::string line = whole.substr(first, whole.find_last_not_of(" \t") - first + 1), where = base::concat(path.string(), ":", number);
-    if (line.find("{subject}") == std::string::npos) throw base::UserError(where, ": the template lacks {subject}, which stands for the person: \"", line, "\"");
+    if (line.find("{subject}") == std::string::npos)
+      throw base::UserError(where, ": the template lacks {subject}, which stands for the person: \"", line, "\"");
     if (const auto [it, fresh] = seen.emplace(line, number); !fresh) throw base::UserError(where, ": the template already stands in line ", it->second);
     prompts.push_back({line, where});
   }

@@ -150,8 +150,8 @@ std::int64_t optimizer_steps(const OptimizeOptions& options);
 struct PromptLine {
   std::string text, where;
 };
-// Templates of a prompt file: one a line, blank lines and lines that begin with # skipped, in Unicode's form NFC (base/text.h). Throws UserError naming file and line for text that is
-// not UTF-8 and when a template lacks {subject} or stands twice, or when there is none.
+// Templates of a prompt file: one a line, blank lines and lines that begin with # skipped, in Unicode's form NFC (base/text.h). Throws UserError naming file
+// and line for text that is not UTF-8 and when a template lacks {subject} or stands twice, or when there is none.
 std::vector<PromptLine> read_prompt_lines(const std::filesystem::path& path);
 // The same without their places.
 std::vector<std::string> read_prompt_templates(const std::filesystem::path& path);

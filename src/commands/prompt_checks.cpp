@@ -23,7 +23,8 @@ void check_triggers(const RunContext& context, const std::vector<PromptLine>& pr
   constexpr std::size_t shown = 12;
   const Configuration& c = context.config();
   const auto tokenizer = models::text::PromptTokenizer::load(context.pipeline().path());
-  const auto prompt_template = c.model.template_file.empty() ? models::text::PromptTemplate::hunyuan_video() : models::text::PromptTemplate::load(c.model.template_file);
+  const auto prompt_template =
+      c.model.template_file.empty() ? models::text::PromptTemplate::hunyuan_video() : models::text::PromptTemplate::load(c.model.template_file);
   std::vector<std::string> problems;
   for (const auto& prompt : prompts) {
     const auto beginning = up_to_trigger(prompt.text, c.subject);

@@ -8,11 +8,13 @@
 
 namespace magicid::commands {
 
-// Throws UserError that lists every prompt (file and line, or key) whose trigger word stands behind the part that the language model or CLIP reads, with the limit: in such a prompt the
-// person is nobody. `prompts` are as they were written, with {subject} or the trigger itself. Reads the two tokenisers. Not collective.
+// Throws UserError that lists every prompt (file and line, or key) whose trigger word stands behind the part that the language model or CLIP reads, with the
+// limit: in such a prompt the person is nobody. `prompts` are as they were written, with {subject} or the trigger itself. Reads the two tokenisers. Not
+// collective.
 void check_triggers(const RunContext& context, const std::vector<PromptLine>& prompts);
 
-// For the beginning of a whole run: reads the prompt files of its later stages (optimize.previews, evaluate), so that what is wrong with them is told before days of work. Collective.
+// For the beginning of a whole run: reads the prompt files of its later stages (optimize.previews, evaluate), so that what is wrong with them is told before
+// days of work. Collective.
 void check_prompt_files(RunContext& context);
 
 // The templates of the previews and of the evaluation with their places: the stages' own files, or the training prompts. Throw as read_prompt_lines.

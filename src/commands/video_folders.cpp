@@ -126,7 +126,8 @@ std::vector<FolderVideo> from_names(const std::set<std::string>& present, Proble
   for (const auto& file : present) {
     const std::string stem = fs::path(file).stem().string();
     const auto dash = stem.rfind('-');
-    const std::string index = dash == std::string::npos ? "" : stem.substr(dash + 1), prompt = dash == std::string::npos ? "" : base::compose(trimmed(stem.substr(0, dash)));
+    const std::string index = dash == std::string::npos ? "" : stem.substr(dash + 1),
+                      prompt = dash == std::string::npos ? "" : base::compose(trimmed(stem.substr(0, dash)));
     if (prompt.empty() || index.empty() || index.size() > 9 || index.find_first_not_of("0123456789") != std::string::npos) {
       problems.add("'", file, "': its prompt is not known; write prompts.csv with the columns file,prompt into the folder, or name the file PROMPT-INDEX.mp4");
     } else if (const auto [it, fresh] = seen.emplace(std::pair(prompt, std::stoll(index)), file); !fresh) {

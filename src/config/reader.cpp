@@ -293,7 +293,8 @@ class SectionReader : public Fields {
     if (home && (text == "~" || text.starts_with("~/"))) path = std::filesystem::path(home) / text.substr(std::min<std::size_t>(2, text.size()));
     std::string result = (path.is_absolute() ? path : node.base / path).lexically_normal().string();
     if (result.size() > 1 && result.back() == '/') result.pop_back();  // "photos/" and "photos" are one folder, and one fingerprint
-    if (!base::is_utf8(result)) problem(node.where, key, "leads into a folder whose name is not UTF-8: " + base::escape_invalid_utf8(result) + ". Rename the folder");
+    if (!base::is_utf8(result))
+      problem(node.where, key, "leads into a folder whose name is not UTF-8: " + base::escape_invalid_utf8(result) + ". Rename the folder");
     return result;
   }
 

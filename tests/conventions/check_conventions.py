@@ -8,6 +8,7 @@ What is checked, in the C++ and CUDA files of src/ unless said otherwise:
   includes   #include "room/file.h" names a file that exists, in the file's own room or one that the room reaches through ROOMS
   libraries  MPI and NCCL headers only in comm/, HDF5 in storage/, yaml-cpp in config/, OpenCV and FFmpeg in media/, spdlog in base/log.cpp;
              no torch/torch.h, no ATen/ATen.h; no LibTorch in base/
+  types      a type that a header declares at namespace scope has a name of its own in all of src/; SHARED_NAMES lists the exceptions
   length     at most 600 lines a file
   words      no marks of unfinished work (src/, launch/, slurm/, cmake/, tests/)
   paths      no path of one person's machine (all text files)
@@ -30,6 +31,11 @@ CONFINED = [
     ("FFmpeg", re.compile(r"^lib(av\w+|sw\w+)/"), "media/"),
     ("spdlog", re.compile(r"^spdlog/"), "base/log.cpp"),
 ]
+# A type of a header that is not inside another one: such types stand at the line's beginning. Forward declarations have no brace.
+TYPE = re.compile(r"^(?:template\s*<.*>\s*)?(?:struct|class|enum class|enum|union)\s+(\w+)(?:\s+final)?\s*(?::[^;]*)?\{")
+# Names that stand in several headers. "Options" is the rule: each room has its own. The others are waiting for better names; do not add to them.
+SHARED_NAMES = {"Options", "AutoencoderOptions", "Candidate", "Checkpoint", "Configuration", "Decoder", "Layout", "Mark", "PreviewRound", "PreviewVideo", "Rewards",
+                "ScoredCandidate", "Selection", "Subject", "VideoSize"}
 LIBTORCH = re.compile(r"^(ATen|c10|torch)/")
 TOO_WIDE = {"torch/torch.h", "torch/all.h", "torch/extension.h", "ATen/ATen.h"}
 # Put together, so that this file does not hold the words it looks for.
@@ -82,7 +88,20 @@ def room_of(path, rooms):
     return max((room for room in rooms if folder == room or folder.startswith(room + "/")), key=len, default=None)
 
 
-def check(root):
+def shared_type_names(source):
+    """Of the types of headers: name -> the places after the first one."""
+    first, again = {}, {}
+    for path in sorted(source.rglob("*.h")):
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+            match = TYPE.match(line)
+            if match:
+                place = f"{path.relative_to(source.parent)}:{number}"
+                if first.setdefault(match.group(1), place) != place:
+                    again.setdefault(match.group(1), []).append(place)
+    return first, again
+
+
+def check(root, shared_names=frozenset(SHARED_NAMES)):
     problems = []
     rooms = room_order(root)
     source = root / "src"
@@ -132,6 +151,13 @@ def check(root):
                 problems.append(f"{where}:{number}: {name} costs many seconds a file; include what is used (ATen/core/Tensor.h, ATen/ops/...)")
             if LIBTORCH.match(name) and room == "base":
                 problems.append(f"{where}:{number}: base/ knows no LibTorch")
+
+    first, again = shared_type_names(source)
+    for name, places in again.items():
+        if name not in shared_names:
+            problems += [f"{place}: {name} is also the name of a type at {first[name]}; a reader must know which is meant: choose another" for place in places]
+    for name in sorted(shared_names - set(again)):
+        problems.append(f"tests/conventions/check_conventions.py:1: SHARED_NAMES lists {name}, which is the name of one type or none: take it out")
 
     for path in sorted(root.rglob("*")):
         inside = path.relative_to(root)

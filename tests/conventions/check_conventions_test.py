@@ -27,13 +27,13 @@ GOOD = {
 
 
 class Conventions(unittest.TestCase):
-    def problems(self, changes):
+    def problems(self, changes, shared_names=frozenset()):
         with tempfile.TemporaryDirectory() as folder:
             for name, text in {**GOOD, **changes}.items():
                 path = Path(folder) / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text)
-            return check(Path(folder))
+            return check(Path(folder), shared_names)
 
     def expect(self, changes, *parts):
         problems = self.problems(changes)
@@ -66,6 +66,16 @@ class Conventions(unittest.TestCase):
         self.expect({"src/base/b.cpp": "#include <spdlog/spdlog.h>\n"}, "src/base/b.cpp:1", "base/log.cpp")
         self.expect({"src/base/b.cpp": "#include <ATen/core/Tensor.h>\n"}, "LibTorch")
         self.expect({"src/storage/t.cpp": "#include <torch/torch.h>\n"}, "torch/torch.h")
+
+    def test_type_names(self):
+        two = {"src/comm/m.h": "#pragma once\nstruct Layout;\nstruct Layout {\n  struct Row {};\n};\n",
+               "src/models/nn/n.h": "#pragma once\nclass Layout : public Base {\n  struct Row {};\n};\n"}
+        self.expect(two, "src/models/nn/n.h:2", "Layout", "src/comm/m.h:3")
+        self.assertEqual(self.problems(two, {"Layout"}), [])
+        # A file's own types have the file around them; a forward declaration is no second type.
+        one = {"src/comm/m.h": "#pragma once\nenum class Kind { a };\n", "src/base/b.cpp": "struct Kind {\n};\n", "src/base/a.h": "#pragma once\nenum class Kind;\n"}
+        self.assertEqual(self.problems(one), [])
+        self.assertIn("take it out", self.problems({}, {"Layout"})[0])
 
     def test_long_files(self):
         self.assertEqual(self.problems({"src/base/b.cpp": "\n" * 600}), [])

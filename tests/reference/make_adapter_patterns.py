@@ -1,7 +1,7 @@
 """Golden file for overlapping patterns of PEFT's rank_pattern and alpha_pattern (tests/data/adapter/patterns_in_order.json): which of them holds for a module.
 
-PEFT asks get_pattern_key for the first pattern, in the order of the file, that fits the module's name. Each case is the metadata as text, since its order counts, with rank and
-alpha of every module. A double key keeps its first place and its last value, as Python's json reads it.
+PEFT asks get_pattern_key for the first pattern, in the order of the file, that fits the module's name. Each case is the metadata as text, since its order counts,
+with rank and alpha of every module. A double key keeps its first place and its last value, as Python's json reads it.
 
     python tests/reference/make_adapter_patterns.py
 """
@@ -12,8 +12,8 @@ import peft
 from peft.utils.other import get_pattern_key
 
 OUT = pathlib.Path(__file__).resolve().parent.parent / "data" / "adapter" / "patterns_in_order.json"
-MODULES = ["transformer_blocks.0.attn.to_q", "transformer_blocks.0.attn.to_k", "transformer_blocks.0.attn.to_v", "transformer_blocks.1.attn.to_q", "transformer_blocks.1.ff.net.2",
-           "single_transformer_blocks.0.attn.to_q", "single_transformer_blocks.0.proj_out", "single_transformer_blocks.1.proj_out"]
+MODULES = ["transformer_blocks.0.attn.to_q", "transformer_blocks.0.attn.to_k", "transformer_blocks.0.attn.to_v", "transformer_blocks.1.attn.to_q",
+           "transformer_blocks.1.ff.net.2", "single_transformer_blocks.0.attn.to_q", "single_transformer_blocks.0.proj_out", "single_transformer_blocks.1.proj_out"]
 COMMON = '"r": 2, "lora_alpha": 5, '
 CASES = [
     # The general one first, and last; in the order of the alphabet both would be the same.
@@ -27,14 +27,17 @@ CASES = [
 ]
 
 
+def held(patterns, module, otherwise):
+    return patterns.get(get_pattern_key(patterns, module), otherwise)
+
+
 def main():
     cases = []
     for text in CASES:
         text = "{" + text + "}"
         config = json.loads(text)
-        ranks, alphas = config.get("rank_pattern", {}), config.get("alpha_pattern", {})
-        cases.append({"metadata": text, "modules": {m: {"rank": ranks.get(get_pattern_key(ranks, m), config["r"]), "alpha": alphas.get(get_pattern_key(alphas, m), config["lora_alpha"])}
-                                                    for m in MODULES}})
+        modules = {m: {"rank": held(config.get("rank_pattern", {}), m, config["r"]), "alpha": held(config.get("alpha_pattern", {}), m, config["lora_alpha"])} for m in MODULES}
+        cases.append({"metadata": text, "modules": modules})
     OUT.write_text(json.dumps({"versions": {"peft": peft.__version__}, "cases": cases}, indent=1) + "\n")
 
 

@@ -92,7 +92,9 @@ std::string shape_text(const at::Tensor& t) {
 std::vector<std::string> Adapter::valid_targets() { return target_names(true); }
 std::vector<std::string> Adapter::default_targets() { return target_names(false); }
 
-void Adapter::check_targets(const TransformerConfig& config, const std::vector<std::string>& targets) { chosen_linears(config, block_linears(config), targets); }
+void Adapter::check_targets(const TransformerConfig& config, const std::vector<std::string>& targets) {
+  chosen_linears(config, block_linears(config), targets);
+}
 
 Adapter Adapter::allocate(std::vector<AdapterModule> modules, const at::TensorOptions& options) {
   const c10::AutoGradMode no_grad(false);

@@ -71,7 +71,8 @@ class PeftConfig {
     return found->get<double>();
   }
 
-  // PEFT reads a pattern as a regular expression for the end of a module's name, and takes the first that fits, in the order of the file (peft/utils/other.py, get_pattern_key).
+  // PEFT reads a pattern as a regular expression for the end of a module's name, and takes the first that fits, in the order of the file (peft/utils/other.py,
+  // get_pattern_key).
   bool matches(const std::string& pattern, const std::string& module) const {
     // Plain names, which files hold by the thousand, without the cost of an expression.
     const auto plain = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.'; };

@@ -40,8 +40,10 @@ class PromptTokenizer {
   // `max_length`: tokens of the prompt that LLaMA's states are kept for. Throws UserError for text that is not UTF-8 and for a max_length below 1.
   PromptTokens operator()(const std::string& prompt, const PromptTemplate& prompt_template = PromptTemplate::hunyuan_video(), std::int64_t max_length = 256) const;
 
-  // The encoders that do not read the first part of a prompt to its end, each with its limit in words; empty when both do. For a word that must not be lost: `beginning` ends with it.
-  std::vector<std::string> limits_within(const std::string& beginning, const PromptTemplate& prompt_template = PromptTemplate::hunyuan_video(), std::int64_t max_length = 256) const;
+  // The encoders that do not read the first part of a prompt to its end, each with its limit in words; empty when both do. For a word that must not be lost:
+  // `beginning` ends with it.
+  std::vector<std::string> limits_within(const std::string& beginning, const PromptTemplate& prompt_template = PromptTemplate::hunyuan_video(),
+                                         std::int64_t max_length = 256) const;
 
   const Tokenizer& llama() const { return llama_; }
   const Tokenizer& clip() const { return clip_; }

@@ -45,19 +45,33 @@ TEST(Text, FormatsWithFileNamesKeepTheirSpelling) {
 }
 
 TEST(Text, ByteOrderMarksAreNoText) {
-  EXPECT_EQ(decode_written_file("\xEF\xBB\xBF" "a\n\xEF\xBB\xBF" "b\n", "a.txt"), "a\nb\n");  // two files put together
-  EXPECT_EQ(decode_written_text("\xEF\xBB\xBF" "a", "--prompt"), "a");
+  EXPECT_EQ(decode_written_file("\xEF\xBB\xBF"
+                                "a\n\xEF\xBB\xBF"
+                                "b\n",
+                                "a.txt"),
+            "a\nb\n");  // two files put together
+  EXPECT_EQ(decode_written_text("\xEF\xBB\xBF"
+                                "a",
+                                "--prompt"),
+            "a");
 }
 
 TEST(Text, OtherEncodingsAreNamedWithFileLineAndByte) {
-  EXPECT_THAT(refused_file("a woman\r\nin a caf\xE9 sits\n"), AllOf(HasSubstr("prompts.txt:2: is not UTF-8: byte 9 of the line is 0xE9"), HasSubstr("iconv -f WINDOWS-1252 -t UTF-8 \"prompts.txt\"")));
+  EXPECT_THAT(refused_file("a woman\r\nin a caf\xE9 sits\n"),
+              AllOf(HasSubstr("prompts.txt:2: is not UTF-8: byte 9 of the line is 0xE9"), HasSubstr("iconv -f WINDOWS-1252 -t UTF-8 \"prompts.txt\"")));
   EXPECT_THAT(refused_file("a\rb\rc \x93quoted\x94"), HasSubstr("prompts.txt:3: is not UTF-8: byte 3 of the line is 0x93"));
-  EXPECT_THAT(refused_file(std::string_view("\xFF\xFE" "a\0 \0", 6)), AllOf(HasSubstr("prompts.txt:1: is not UTF-8"), HasSubstr("UTF-16")));
+  EXPECT_THAT(refused_file(std::string_view("\xFF\xFE"
+                                            "a\0 \0",
+                                            6)),
+              AllOf(HasSubstr("prompts.txt:1: is not UTF-8"), HasSubstr("UTF-16")));
   EXPECT_THAT(refused_file(std::string_view("\xFE\xFF\0a", 4)), HasSubstr("UTF-16"));
   EXPECT_THAT(refused_file(std::string_view("a\0 \0w\0", 6)), HasSubstr("UTF-16"));
   // Overlong forms, surrogates and a sequence that the end cuts are none.
-  for (const char* bytes : {"\xC0\xAF", "\xED\xA0\x80", "\xE2\x82", "\xF4\x90\x80\x80"}) EXPECT_THAT(refused_file(bytes), HasSubstr("prompts.txt:1: is not UTF-8: byte 1"));
-  EXPECT_THAT(refused_file("a\nb\x07" "c"), HasSubstr("prompts.txt:2: holds the control character 7 as byte 2"));
+  for (const char* bytes : {"\xC0\xAF", "\xED\xA0\x80", "\xE2\x82", "\xF4\x90\x80\x80"})
+    EXPECT_THAT(refused_file(bytes), HasSubstr("prompts.txt:1: is not UTF-8: byte 1"));
+  EXPECT_THAT(refused_file("a\nb\x07"
+                           "c"),
+              HasSubstr("prompts.txt:2: holds the control character 7 as byte 2"));
   EXPECT_THAT(refusal([] { decode_text("caf\xE9", "--prompt"); }), AllOf(HasSubstr("--prompt: is not UTF-8: byte 4 is 0xE9"), HasSubstr("caf\\xE9")));
   EXPECT_THAT(refusal([] { decode_text(std::string_view("a\0b", 3), "--prompt"); }), HasSubstr("zero byte"));
   EXPECT_EQ(decode_written_file("", "a.txt"), "");

@@ -284,7 +284,8 @@ TEST_F(AdapterTest, OfOverlappingPatternsTheFirstInTheFileHolds) {
 TEST_F(AdapterTest, TargetsAreCheckedWithoutMakingAnAdapter) {
   EXPECT_NO_THROW(Adapter::check_targets(config(), {}));
   EXPECT_NO_THROW(Adapter::check_targets(config(), {"linear1", "double_blocks.1.img_attn_qkv", "single_blocks.*"}));
-  EXPECT_THAT([&] { Adapter::check_targets(config(), {"linear1", "linear7"}); }, ThrowsMessage<UserError>(AllOf(HasSubstr("adapter.targets"), HasSubstr("'linear7'"), HasSubstr("linear2"))));
+  EXPECT_THAT([&] { Adapter::check_targets(config(), {"linear1", "linear7"}); },
+              ThrowsMessage<UserError>(AllOf(HasSubstr("adapter.targets"), HasSubstr("'linear7'"), HasSubstr("linear2"))));
   EXPECT_THAT([&] { Adapter::check_targets(config(), {"double_blocks.9.*"}); }, ThrowsMessage<UserError>(HasSubstr("2 double and 2 single blocks")));
 }
 
