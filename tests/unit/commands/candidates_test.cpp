@@ -177,7 +177,7 @@ TEST(PromptFile, IsTextInOneSpellingWithPlacesForMessages) {
   };
   tests::write_bytes(file, "\xEF\xBB\xBF" "a {subject} walks\n");
   EXPECT_EQ(read_prompt_templates(file), std::vector<std::string>{"a {subject} walks"});
-  refused("a {subject} walks\na {subject} in a caf\xE9\n", "prompts.txt:2: is not UTF-8: byte 19");
+  refused("a {subject} walks\na {subject} in a caf\xE9\n", "prompts.txt:2: is not UTF-8: byte 21");
   refused(std::string("\xFF\xFE" "a\0", 4), "UTF-16");
   refused("a {subject} in a caf\xC3\xA9\na {subject} in a cafe\xCC\x81\n", "prompts.txt:2: the template already stands in line 1");
 }
