@@ -430,7 +430,7 @@ class BadInput(unittest.TestCase):
         self.refused("reconstruct.prompt: the trigger word", verb="prepare", name="behind", reconstruct__prompt=behind.strip())
 
     def test_text_in_other_encodings(self):
-        photos = FOLDER / "encodings"
+        photos = FOLDER / "encodings-photos"
         shutil.copytree(PROJECT / "datasets/reference", photos)
         settings = dict(verb="prepare", name="encodings", subject__references=photos)
         (FOLDER / "latin.txt").write_bytes("a {subject} walks\na {subject} in a café\n".encode("cp1252"))
@@ -452,7 +452,7 @@ class BadInput(unittest.TestCase):
 
     def test_a_trigger_in_two_spellings_is_one(self):
         one, two = "Zo\u00eb", "Zoe\u0308"  # an accent in its letter, and behind it
-        photos = FOLDER / "spellings"
+        photos = FOLDER / "spellings-photos"
         shutil.copytree(PROJECT / "datasets/reference", photos)
         (photos / "astronaut.png").rename(photos / f"{two}.png")
         captions = {word: photos / f"{word}.txt" for word in (one, two)}
