@@ -102,17 +102,19 @@ TEST(WorkThrough, AFailureIsEverybodysAndNoProgressLineSaysThatAllIsMade) {
 }
 
 TEST(WorkThrough, TheLastPieceCountsWhenAllRanksHaveAgreed) {
-  const std::string text = said([] {
-    EXPECT_THROW(comm::run_threads(2,
-                                   [](comm::Communicator& world) {
-                                     work_through(world, pieces_of(7), [&](std::size_t, Pulse&) {
-                                       if (world.rank() == 0) return;
-                                       std::this_thread::sleep_for(milliseconds(100));  // meanwhile rank 0 draws all the others
-                                       throw base::SystemError("the disk is full");
-                                     });
-                                   }),
-                 base::SystemError);
+  std::atomic<bool> drawn{false};
+  std::atomic<int> others{0};
+  const auto make = [&](int rank) {
+    if (rank == 1) drawn = true;
+    while (!drawn) std::this_thread::sleep_for(milliseconds(1));
+    if (rank == 0) ++others;
+    while (rank == 1 && others < 6) std::this_thread::sleep_for(milliseconds(1));
+    if (rank == 1) throw base::SystemError("the disk is full");
+  };
+  const std::string text = said([&] {
+    EXPECT_THROW(comm::run_threads(2, [&](comm::Communicator& world) { work_through(world, pieces_of(7), [&](std::size_t, Pulse&) { make(world.rank()); }); }), base::SystemError);
   });
+  EXPECT_EQ(others, 6);
   EXPECT_THAT(text, Not(HasSubstr("9/9")));
   EXPECT_THAT(text, Not(HasSubstr("took")));
 }
