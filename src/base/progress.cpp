@@ -50,7 +50,8 @@ void Progress::show(bool last) {
     char text[48];
     std::snprintf(text, sizeof text, " %.3g/s", rate);
     tail += text;
-    tail += last ? ", took " + format_duration(seconds) : ", " + format_duration(static_cast<double>(total_ - done_) / rate) + " left";
+    // Only what reached its end "took" a time: the last line of work that failed must not read like success.
+    tail += last ? (done_ >= total_ ? ", took " : ", stopped after ") + format_duration(seconds) : ", " + format_duration(static_cast<double>(total_ - done_) / rate) + " left";
   }
   if (!note_.empty()) tail += ", " + note_;
   if (!terminal_) {

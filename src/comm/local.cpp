@@ -14,6 +14,8 @@ class LocalQueue : public WorkQueue {
   explicit LocalQueue(std::int64_t count) : count_(count) {}
   std::optional<std::int64_t> next() override { return next_ < count_ ? std::optional(next_++) : std::nullopt; }
   void close() override { next_ = count_; }
+  void alive() override {}
+  void wait_for_all(const std::string&) override {}
 
  private:
   std::int64_t next_ = 0, count_;

@@ -1,6 +1,7 @@
 #include "base/errors.h"
 #include "comm/mpi.h"
 #include "comm/mpi_handle.h"
+#include "comm/rank_errors.h"
 #include "comm/tensor_rules.h"
 #include "comm/watchdog.h"
 
@@ -148,7 +149,7 @@ class MpiCommunicator : public Communicator {
     if (!queue_traffic_) {
       MPI_Comm copy = MPI_COMM_NULL;
       check_mpi(MPI_Comm_dup(handle_->get(), &copy), "make_work_queue");
-      queue_traffic_ = std::make_shared<MpiHandle>(copy);
+      queue_traffic_ = std::make_shared<QueueTraffic>(copy, all_gather_strings(node_name()));
     }
     return make_mpi_queue(queue_traffic_, queues_++, count);
   }
@@ -259,7 +260,7 @@ class MpiCommunicator : public Communicator {
   }
 
   std::shared_ptr<MpiHandle> handle_;
-  std::shared_ptr<MpiHandle> queue_traffic_;  // made with the first queue, so that groups without one cost nothing
+  std::shared_ptr<QueueTraffic> queue_traffic_;  // made with the first queue, so that groups without one cost nothing
   int queues_ = 0;
 };
 

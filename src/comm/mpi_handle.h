@@ -5,9 +5,10 @@
 
 #include <mpi.h>
 
-#include <atomic>
+#include <chrono>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace magicid::comm {
 
@@ -32,7 +33,16 @@ class MpiHandle {
   int exceptions_;
 };
 
+// What the queues of one communicator share.
+struct QueueTraffic {
+  QueueTraffic(MPI_Comm comm, std::vector<std::string> node_of_rank) : handle(comm), nodes(std::move(node_of_rank)) {}
+  MpiHandle handle;
+  std::vector<std::string> nodes;  // of each rank, for messages
+};
 // `number` tells apart the queues that use one communicator; the same on all ranks.
-std::unique_ptr<WorkQueue> make_mpi_queue(std::shared_ptr<MpiHandle> traffic, int number, std::int64_t count);
+std::unique_ptr<WorkQueue> make_mpi_queue(std::shared_ptr<QueueTraffic> traffic, int number, std::int64_t count);
+
+// A queue's server on rank 0 that outlived its queue, because an error passed, ends when all ranks have left. Waits for those, at most this long. Before MPI ends. Not collective.
+void wait_for_queue_servers(std::chrono::milliseconds patience);
 
 }  // namespace magicid::comm

@@ -75,6 +75,7 @@ void start_mpi() {
 void finalize_mpi() {
   std::lock_guard lock(start_lock());
   if (!mpi_running()) return;
+  wait_for_queue_servers(std::chrono::seconds(2));
   if (farewell() != MPI_COMM_NULL) MPI_Comm_free(&farewell());
   MPI_Finalize();
 }

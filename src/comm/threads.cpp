@@ -1,6 +1,7 @@
 #include "comm/threads.h"
 
 #include "base/errors.h"
+#include "comm/attendance.h"
 #include "comm/rank_errors.h"
 #include "comm/tensor_rules.h"
 #include "comm/watchdog.h"
@@ -73,30 +74,50 @@ struct Group {
 };
 
 struct QueueState {
+  QueueState(std::int64_t tickets, int ranks) : count(tickets), size(ranks), attendance(ranks) {}
   std::mutex mutex;
-  std::int64_t next = 0, count = 0;
+  std::int64_t next = 0;
+  const std::int64_t count;
+  const int size;
+  bool closed = false;
+  Attendance attendance;
 };
 
 class ThreadQueue : public WorkQueue {
  public:
-  explicit ThreadQueue(std::shared_ptr<QueueState> state) : state_(std::move(state)), exceptions_(std::uncaught_exceptions()) {}
+  ThreadQueue(std::shared_ptr<QueueState> state, std::shared_ptr<World> world, int rank)
+      : state_(std::move(state)), world_(std::move(world)), rank_(rank), exceptions_(std::uncaught_exceptions()) {}
   ~ThreadQueue() override {
     if (std::uncaught_exceptions() > exceptions_) close();
   }
 
   std::optional<std::int64_t> next() override {
+    alive();
     std::lock_guard lock(state_->mutex);
-    return state_->next < state_->count ? std::optional(state_->next++) : std::nullopt;
+    return !state_->closed && state_->next < state_->count ? std::optional(state_->next++) : std::nullopt;
   }
 
   void close() override {
     std::lock_guard lock(state_->mutex);
-    state_->next = state_->count;
+    state_->closed = true;
+  }
+
+  void alive() override { state_->attendance.alive(rank_); }
+
+  void wait_for_all(const std::string& what) override {
+    state_->attendance.finish(rank_);
+    while (!state_->attendance.all_finished()) {
+      if (const auto silent = state_->attendance.silent()) world_->end(describe_silence(what, rank_, *silent, state_->size, node_name()));
+      std::unique_lock lock(world_->mutex);
+      if (world_->poisoned) throw base::PeerError(world_->poison);
+      world_->changed.wait_for(lock, std::chrono::milliseconds(1));
+    }
   }
 
  private:
   std::shared_ptr<QueueState> state_;
-  int exceptions_;
+  std::shared_ptr<World> world_;
+  int rank_, exceptions_;
 };
 
 class ThreadCommunicator : public Communicator {
@@ -196,11 +217,10 @@ class ThreadCommunicator : public Communicator {
 
   std::unique_ptr<WorkQueue> make_work_queue(std::int64_t count) override {
     base::check_invariant(count >= 0, "a work queue of ", count, " tickets");
-    std::shared_ptr<QueueState> state = std::make_shared<QueueState>();
-    state->count = count;
+    const auto state = std::make_shared<QueueState>(count, size());
     std::shared_ptr<QueueState> shared;
     collective("make_work_queue", base::concat("make_work_queue ", count), &state, [&](const auto& slots) { shared = *static_cast<const std::shared_ptr<QueueState>*>(slots[0].data); });
-    return std::make_unique<ThreadQueue>(shared);
+    return std::make_unique<ThreadQueue>(shared, group_->world, rank_);
   }
 
  private:

@@ -13,7 +13,8 @@
 namespace magicid::comm {
 
 // How long a collective may last. 30 minutes, or the seconds in MAGICID_COLLECTIVE_TIMEOUT (UserError when that is no positive number),
-// until set_collective_timeout() is called. It must exceed the longest time between two ranks' arrivals (e.g. one candidate).
+// until set_collective_timeout() is called. It must exceed the longest time between two ranks' arrivals, or, where they wait in a work queue
+// (WorkQueue::wait_for_all), between two signs of life of a rank (one denoising step, one video scored).
 std::chrono::milliseconds collective_timeout();
 void set_collective_timeout(std::chrono::milliseconds timeout);
 

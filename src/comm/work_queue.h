@@ -17,7 +17,8 @@ class WorkQueue {
   WorkQueue(const WorkQueue&) = delete;
   WorkQueue& operator=(const WorkQueue&) = delete;
   // Not collective, but rank 0's destructor waits until every rank of the group has destroyed its own. When a rank destroys its queue
-  // while an exception passes, no more tickets are given: the others draw nothing further and soon meet it at the next agree().
+  // while an exception passes, no more tickets are given: the others draw nothing further and soon meet it at the next agree(). Rank 0 then waits
+  // for a short time only: the others may wait in a collective for it, and its error must get out.
   virtual ~WorkQueue() = default;
 
   // The next ticket, or nothing when all are given or the queue was ended. Not collective; one thread of a rank at a time.
@@ -25,6 +26,13 @@ class WorkQueue {
 
   // Ends the queue for all ranks: draws that follow get nothing. Not collective.
   virtual void close() = 0;
+
+  // A sign that this rank's work goes on, as a draw is one. Cheap enough for each step of a loop. Not collective.
+  virtual void alive() = 0;
+
+  // This rank has finished its work, of which `what` says what it is; returns when every rank of the group has said so. It waits for as long as the ranks that still work give signs of life:
+  // one that has given none for collective_timeout() ends the job as the watchdog does, and the message names that rank and its node. Collective over the group, once, and no draw may follow.
+  virtual void wait_for_all(const std::string& what) = 0;
 };
 
 // The leader (rank 0 of `group`) draws and tells the others, so that a sequence group works on one ticket. `queue` is the leader's queue over

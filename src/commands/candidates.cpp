@@ -1,7 +1,6 @@
 #include "commands/candidates.h"
 
 #include "base/hash.h"
-#include "commands/work.h"
 #include "diffusion/initial_noise.h"
 #include "generation/sample.h"
 
@@ -114,14 +113,18 @@ std::vector<PlannedCandidate> plan_previews(const Configuration& c, const std::v
 
 at::Tensor sample_candidate(const Configuration& c, const models::hunyuan_video::Transformer& transformer, const models::hunyuan_video::AutoencoderConfig& autoencoder,
                             const diffusion::FlowMatchEulerScheduler& scheduler, const Prepared& prepared, const PlannedCandidate& candidate,
-                            const models::hunyuan_video::Adapter* adapter, parallel::SampleRanks* ranks) {
+                            const models::hunyuan_video::Adapter* adapter, const diffusion::StepCallback& after_step, parallel::SampleRanks* ranks) {
   const auto& s = c.generate.sampling;
   const json& size = candidate.description.at("size");
   const auto shape = generation::latent_shape({size.at("height"), size.at("width"), size.at("frames")}, transformer.config(), autoencoder);
   std::optional<generation::PromptEmbeddings> negative;
   if (s.guided()) negative = prepared.prompt(s.negative_prompt);
   return generation::sample_latents(transformer, adapter, scheduler, candidate_noise(candidate, shape), prepared.prompt(candidate.text), negative,
-                                    {.steps = static_cast<int>(s.steps), .guidance = s.guidance, .true_cfg = s.true_cfg}, ranks ? stop_together_when_asked(*ranks) : stop_when_asked, ranks);
+                                    {.steps = static_cast<int>(s.steps), .guidance = s.guidance, .true_cfg = s.true_cfg}, after_step, ranks);
+}
+
+diffusion::StepCallback beat_at_each_step(work::Pulse& pulse) {
+  return [&pulse](const diffusion::StepState&) { pulse.beat_or_stop(); };
 }
 
 std::string dtype_name(const models::nn::Placement& placement) { return placement.dtype == at::kBFloat16 ? "bfloat16" : "float32"; }

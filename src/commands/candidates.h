@@ -9,9 +9,11 @@
 #include "commands/prepared.h"
 #include "commands/run_context.h"
 #include "diffusion/flow_match_scheduler.h"
+#include "diffusion/sampler.h"
 #include "models/hunyuan_video/autoencoder.h"
 #include "models/hunyuan_video/transformer.h"
 #include "preference/pairs.h"
+#include "work/pulse.h"
 
 namespace magicid::commands {
 
@@ -43,11 +45,14 @@ std::vector<PlannedCandidate> plan_class_samples(const Configuration& configurat
 std::vector<PlannedCandidate> plan_previews(const Configuration& configuration, const std::vector<std::string>& templates, const std::string& model_fingerprint, const std::string& adapter,
                                             const std::string& dtype);
 
-// The latents [1,C,T,H,W] of a generated candidate, fp32 on the transformer's device. `scheduler` has the shift of generate.shift; `adapter` may be null. Throws
-// base::RequeueRequest when the job is asked to stop. Collective over the sequence group of `ranks` (null: this rank alone).
+// The latents [1,C,T,H,W] of a generated candidate, fp32 on the transformer's device. `scheduler` has the shift of generate.shift; `adapter` may be null; `after_step`
+// as in generation::sample_latents. Collective over the sequence group of `ranks` (null: this rank alone).
 at::Tensor sample_candidate(const Configuration& configuration, const models::hunyuan_video::Transformer& transformer, const models::hunyuan_video::AutoencoderConfig& autoencoder,
                             const diffusion::FlowMatchEulerScheduler& scheduler, const Prepared& prepared, const PlannedCandidate& candidate,
-                            const models::hunyuan_video::Adapter* adapter, parallel::SampleRanks* ranks = nullptr);
+                            const models::hunyuan_video::Adapter* adapter, const diffusion::StepCallback& after_step, parallel::SampleRanks* ranks = nullptr);
+
+// After each denoising step a sign of life, and base::RequeueRequest when the job is asked to stop. `pulse` must outlive it.
+diffusion::StepCallback beat_at_each_step(work::Pulse& pulse);
 
 // "float32" or "bfloat16", as descriptions name it.
 std::string dtype_name(const models::nn::Placement& placement);

@@ -21,15 +21,16 @@
 #include "commands/prompt_checks.h"
 #include "commands/reward_networks.h"
 #include "commands/stages.h"
-#include "commands/work.h"
 #include "diffusion/initial_noise.h"
 #include "generation/sample.h"
 #include "media/video.h"
 #include "models/vision/i3d.h"
 #include "parallel/replicas.h"
 #include "rewards/features.h"
+#include "run_directory/candidate_store.h"
 #include "run_directory/segment_store.h"
 #include "storage/atomic_file.h"
+#include "work/pieces.h"
 
 namespace magicid::commands {
 namespace {
@@ -149,26 +150,24 @@ std::vector<EvaluationItem> real_items(const Configuration& c, const Plan& plan)
 // Loaded by a rank with its first video.
 struct VideoMaker {
   VideoMaker(RunContext& context)
-      : transformer(context.pipeline().load_transformer(context.placement())), autoencoder(context.pipeline().load_autoencoder(context.placement())),
-        scheduler(context.pipeline().scheduler().with_shift(context.config().generate.sampling.shift)) {}
+      : transformer(context.pipeline().load_transformer(context.placement())), scheduler(context.pipeline().scheduler().with_shift(context.config().generate.sampling.shift)) {}
 
   hv::Transformer transformer;
-  hv::Autoencoder autoencoder;
   diffusion::FlowMatchEulerScheduler scheduler;
 };
 
 // Collective over the sequence group.
 at::Tensor sample(RunContext& context, VideoMaker& g, const EvaluationItem& item, const std::string& prompt_template, const std::map<std::string, models::text::PromptEmbeddings>& prompts,
-                  const hv::Adapter* adapter) {
+                  const hv::Adapter* adapter, work::Pulse& pulse) {
   const Configuration& c = context.config();
   const auto& s = c.generate.sampling;
   std::optional<generation::PromptEmbeddings> negative;
   if (s.guided()) negative = prompts.at(s.negative_prompt);
-  const auto shape = generation::latent_shape({c.video.height, c.video.width, c.video.frames}, g.transformer.config(), g.autoencoder.config());
+  const auto shape = generation::latent_shape({c.video.height, c.video.width, c.video.frames}, g.transformer.config(), context.pipeline().autoencoder_config());
   // The same noise in every arm.
   const at::Tensor noise = diffusion::initial_noise(context.seed(), "evaluation-noise/" + prompt_template + "/" + std::to_string(item.sample), shape);
   return generation::sample_latents(g.transformer, adapter, g.scheduler, noise, prompts.at(item.text), negative,
-                                    {.steps = static_cast<int>(s.steps), .guidance = s.guidance, .true_cfg = s.true_cfg}, stop_together_when_asked(context.sequence_ranks()),
+                                    {.steps = static_cast<int>(s.steps), .guidance = s.guidance, .true_cfg = s.true_cfg}, beat_at_each_step(pulse),
                                     &context.sequence_ranks());
 }
 
@@ -222,51 +221,80 @@ std::string person_of(const Prepared& prepared) {
   return base::hash_json(json(photos));
 }
 
-// Makes the videos whose figures are missing and whose files are not there, or not as they were written. Collective.
-void generate_videos(RunContext& context, run_directory::SegmentStore& store, const std::vector<EvaluationItem>& items, const std::vector<std::size_t>& missing, const PromptList& prompts,
-                     const std::vector<OtherRun>& others) {
-  const Configuration& c = context.config();
+// What is sampled and not yet decoded.
+std::filesystem::path latents_folder(RunContext& context) { return context.layout().evaluation_store() / "latents"; }
+
+// The missing items whose videos are not there, or not as they were written: one for each video. Collective.
+std::vector<std::size_t> absent_videos(RunContext& context, run_directory::SegmentStore& store, const std::vector<EvaluationItem>& items, const std::vector<std::size_t>& missing) {
   std::set<std::string> seen;
   const auto intact = [&](const EvaluationItem& item) {
     const auto made = store.find(item.video_key);
     const auto file = context.layout().previews() / preview_name(item);
     return made && std::filesystem::exists(file) && base::hash_file(file) == made->metadata.at("file");
   };
-  const auto absent = find_missing(context, missing.size(), [&](std::size_t k) {
+  const auto absent = work::find_missing(context.world(), missing.size(), [&](std::size_t k) {
     const auto& item = items[missing[k]];
     return !item.file.empty() || !seen.insert(item.video_key).second || intact(item);
   });
-  if (absent.empty()) return;
   std::vector<std::size_t> wanted;
+  for (const std::size_t k : absent) wanted.push_back(missing[k]);
+  return wanted;
+}
+
+// The latents of the `wanted` items that `latents` does not hold yet, put there by the leader of each sequence group. Collective.
+void sample_videos(RunContext& context, run_directory::CandidateStore& latents, const std::vector<EvaluationItem>& items, const std::vector<std::size_t>& wanted, const PromptList& prompts,
+                   const std::vector<OtherRun>& others) {
+  const Configuration& c = context.config();
+  std::vector<std::size_t> unsampled;
+  for (const std::size_t k : work::find_missing(context.world(), wanted.size(), [&](std::size_t i) { return latents.contains(items[wanted[i]].video_key); })) unsampled.push_back(wanted[k]);
+  if (unsampled.empty()) return;
   std::set<std::string> texts, arms;
-  for (const std::size_t k : absent) {
-    wanted.push_back(missing[k]);
-    texts.insert(items[missing[k]].text);
-    arms.insert(items[missing[k]].arm);
+  for (const std::size_t i : unsampled) {
+    texts.insert(items[i].text);
+    arms.insert(items[i].arm);
   }
   std::map<std::string, hv::Adapter> trained;
   for (const auto& arm : c.evaluate.arms)
     if (arm != "base" && arms.contains(arm)) trained.emplace(arm, load_trained(context, arm == "stage1" ? Stage::reconstruct : Stage::optimize).frozen_copy(context.placement()));
   for (const auto& other : others)
     if (arms.contains(other.arm)) trained.emplace(other.arm, load_other(context, other).frozen_copy(context.placement()));
-  std::map<std::string, models::text::PromptEmbeddings> embeddings;
-  comm::agree(context.world(), "encoding the evaluation prompts", [&] {
-    if (c.generate.sampling.guided()) texts.insert(c.generate.sampling.negative_prompt);
-    embeddings = encode_prompts(context, {texts.begin(), texts.end()});
-  });
+  if (c.generate.sampling.guided()) texts.insert(c.generate.sampling.negative_prompt);
+  const auto embeddings = encode_prompts_once(context, "encoding the evaluation prompts", {texts.begin(), texts.end()});
   std::optional<VideoMaker> generator;
-  const auto make = [&](std::size_t i) {
+  const auto make = [&](std::size_t i, work::Pulse& pulse) {
     if (!generator) generator.emplace(context);
     const auto& item = items[i];
-    return sample(context, *generator, item, prompts.prompts[static_cast<std::size_t>(item.prompt)], embeddings, item.arm == "base" ? nullptr : &trained.at(item.arm));
+    return sample(context, *generator, item, prompts.prompts[static_cast<std::size_t>(item.prompt)], embeddings, item.arm == "base" ? nullptr : &trained.at(item.arm), pulse).cpu();
   };
-  std::size_t generated = 0;
-  for (const auto& item : items) generated += item.file.empty();
-  work_through_together(context, "evaluate, videos", wanted, generated, make, [&](std::size_t i, const at::Tensor& latents) {
+  work::work_through_together(context.work_ranks(), {"evaluate, videos", unsampled, wanted.size()}, make,
+                              [&](std::size_t i, const at::Tensor& sampled) { latents.put({.description = items[i].video, .metadata = {}, .latents = sampled}); });
+}
+
+// The `wanted` videos: sampled by the sequence groups, then decoded by all ranks. Collective.
+void make_videos(RunContext& context, run_directory::SegmentStore& store, const std::vector<EvaluationItem>& items, const std::vector<std::size_t>& wanted, const PromptList& prompts,
+                 const std::vector<OtherRun>& others) {
+  const auto folder = latents_folder(context);
+  run_directory::CandidateStore latents(folder);
+  sample_videos(context, latents, items, wanted, prompts, others);
+  latents.refresh();
+  std::optional<hv::Autoencoder> autoencoder;
+  work::work_through(context.world(), {"evaluate, decoding", wanted, wanted.size()}, [&](std::size_t i, work::Pulse&) {
+    if (!autoencoder) autoencoder = context.pipeline().load_autoencoder(context.placement());
+    const auto sampled = latents.find(items[i].video_key);
+    if (!sampled) throw base::UserError(folder.string(), ": the latents of video ", items[i].video_key, " are missing or damaged; run `magicid evaluate` again");
     const auto file = context.layout().previews() / preview_name(items[i]);
-    media::write_mp4(file, generation::decode_frames(generator->autoencoder, latents), {.fps = static_cast<double>(c.video.fps)});
-    store.put({.description = items[i].video, .metadata = {{"file", base::hash_file(file)}}});
+    media::write_mp4(file, generation::decode_frames(*autoencoder, sampled->latents), {.fps = static_cast<double>(context.config().video.fps)});
+    store.put({.description = items[i].video, .metadata = {{"file", base::hash_file(file)}, {"rank", context.world().rank()}}});
   });
+}
+
+// Makes the videos whose figures are missing and whose files are not there, or not as they were written. Collective.
+void generate_videos(RunContext& context, run_directory::SegmentStore& store, const std::vector<EvaluationItem>& items, const std::vector<std::size_t>& missing, const PromptList& prompts,
+                     const std::vector<OtherRun>& others) {
+  const auto wanted = absent_videos(context, store, items, missing);
+  if (!wanted.empty()) make_videos(context, store, items, wanted, prompts, others);
+  std::error_code code;
+  if (context.leader()) std::filesystem::remove_all(latents_folder(context), code);  // what stays by mischance is found by key, or is in nobody's way
 }
 
 // On rank 0.
@@ -339,10 +367,10 @@ void evaluate(RunContext& context) {
   context.stage(Stage::evaluate, context.options_of({"evaluate"}), inputs, [&] {
     run_directory::SegmentStore store(context.layout().evaluation_store(), schema);
     std::set<std::string> seen;  // arms with the same adapter have the same videos
-    const auto missing = find_missing(context, all.size(), [&](std::size_t i) { return !seen.insert(all[i].key).second || store.contains(all[i].key); });
+    const auto missing = work::find_missing(context.world(), all.size(), [&](std::size_t i) { return !seen.insert(all[i].key).second || store.contains(all[i].key); });
     generate_videos(context, store, all, missing, prompts, others);
     std::optional<Measurer> measurer;
-    work_through(context, "evaluate, figures", missing, all.size(), [&](std::size_t i) {
+    work::work_through(context.world(), {"evaluate, figures", missing, all.size()}, [&](std::size_t i, work::Pulse&) {
       if (!measurer) measurer.emplace(context);
       store.put(measure(context, *measurer, all[i], prepared));
     });

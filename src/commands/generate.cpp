@@ -9,9 +9,9 @@
 #include "commands/adapters.h"
 #include "commands/candidates.h"
 #include "commands/stages.h"
-#include "commands/work.h"
 #include "comm/rank_errors.h"
 #include "run_directory/candidate_store.h"
+#include "work/pieces.h"
 
 namespace magicid::commands {
 namespace {
@@ -27,10 +27,11 @@ class CandidateMaker {
       : context_(context), prepared_(prepared), trained_(trained), transformer_(context.pipeline().load_transformer(context.placement())),
         scheduler_(context.pipeline().scheduler().with_shift(context.config().generate.sampling.shift)) {}
 
-  at::Tensor operator()(const PlannedCandidate& candidate) {
+  at::Tensor operator()(const PlannedCandidate& candidate, work::Pulse& pulse) {
     if (candidate.source == preference::Source::still) return prepared_.references[static_cast<std::size_t>(candidate.sample)].still;
     const hv::Adapter* adapter = candidate.source == preference::Source::tuned ? &at_strength(candidate.strength) : nullptr;
-    return sample_candidate(context_.config(), transformer_, context_.pipeline().autoencoder_config(), scheduler_, prepared_, candidate, adapter, &context_.sequence_ranks());
+    return sample_candidate(context_.config(), transformer_, context_.pipeline().autoencoder_config(), scheduler_, prepared_, candidate, adapter, beat_at_each_step(pulse),
+                            &context_.sequence_ranks());
   }
 
  private:
@@ -50,17 +51,17 @@ class CandidateMaker {
 
 void make_missing(RunContext& context, const Prepared& prepared, const std::vector<PlannedCandidate>& candidates) {
   run_directory::CandidateStore store(context.layout().candidates());
-  const auto missing = find_missing(context, candidates.size(), [&](std::size_t i) { return store.contains(candidates[i].key); });
+  const auto missing = work::find_missing(context.world(), candidates.size(), [&](std::size_t i) { return store.contains(candidates[i].key); });
   if (missing.empty()) return;
   const hv::Adapter trained = load_trained(context, Stage::reconstruct);
   std::optional<CandidateMaker> generator;
   auto start = std::chrono::steady_clock::now();
-  const auto make = [&](std::size_t i) {
+  const auto make = [&](std::size_t i, work::Pulse& pulse) {
     if (!generator) generator.emplace(context, prepared, trained);
     start = std::chrono::steady_clock::now();
-    return (*generator)(candidates[i]).cpu();
+    return (*generator)(candidates[i], pulse).cpu();
   };
-  work_through_together(context, "generate", missing, candidates.size(), make, [&](std::size_t i, const at::Tensor& latents) {
+  work::work_through_together(context.work_ranks(), {"generate", missing, candidates.size()}, make, [&](std::size_t i, const at::Tensor& latents) {
     store.put({.description = candidates[i].description,
                .metadata = {{"source", preference::to_string(candidates[i].source)},
                             {"prompt_index", candidates[i].prompt},

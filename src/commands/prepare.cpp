@@ -21,6 +21,7 @@
 #include "rewards/identity.h"
 #include "rewards/semantics.h"
 #include "storage/atomic_file.h"
+#include "work/made_once.h"
 
 namespace magicid::commands {
 namespace {
@@ -144,9 +145,7 @@ Prepared make_prepared(RunContext& context, const std::vector<Photo>& photos, co
   }
   prepared.face_embeddings = at::stack(faces);
   prepared.image_embeddings = at::stack(images);
-  comm::agree(world, "encoding the prompts", [&] {
-    if (context.leader()) prepared.prompts = encode_prompts(context, prompts);
-  });
+  prepared.prompts = encode_prompts_once(context, "encoding the prompts", prompts);
   return prepared;
 }
 
@@ -160,17 +159,26 @@ std::string result_hash(const Prepared& prepared) {
 
 }  // namespace
 
-std::map<std::string, models::text::PromptEmbeddings> encode_prompts(const RunContext& context, const std::vector<std::string>& texts) {
+std::map<std::string, models::text::PromptEmbeddings> encode_prompts_once(RunContext& context, const std::string& what, const std::vector<std::string>& texts) {
   const auto& m = context.config().model;
-  const auto prompt_template = m.template_file.empty() ? models::text::PromptTemplate::hunyuan_video() : models::text::PromptTemplate::load(m.template_file);
-  const auto encoder = context.pipeline().load_prompt_encoder(context.placement());
+  const auto encoded = work::made_once(context.world(), what, [&](work::Pulse& pulse) {
+    const auto prompt_template = m.template_file.empty() ? models::text::PromptTemplate::hunyuan_video() : models::text::PromptTemplate::load(m.template_file);
+    const auto encoder = context.pipeline().load_prompt_encoder(context.placement());
+    work::NamedTensors tensors;
+    for (const auto& text : texts) {
+      pulse.beat();
+      const auto e = encoder(text, prompt_template, m.max_length);
+      if (const auto warning = models::text::over_length_warning(e.tokens)) base::log::warning("prompt \"" + text + "\": " + *warning);
+      tensors.insert({{"embeds " + text, e.prompt_embeds}, {"pooled " + text, e.pooled_prompt_embeds}, {"mask " + text, e.prompt_attention_mask}});
+    }
+    return tensors;
+  });
   std::map<std::string, models::text::PromptEmbeddings> embedded;
   for (const auto& text : texts) {
-    auto e = encoder(text, prompt_template, m.max_length);
-    if (const auto warning = models::text::over_length_warning(e.tokens)) base::log::warning("prompt \"" + text + "\": " + *warning);
-    e.prompt_embeds = e.prompt_embeds.cpu();
-    e.pooled_prompt_embeds = e.pooled_prompt_embeds.cpu();
-    e.prompt_attention_mask = e.prompt_attention_mask.cpu();
+    models::text::PromptEmbeddings e;
+    e.prompt_embeds = encoded.at("embeds " + text);
+    e.pooled_prompt_embeds = encoded.at("pooled " + text);
+    e.prompt_attention_mask = encoded.at("mask " + text);
     embedded.emplace(text, std::move(e));
   }
   return embedded;

@@ -19,13 +19,13 @@
 #include "commands/scores.h"
 #include "commands/stages.h"
 #include "commands/video_scorer.h"
-#include "commands/work.h"
-#include "comm/rank_errors.h"
 #include "parallel/replicas.h"
+#include "run_directory/candidate_store.h"
 #include "run_directory/checkpoints.h"
 #include "run_directory/metrics_log.h"
 #include "run_directory/segment_store.h"
 #include "run_directory/set_aside.h"
+#include "work/pieces.h"
 
 namespace magicid::commands {
 namespace {
@@ -68,6 +68,7 @@ bool Previews::decides() const { return context_.config().optimize.keep_best != 
 fs::path Previews::folder() const { return context_.layout().optimize() / "previews"; }
 fs::path Previews::best_folder() const { return context_.layout().optimize() / "best"; }
 fs::path Previews::stopped_folder() const { return folder() / "stopped"; }
+fs::path Previews::latents_folder() const { return folder() / "latents"; }
 
 Previews::Previews(RunContext& context) : context_(context) {
   if (!wanted()) return;
@@ -108,7 +109,7 @@ void Previews::prepare() {
     if (!prepared_.prompts.contains(text)) missing.insert(text);
   }
   if (missing.empty()) return;
-  comm::agree(context_.world(), "encoding the previews' prompts", [&] { prepared_.prompts.merge(encode_prompts(context_, {missing.begin(), missing.end()})); });
+  prepared_.prompts.merge(encode_prompts_once(context_, "encoding the previews' prompts", {missing.begin(), missing.end()}));
 }
 
 void Previews::begin(const hv::Transformer& transformer, hv::Adapter& policy, TrainingFiles& files) {
@@ -155,62 +156,74 @@ training::StepHooks Previews::add_to(training::StepHooks hooks) {
   return hooks;
 }
 
+void Previews::sample(const Batch& batch, const hv::Adapter& adapter, run_directory::CandidateStore& latents) {
+  const Configuration& c = context_.config();
+  const auto& plan = batch.plan;
+  std::vector<std::size_t> unsampled;
+  for (const std::size_t k : work::find_missing(context_.world(), batch.missing.size(), [&](std::size_t i) { return latents.contains(plan[batch.missing[i]].key); }))
+    unsampled.push_back(batch.missing[k]);
+  if (unsampled.empty()) return;
+  const hv::Adapter frozen = adapter.frozen_copy(context_.placement());
+  const auto scheduler = context_.pipeline().scheduler().with_shift(c.generate.sampling.shift);
+  const auto make_latents = [&](std::size_t i, work::Pulse& pulse) {
+    return sample_candidate(c, *transformer_, context_.pipeline().autoencoder_config(), scheduler, prepared_, plan[i], &frozen, beat_at_each_step(pulse), &context_.sequence_ranks()).cpu();
+  };
+  work::work_through_together(context_.work_ranks(), {base::concat("previews of step ", batch.step), unsampled, plan.size()}, make_latents,
+                              [&](std::size_t i, const at::Tensor& sampled) { latents.put({.description = plan[i].description, .metadata = {}, .latents = sampled}); });
+}
+
+void Previews::score(const Batch& batch, run_directory::CandidateStore& latents, run_directory::SegmentStore& store) {
+  std::optional<VideoScorer> scorer;
+  work::work_through(context_.world(), {base::concat("scores of previews of step ", batch.step), batch.missing, batch.plan.size()}, [&](std::size_t i, work::Pulse&) {
+    if (!scorer) scorer.emplace(context_);
+    const auto sampled = latents.find(batch.plan[i].key);
+    if (!sampled) throw base::UserError(latents_folder().string(), ": the latents of preview ", batch.plan[i].key, " are missing or damaged; start the same command again");
+    const fs::path file = folder() / file_name(batch.step, i);
+    const auto raw = (*scorer)(sampled->latents, batch.plan[i].text, prepared_.face_embeddings, file).raw;
+    store.put({.description = batch.descriptions[i],
+               .metadata = {{"identity", number_or_null(raw.identity)},
+                            {"dynamics", number_or_null(raw.dynamics)},
+                            {"semantics", number_or_null(raw.semantic)},
+                            {"file", base::hash_file(file)},
+                            {"rank", context_.world().rank()}},
+               .tensors = {}});
+  });
+}
+
 bool Previews::make(std::int64_t step, const hv::Adapter& adapter) {
   const c10::AutoGradMode no_grad(false);
-  const Configuration& c = context_.config();
   const auto start = std::chrono::steady_clock::now();
-  const auto plan = plan_previews(c, templates_, context_.pipeline().fingerprint(), parallel::hash_of(adapter.flat_parameters()), dtype_name(context_.placement()));
+  Batch batch{.step = step,
+              .plan = plan_previews(context_.config(), templates_, context_.pipeline().fingerprint(), parallel::hash_of(adapter.flat_parameters()), dtype_name(context_.placement())),
+              .descriptions = {},
+              .missing = {}};
   run_directory::SegmentStore store(folder(), schema);
-  std::vector<json> descriptions;
-  for (const auto& planned : plan) descriptions.push_back({{"video", planned.description}, {"scorer", scorer_for(scorer_, planned)}});
-  const auto missing = find_missing(context_, plan.size(), [&](std::size_t i) {
-    const auto found = store.find(run_directory::content_key(descriptions[i]));
+  const auto& plan = batch.plan;
+  for (const auto& planned : plan) batch.descriptions.push_back({{"video", planned.description}, {"scorer", scorer_for(scorer_, planned)}});
+  batch.missing = work::find_missing(context_.world(), plan.size(), [&](std::size_t i) {
+    const auto found = store.find(run_directory::content_key(batch.descriptions[i]));
     const fs::path file = folder() / file_name(step, i);
     return found && fs::exists(file) && base::hash_file(file) == found->metadata.at("file");
   });
-  if (!missing.empty()) {
-    const hv::Adapter frozen = adapter.frozen_copy(context_.placement());
-    const auto scheduler = context_.pipeline().scheduler().with_shift(c.generate.sampling.shift);
-    std::optional<VideoScorer> scorer;
-    const auto sample = [&](std::size_t i) {
-      return sample_candidate(c, *transformer_, context_.pipeline().autoencoder_config(), scheduler, prepared_, plan[i], &frozen, &context_.sequence_ranks()).cpu();
-    };
-    const auto keep = [&](std::size_t i, const at::Tensor& latents) {
-      if (!scorer) scorer.emplace(context_);
-      const fs::path file = folder() / file_name(step, i);
-      const auto raw = (*scorer)(latents, plan[i].text, prepared_.face_embeddings, file).raw;
-      store.put({.description = descriptions[i],
-                 .metadata = {{"identity", number_or_null(raw.identity)}, {"dynamics", number_or_null(raw.dynamics)}, {"semantics", number_or_null(raw.semantic)}, {"file", base::hash_file(file)}},
-                 .tensors = {}});
-    };
-    std::exception_ptr error;
-    bool stopped = false;
-    try {
-      work_through_together(context_, base::concat("previews of step ", step), missing, plan.size(), sample, keep);
-    } catch (const base::RequeueRequest&) {
-      stopped = true;
-      error = std::current_exception();
-    } catch (...) {
-      error = std::current_exception();
-    }
-    // An error that ranks do not share must end the job at once. One that they share may be a failure on some and a stop request on the others.
-    if (error && !stopped && comm::agreed_ranks(error) == 0) std::rethrow_exception(error);
-    if (error) {
-      for (const auto& rank : context_.world().all_gather_strings(stopped ? "stopped" : "failed"))
-        if (rank == "failed") std::rethrow_exception(error);
-      return false;
-    }
-  }
+  const auto make_missing = [&] {
+    run_directory::CandidateStore latents(latents_folder());
+    sample(batch, adapter, latents);
+    latents.refresh();
+    score(batch, latents, store);
+  };
+  if (!batch.missing.empty() && !work::finished_unless_stopped(context_.world(), make_missing)) return false;
   comm::agree(context_.world(), "recording previews", [&] {
     if (!context_.leader()) return;
     store.refresh();
     PreviewRound round{.step = step};
     for (std::size_t i = 0; i < plan.size(); ++i) {
-      const auto found = store.find(run_directory::content_key(descriptions[i]));
+      const auto found = store.find(run_directory::content_key(batch.descriptions[i]));
       if (!found) throw base::UserError((folder() / file_name(step, i)).string(), ": the scores of this preview are missing or damaged; start the same command again");
       const json& m = found->metadata;
       round.videos.push_back({plan[i].text, "previews/" + file_name(step, i), {from_json(m.at("identity")), from_json(m.at("dynamics")), from_json(m.at("semantics"))}});
     }
+    std::error_code code;
+    fs::remove_all(latents_folder(), code);
     round.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     record(std::move(round), adapter);
   });

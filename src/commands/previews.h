@@ -3,6 +3,7 @@
 //
 //   optimize/previews/step-000100-prompt-1.mp4   the videos
 //   optimize/previews/segment-*.h5               their scores, by key: what a stopped job has finished is not made again
+//   optimize/previews/latents/                   what is sampled and not yet decoded and scored; gone after each step's previews
 //   optimize/previews/stopped/                   adapters of steps whose previews a stop request left unfinished
 //   optimize/best/checkpoint-000100.h5           with keep_best: the adapter of every step that was the best so far, at the end of the chosen one alone
 #pragma once
@@ -12,11 +13,14 @@
 #include <vector>
 
 #include "commands/adapters.h"
+#include "commands/candidates.h"
 #include "commands/prepared.h"
 #include "commands/preview_rounds.h"
 #include "commands/run_context.h"
 #include "models/hunyuan_video/adapter.h"
 #include "models/hunyuan_video/transformer.h"
+#include "run_directory/candidate_store.h"
+#include "run_directory/segment_store.h"
 
 namespace magicid::commands {
 
@@ -48,10 +52,22 @@ class Previews {
   void read();
   // Returns false when a stop request came in between; what was finished stays.
   bool make(std::int64_t step, const models::hunyuan_video::Adapter& adapter);
+  // The previews of one step.
+  struct Batch {
+    std::int64_t step = 0;
+    std::vector<PlannedCandidate> plan;
+    std::vector<nlohmann::json> descriptions;  // of their scores
+    std::vector<std::size_t> missing;          // without scores
+  };
+  // The latents of the missing videos that `latents` does not hold yet, put there by the leader of each sequence group.
+  void sample(const Batch& batch, const models::hunyuan_video::Adapter& adapter, run_directory::CandidateStore& latents);
+  // Decodes and scores the missing videos, each by the rank that draws it.
+  void score(const Batch& batch, run_directory::CandidateStore& latents, run_directory::SegmentStore& store);
   void record(PreviewRound round, const models::hunyuan_video::Adapter& adapter);
   std::filesystem::path folder() const;
   std::filesystem::path best_folder() const;
   std::filesystem::path stopped_folder() const;
+  std::filesystem::path latents_folder() const;
 
   RunContext& context_;
   std::vector<std::string> templates_;

@@ -6,10 +6,10 @@
 #include "commands/candidates.h"
 #include "commands/stages.h"
 #include "commands/training_speed.h"
-#include "commands/work.h"
 #include "objectives/reconstruction.h"
 #include "run_directory/candidate_store.h"
 #include "training/step_loop.h"
+#include "work/pieces.h"
 
 namespace magicid::commands {
 namespace {
@@ -20,12 +20,14 @@ namespace hv = models::hunyuan_video;
 // Class samples for prior preservation: made by the bare model where they are missing, shared over the ranks, then read by all of them. Collective.
 std::vector<objectives::ReconstructionItem> class_samples(RunContext& context, const Prepared& prepared, const hv::Transformer& transformer, const std::vector<PlannedCandidate>& plan) {
   run_directory::CandidateStore store(context.layout().candidates());
-  const auto missing = find_missing(context, plan.size(), [&](std::size_t i) { return store.contains(plan[i].key); });
+  const auto missing = work::find_missing(context.world(), plan.size(), [&](std::size_t i) { return store.contains(plan[i].key); });
   const auto scheduler = context.pipeline().scheduler().with_shift(context.config().generate.sampling.shift);
-  const auto make = [&](std::size_t i) {
-    return sample_candidate(context.config(), transformer, context.pipeline().autoencoder_config(), scheduler, prepared, plan[i], nullptr, &context.sequence_ranks()).cpu();
+  const auto make = [&](std::size_t i, work::Pulse& pulse) {
+    return sample_candidate(context.config(), transformer, context.pipeline().autoencoder_config(), scheduler, prepared, plan[i], nullptr, beat_at_each_step(pulse),
+                            &context.sequence_ranks())
+        .cpu();
   };
-  work_through_together(context, "class samples", missing, plan.size(), make, [&](std::size_t i, const at::Tensor& latents) {
+  work::work_through_together(context.work_ranks(), {"class samples", missing, plan.size()}, make, [&](std::size_t i, const at::Tensor& latents) {
     store.put({.description = plan[i].description, .metadata = {{"source", "class sample"}, {"prompt_index", plan[i].prompt}, {"rank", context.world().rank()}}, .latents = latents});
   });
   std::vector<objectives::ReconstructionItem> items;

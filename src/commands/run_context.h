@@ -16,6 +16,7 @@
 #include "models/nn/weights.h"
 #include "parallel/sample_ranks.h"
 #include "run_directory/run_directory.h"
+#include "work/pieces.h"
 
 namespace magicid::commands {
 
@@ -43,6 +44,8 @@ class RunContext {
   const comm::Mesh& mesh() const { return groups_->mesh; }
   comm::Mesh mesh_without_pairs() const { return comm::Mesh::for_world(world_->size(), 1, mesh().shape().sequence); }
   comm::MeshGroups& groups() { return *groups_; }
+  // World and sequence group, for work that is shared out over them.
+  work::Ranks work_ranks() { return {*world_, *groups_->sequence}; }
   parallel::SampleRanks& pair_ranks() { return pair_ranks_; }
   parallel::SampleRanks& sequence_ranks() { return sequence_ranks_; }
 

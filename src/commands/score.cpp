@@ -8,9 +8,9 @@
 #include "commands/scores.h"
 #include "commands/stages.h"
 #include "commands/video_scorer.h"
-#include "commands/work.h"
 #include "parallel/replicas.h"
 #include "run_directory/candidate_store.h"
+#include "work/pieces.h"
 
 namespace magicid::commands {
 namespace {
@@ -72,11 +72,11 @@ void score(RunContext& context) {
   const json description = scorer_description(context, prepared);
   context.stage(Stage::score, context.options_of({"rewards"}), {{"generate", generated}, {"scorer", description}}, [&] {
     run_directory::ScoreStore scores(context.layout().scores());
-    const auto missing = find_missing(context, plan.candidates.size(), [&](std::size_t i) {
+    const auto missing = work::find_missing(context.world(), plan.candidates.size(), [&](std::size_t i) {
       return scores.contains(run_directory::ScoreStore::key_of(plan.candidates[i].key, scorer_for(description, plan.candidates[i])));
     });
     std::optional<Scorer> scorer;
-    work_through(context, "score", missing, plan.candidates.size(), [&](std::size_t i) {
+    work::work_through(context.world(), {"score", missing, plan.candidates.size()}, [&](std::size_t i, work::Pulse&) {
       if (!scorer) scorer.emplace(context);
       score_one(context, prepared, *scorer, scores, description, plan.candidates[i]);
     });

@@ -24,7 +24,8 @@ void evaluate(RunContext& context);
 void export_adapter(RunContext& context);
 void write_report(RunContext& context);
 
-// Embeddings of rendered prompts, on the CPU, with a warning for each that is cut. Loads and frees the text encoders. Not collective.
-std::map<std::string, models::text::PromptEmbeddings> encode_prompts(const RunContext& context, const std::vector<std::string>& texts);
+// Embeddings of rendered prompts, on the CPU, with a warning for each that is cut. Rank 0 alone loads the text encoders, and frees them; all ranks get the same numbers. `what` names
+// the work in messages. Collective.
+std::map<std::string, models::text::PromptEmbeddings> encode_prompts_once(RunContext& context, const std::string& what, const std::vector<std::string>& texts);
 
 }  // namespace magicid::commands

@@ -6,9 +6,9 @@
 
 #include "base/errors.h"
 #include "commands/candidates.h"
-#include "commands/work.h"
 #include "generation/sample.h"
 #include "run_directory/candidate_store.h"
+#include "work/pieces.h"
 
 namespace magicid::commands {
 
@@ -33,9 +33,9 @@ std::map<std::string, std::string> make_still_losers(RunContext& context, const 
   if (stills.empty()) return keys;
 
   CandidateStore store(context.layout().candidates());
-  const auto missing = find_missing(context, stills.size(), [&](std::size_t i) { return store.contains(stills[i].key); });
+  const auto missing = work::find_missing(context.world(), stills.size(), [&](std::size_t i) { return store.contains(stills[i].key); });
   std::optional<models::hunyuan_video::Autoencoder> autoencoder;
-  work_through(context, "still losers", missing, stills.size(), [&](std::size_t i) {
+  work::work_through(context.world(), {"still losers", missing, stills.size()}, [&](std::size_t i, work::Pulse&) {
     if (!autoencoder) autoencoder = context.pipeline().load_autoencoder(context.placement());
     const auto candidate = store.find(stills[i].loser);
     if (!candidate) throw base::UserError(context.layout().candidates().string(), ": candidate ", stills[i].loser, " of a pair is missing or damaged; run `magicid generate` again");

@@ -15,7 +15,7 @@
 #include "parallel/replicas.h"
 #include "training/adamw.h"
 #include "training/background_write.h"
-#include "training/signals.h"
+#include "work/signals.h"
 
 namespace magicid::training {
 namespace {
@@ -78,7 +78,7 @@ StepLoopResult run_steps(const std::string& label, const Options& options, Objec
   const bool leader = world.rank() == 0;
   if (leader && options.global_batch < replicas)
     base::log::warning(base::concat(label, ": global_batch is ", options.global_batch, " but ", replicas, " replicas take part: ", replicas - options.global_batch, " of them have nothing to do here"));
-  const StopSignals signals;
+  const work::StopSignals signals;
   at::Tensor parameters = objective.parameters().detach();
   AdamW optimizer(parameters, options);
   const c10::AutoGradMode no_grad(false);
@@ -101,7 +101,7 @@ StepLoopResult run_steps(const std::string& label, const Options& options, Objec
         const auto figures = objective.accumulate(step, slot, options.global_batch);
         for (std::size_t i = 0; first_of_replica && i < figures.size(); ++i) sum[i] += figures[i];
       }
-      sum[names.size()] = StopSignals::received() != 0;
+      sum[names.size()] = work::StopSignals::received() != 0;
       sum[names.size() + 1] = !writing.finish();
     };
     // A rank that fails must not wait for ranks that wait for it inside the objective.

@@ -6,6 +6,7 @@ Usage: evaluation_test.py MAGICID_PROGRAM PROJECT_FOLDER [unittest arguments]
 import csv
 import json
 import pathlib
+import re
 import shutil
 import sys
 import tempfile
@@ -101,6 +102,17 @@ class Evaluation(unittest.TestCase):
             # Compression makes the last bit of a frame visible in the figures.
             for name in ("face_similarity", "temporal_consistency"):
                 self.assertAlmostEqual(video["metrics"][name], before["metrics"][name], delta=0.05)
+
+    def test_ranks_that_share_videos_decode_each_its_own_and_rank_0_alone_encodes_prompts(self):
+        # A prompt that is too long is warned of by whoever encodes it.
+        (FOLDER / "long.txt").write_text("a {subject} " + "slowly " * 90 + "walks\na {subject} waves\n")
+        name = copy_of_run("shared", fresh=True)
+        text = run("evaluate", name, ranks=2, mesh__sequence=2, evaluate__prompts=FOLDER / "long.txt")
+        self.assertRegex(text, r"\[rank 0\] prompt .*too long")
+        self.assertNotRegex(text, r"\[rank 1\] prompt .*too long")
+        ranks = set(re.findall(rb'"rank":(\d)', b"".join(path.read_bytes() for path in (FOLDER / name / "evaluation").glob("*.h5"))))
+        self.assertEqual(ranks, {b"0", b"1"})
+        self.assertFalse((FOLDER / name / "evaluation/latents").exists())
 
     def test_a_folder_stands_in_the_tables_as_an_arm(self):
         name = copy_of_run("folder")

@@ -120,6 +120,10 @@ class Previews(unittest.TestCase):
                 self.assertEqual(one["step"], other["step"])
                 for reward in REWARDS:
                     self.assertAlmostEqual(one["preview_" + reward], other["preview_" + reward], delta=2e-3 * max(1, abs(one["preview_" + reward])), msg=f"{name}, step {one['step']}")
+            # Both ranks decode and score, also where they share a video's sampling.
+            scorers = set(re.findall(rb'"rank":(\d)', b"".join(path.read_bytes() for path in (FOLDER / name / "optimize/previews").glob("*.h5"))))
+            self.assertEqual(scorers, {b"0", b"1"}, name)
+            self.assertFalse((FOLDER / name / "optimize/previews/latents").exists())
 
     def test_a_second_start_does_nothing(self):
         before = {path: path.stat().st_mtime_ns for path in (FOLDER / "shown/optimize").rglob("*") if path.is_file()}

@@ -1,12 +1,14 @@
-// Ways in which a job of several ranks ends; job_end_test starts them. Usage: rank_scenarios NAME
+// Ways in which a job of several ranks ends; job_end_test starts them. Usage: rank_scenarios NAME [WORD...]
 #include "comm/communicator.h"
 #include "comm/launch.h"
 #include "comm/work_queue.h"
+#include "ranks/shared_work_scenarios.h"
 
 #include <ATen/ops/zeros.h>
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -15,6 +17,7 @@
 #include <iterator>
 #include <string>
 #include <thread>
+#include <vector>
 
 using namespace magicid;
 using Clock = std::chrono::steady_clock;
@@ -57,7 +60,7 @@ int draw_while_rank_0_computes(comm::Communicator& world) {
   return all_drawn ? 0 : 1;
 }
 
-int run(const std::string& name) {
+int run(const std::string& name, const std::vector<std::string>& words) {
   auto world = comm::make_world();
   const int rank = world->rank(), last = world->size() - 1;
   if (name == "local") {
@@ -96,7 +99,7 @@ int run(const std::string& name) {
     world->barrier();
   } else if (name == "queue") {
     return draw_while_rank_0_computes(*world);
-  } else {
+  } else if (!magicid::testing::run_shared_work(*world, name, words)) {
     throw base::UserError("unknown scenario ", name);
   }
   return 0;
@@ -105,5 +108,8 @@ int run(const std::string& name) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  return comm::run_as_rank(argc, argv, [](int count, char** arguments) { return run(count > 1 ? arguments[1] : ""); });
+  const std::string name = argc > 1 ? argv[1] : "";
+  // Shorter than the program's own where many jobs end this way.
+  const double grace_seconds = name.ends_with("-fails") ? 1 : 3;
+  return comm::run_as_rank(argc, argv, [&](int count, char** arguments) { return run(name, {arguments + std::min(count, 2), arguments + count}); }, grace_seconds);
 }

@@ -9,8 +9,10 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <numeric>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace magicid::testing {
@@ -193,6 +195,20 @@ inline void queue_ends_when_a_rank_throws(Communicator& group) {
   EXPECT_LT(drawn, 1'000'000'000);
 }
 
+inline void queue_waits_until_all_have_finished(Communicator& group) {
+  auto queue = group.make_work_queue(0);
+  EXPECT_FALSE(queue->next().has_value());
+  if (group.rank() == group.size() - 1) {
+    for (int step = 0; step < 5; ++step) {
+      queue->alive();
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+  }
+  const auto before = std::chrono::steady_clock::now();
+  queue->wait_for_all("the test's work");
+  if (group.size() > 1 && group.rank() == 0) EXPECT_GT(std::chrono::steady_clock::now() - before, std::chrono::milliseconds(20));
+}
+
 inline void leader_draws_for_its_group(Communicator& group) {
   // Groups of two: the leaders draw from one queue over the leaders.
   auto pair = group.split(group.rank() / 2, 0);
@@ -229,6 +245,7 @@ inline const std::vector<SuiteCase>& communicator_suite() {
       {"AgreeThrowsOnEveryRank", agree_throws_on_every_rank},
       {"QueueGivesEachTicketOnce", queue_gives_each_ticket_once},
       {"QueueEndsWhenARankThrows", queue_ends_when_a_rank_throws},
+      {"QueueWaitsUntilAllHaveFinished", queue_waits_until_all_have_finished},
       {"LeaderDrawsForItsGroup", leader_draws_for_its_group},
   };
   return cases;

@@ -1,9 +1,9 @@
-#include "training/signals.h"
+#include "work/signals.h"
 
 #include <atomic>
 #include <csignal>
 
-namespace magicid::training {
+namespace magicid::work {
 namespace {
 
 volatile std::sig_atomic_t received_signal = 0;
@@ -39,4 +39,4 @@ StopSignals::~StopSignals() {
 int StopSignals::received() { return received_signal; }
 void StopSignals::clear() { received_signal = 0; }
 
-}  // namespace magicid::training
+}  // namespace magicid::work

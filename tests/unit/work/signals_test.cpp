@@ -1,10 +1,10 @@
-#include "training/signals.h"
+#include "work/signals.h"
 
 #include <gtest/gtest.h>
 
 #include <csignal>
 
-namespace magicid::training {
+namespace magicid::work {
 namespace {
 
 void (*handler_of(int number))(int) {
@@ -33,4 +33,4 @@ TEST(StopSignals, NestedOnesLeaveTheOutermostInCharge) {
 }
 
 }  // namespace
-}  // namespace magicid::training
+}  // namespace magicid::work

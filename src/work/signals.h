@@ -2,7 +2,7 @@
 // queue look at it where all ranks can agree.
 #pragma once
 
-namespace magicid::training {
+namespace magicid::work {
 
 // Installs the handlers for the lifetime of the object; the earlier handlers return afterwards. Objects may be nested: the outermost does both. A second signal of the same kind ends
 // the process at once.
@@ -19,4 +19,4 @@ class StopSignals {
   static void clear();
 };
 
-}  // namespace magicid::training
+}  // namespace magicid::work
