@@ -5,7 +5,6 @@
 
 #include "base/errors.h"
 #include "base/hash.h"
-#include "commands/candidates.h"
 #include "commands/command_line.h"
 #include "parallel/replicas.h"
 #include "run_directory/checkpoints.h"
@@ -39,6 +38,18 @@ hv::RecomputePlan recompute_plan(const RunContext& context) {
 hv::AdapterOptions adapter_options(const Configuration& configuration) {
   const auto& a = configuration.adapter;
   return {.targets = a.targets, .lora_rank = a.lora_rank, .alpha = a.alpha > 0 ? a.alpha : static_cast<double>(a.lora_rank), .seed = static_cast<std::uint64_t>(configuration.seed)};
+}
+
+hv::Transformer read_transformer(RunContext& context, comm::Communicator& group) {
+  std::optional<hv::Transformer> transformer;
+  comm::agree(group, "reading the transformer", [&] { transformer = context.pipeline().load_transformer(context.placement()); });
+  return std::move(*transformer);
+}
+
+hv::Autoencoder read_autoencoder(RunContext& context, comm::Communicator& group) {
+  std::optional<hv::Autoencoder> autoencoder;
+  comm::agree(group, "reading the autoencoder", [&] { autoencoder = context.pipeline().load_autoencoder(context.placement()); });
+  return std::move(*autoencoder);
 }
 
 hv::Adapter load_trained(RunContext& context, run_directory::Stage stage) {
@@ -128,12 +139,9 @@ TrainingFiles::TrainingFiles(RunContext& context, fs::path folder, std::string s
   state_->adapter = &adapter;
   state_->config = &context.pipeline().transformer_config();
   const auto& model = context.config().model;
-  state_->about = {{"stage", state_->stage},
-                   {"code_version", code_version()},
-                   {"device", context.placement().device.str()},
-                   {"dtype", dtype_name(context.placement())},
-                   {"recompute", model.recompute},
-                   {"configuration", context.options_of({"seed", "model", "adapter", state_->stage})}};
+  state_->about = {
+      {"stage", state_->stage},         {"code_version", code_version()}, {"device", context.placement().device.str()},
+      {"dtype", context.model().dtype}, {"recompute", model.recompute},   {"configuration", context.options_of({"seed", "model", "adapter", state_->stage})}};
 }
 
 TrainingFiles::~TrainingFiles() = default;

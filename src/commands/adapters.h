@@ -8,7 +8,9 @@
 
 #include "commands/run_context.h"
 #include "models/hunyuan_video/adapter.h"
+#include "models/hunyuan_video/autoencoder.h"
 #include "models/hunyuan_video/recompute.h"
+#include "models/hunyuan_video/transformer.h"
 #include "storage/hdf5.h"
 #include "training/step_loop.h"
 
@@ -17,6 +19,11 @@ namespace magicid::commands {
 models::hunyuan_video::AdapterOptions adapter_options(const Configuration& configuration);
 // model.recompute. Throws UserError when it is not for the model's blocks. Not collective; the same on every rank.
 models::hunyuan_video::RecomputePlan recompute_plan(const RunContext& context);
+
+// The transformer or the autoencoder, read by every rank of `group` onto its device; an error of one is told by all, with its rank and node. Collective over
+// `group`.
+models::hunyuan_video::Transformer read_transformer(RunContext& context, comm::Communicator& group);
+models::hunyuan_video::Autoencoder read_autoencoder(RunContext& context, comm::Communicator& group);
 
 // The adapter after a finished training stage (reconstruct or optimize), read by every rank from the checkpoint that the stage results in, as parameters in fp32 on the
 // placement's device. Throws UserError naming the stage to run first.

@@ -1,5 +1,7 @@
 #include "commands/candidates.h"
 
+#include <map>
+
 #include "base/hash.h"
 #include "diffusion/initial_noise.h"
 #include "generation/sample.h"
@@ -16,97 +18,102 @@ json sampler_description(const SamplingOptions& s) {
   return d;
 }
 
-json model_description(const Configuration& c, const std::string& model_fingerprint, const std::string& dtype, std::int64_t frames) {
-  return {{"model", model_fingerprint}, {"dtype", dtype}, {"size", {{"height", c.video.height}, {"width", c.video.width}, {"frames", frames}}}};
+json model_description(const Configuration& c, const ModelIdentity& model, std::int64_t frames) {
+  return {{"model", model.model}, {"dtype", model.dtype}, {"size", {{"height", c.video.height}, {"width", c.video.width}, {"frames", frames}}}};
 }
 
-json sampling_description(const Configuration& c) {
-  return {{"template", {{"max_length", c.model.max_length}, {"text", c.model.template_file.empty() ? json() : json(base::hash_file(c.model.template_file))}}},
-          {"sampler", sampler_description(c.generate.sampling)}};
+json sampling_description(const Configuration& c, const ModelIdentity& model) {
+  return {{"template", {{"max_length", c.model.max_length}, {"text", model.prompt_template}}}, {"sampler", sampler_description(c.generate.sampling)}};
 }
 
 // With what the model and the size add to its description, a candidate's key is known.
 struct KeyMaker {
   const Configuration& c;
-  const std::string& model_fingerprint;
-  const std::string& dtype;
+  const ModelIdentity& model;
 
   PlannedCandidate operator()(PlannedCandidate candidate, std::int64_t frames) const {
-    candidate.description.update(model_description(c, model_fingerprint, dtype, frames));
+    candidate.description.update(model_description(c, model, frames));
     candidate.key = base::hash_json(candidate.description);
     return candidate;
   }
+
+  // A generated candidate whose prompt is `planned.text`; `source` keeps the noise of different uses apart.
+  PlannedCandidate generated(PlannedCandidate planned, const std::string& source, const json& adapter, std::int64_t seed, std::int64_t frames) const {
+    planned.description = sampling_description(c, model);
+    planned.description.update(
+        json{{"prompt", planned.text}, {"noise", {{"seed", seed}, {"source", source}, {"sample", planned.sample}}}, {"adapter", adapter}});
+    return (*this)(std::move(planned), frames);
+  }
+  PlannedCandidate video(PlannedCandidate planned, const json& adapter) const {
+    const std::string source = preference::to_string(planned.source);
+    return generated(std::move(planned), source, adapter, c.seed, c.video.frames);
+  }
+
+  PlannedCandidate initial_video(const std::vector<std::string>& templates, std::size_t prompt, std::int64_t sample) const {
+    return video({.source = preference::Source::initial,
+                  .prompt = static_cast<std::int64_t>(prompt),
+                  .text = render_prompt(templates[prompt], c.subject, false),
+                  .sample = sample},
+                 json());
+  }
 };
-
-// A generated candidate whose prompt is `planned.text`; `source` keeps the noise of different uses apart.
-PlannedCandidate generated(const Configuration& c, PlannedCandidate planned, const std::string& source, const json& adapter) {
-  planned.description = sampling_description(c);
-  planned.description.update(json{{"prompt", planned.text}, {"noise", {{"seed", c.seed}, {"source", source}, {"sample", planned.sample}}}, {"adapter", adapter}});
-  return planned;
-}
-
-PlannedCandidate initial_video(const Configuration& c, const std::vector<std::string>& templates, std::size_t prompt, std::int64_t sample) {
-  PlannedCandidate v{.source = preference::Source::initial, .prompt = static_cast<std::int64_t>(prompt), .sample = sample};
-  v.text = render_prompt(templates[prompt], c.subject, false);
-  return generated(c, std::move(v), preference::to_string(preference::Source::initial), json());
-}
 
 }  // namespace
 
-json generation_description(const Configuration& c, const std::string& model_fingerprint, const std::string& dtype) {
-  json description = model_description(c, model_fingerprint, dtype, c.video.frames);
-  description.update(sampling_description(c));
+json generation_description(const Configuration& c, const ModelIdentity& model) {
+  json description = model_description(c, model, c.video.frames);
+  description.update(sampling_description(c, model));
   return description;
 }
 
-std::vector<PlannedCandidate> plan_candidates(const Configuration& c, const Prepared& prepared, const std::vector<std::string>& templates, const std::string& model_fingerprint,
-                                              const std::string& reconstruct_result, const std::string& dtype) {
-  const KeyMaker with_key{c, model_fingerprint, dtype};
+std::vector<PlannedCandidate> plan_candidates(const Configuration& c, const std::vector<std::string>& stills, const std::vector<std::string>& templates,
+                                              const ModelIdentity& model, const std::string& reconstruct_result) {
+  const KeyMaker with_key{c, model};
   std::vector<PlannedCandidate> plan;
-  for (std::size_t i = 0; i < prepared.references.size(); ++i) {
+  std::map<std::string, int> seen;
+  for (std::size_t i = 0; i < stills.size(); ++i) {
     PlannedCandidate still{.source = preference::Source::still, .text = render_prompt(c.reconstruct.prompt, c.subject, true), .sample = static_cast<std::int64_t>(i)};
-    still.description = {{"still", prepared.references[i].image_hash}, {"detector", c.rewards.scoring.face_detector.kind}, {"index", i}};
+    // Two photos may give the same still: keys are unique, and stay as they are when photos are added or renamed.
+    still.description = {{"still", stills[i]}, {"copy", seen[stills[i]]++}};
     plan.push_back(with_key(std::move(still), c.video.frames));
   }
   for (std::size_t p = 0; p < templates.size(); ++p)
-    for (std::int64_t j = 0; j < c.generate.initial_per_prompt; ++j) plan.push_back(with_key(initial_video(c, templates, p, j), c.video.frames));
+    for (std::int64_t j = 0; j < c.generate.initial_per_prompt; ++j) plan.push_back(with_key.initial_video(templates, p, j));
   const auto& strengths = c.generate.adapter_strengths;
   for (std::size_t p = 0; p < templates.size(); ++p)
     for (std::int64_t j = 0; j < c.generate.tuned_per_prompt; ++j) {
       PlannedCandidate v{.source = preference::Source::tuned, .prompt = static_cast<std::int64_t>(p), .text = render_prompt(templates[p], c.subject, true), .sample = j,
                          .strength = strengths[static_cast<std::size_t>(j) % strengths.size()]};
       const json adapter{{"trained", reconstruct_result}, {"strength", v.strength}};
-      plan.push_back(with_key(generated(c, std::move(v), preference::to_string(preference::Source::tuned), adapter), c.video.frames));
+      plan.push_back(with_key.video(std::move(v), adapter));
     }
   return plan;
 }
 
-std::vector<PlannedCandidate> plan_class_samples(const Configuration& c, const std::vector<std::string>& templates, const std::string& model_fingerprint, const std::string& dtype) {
+std::vector<PlannedCandidate> plan_class_samples(const Configuration& c, const std::vector<std::string>& templates, const ModelIdentity& model) {
   const auto& prior = c.reconstruct.prior_preservation;
-  const KeyMaker with_key{c, model_fingerprint, dtype};
+  const KeyMaker with_key{c, model};
   std::vector<PlannedCandidate> plan;
   if (prior.weight <= 0) return plan;
   for (std::int64_t i = 0; i < prior.samples; ++i) {
     if (prior.kind == "video") {
       const auto prompts = static_cast<std::int64_t>(templates.size());
-      plan.push_back(with_key(initial_video(c, templates, static_cast<std::size_t>(i % prompts), i / prompts), c.video.frames));
+      plan.push_back(with_key.initial_video(templates, static_cast<std::size_t>(i % prompts), i / prompts));
       continue;
     }
     PlannedCandidate image{.source = preference::Source::initial, .text = render_prompt(c.reconstruct.prompt, c.subject, false), .sample = i};
-    plan.push_back(with_key(generated(c, std::move(image), "class-image", json()), 1));
+    plan.push_back(with_key.generated(std::move(image), "class-image", json(), c.seed, 1));
   }
   return plan;
 }
 
-std::vector<PlannedCandidate> plan_previews(const Configuration& c, const std::vector<std::string>& templates, const std::string& model_fingerprint, const std::string& adapter,
-                                            const std::string& dtype) {
-  const KeyMaker with_key{c, model_fingerprint, dtype};
+std::vector<PlannedCandidate> plan_previews(const Configuration& c, const std::vector<std::string>& templates, const ModelIdentity& model,
+                                            const std::string& adapter) {
+  const KeyMaker with_key{c, model};
   std::vector<PlannedCandidate> plan;
   for (std::size_t p = 0; p < templates.size(); ++p) {
     PlannedCandidate v{.source = preference::Source::tuned, .prompt = static_cast<std::int64_t>(p), .text = render_prompt(templates[p], c.subject, true), .strength = 1};
-    v = generated(c, std::move(v), "preview", {{"trained", adapter}, {"strength", 1.0}});
-    v.description["noise"]["seed"] = c.optimize.previews.seed;
-    plan.push_back(with_key(std::move(v), c.video.frames));
+    plan.push_back(with_key.generated(std::move(v), "preview", {{"trained", adapter}, {"strength", 1.0}}, c.optimize.previews.seed, c.video.frames));
   }
   return plan;
 }
@@ -127,8 +134,6 @@ diffusion::StepCallback beat_at_each_step(work::Pulse& pulse) {
   return [&pulse](const diffusion::StepState&) { pulse.beat_or_stop(); };
 }
 
-std::string dtype_name(const models::nn::Placement& placement) { return placement.dtype == at::kBFloat16 ? "bfloat16" : "float32"; }
-
 at::Tensor candidate_noise(const PlannedCandidate& candidate, const std::vector<std::int64_t>& shape) {
   const json noise = candidate.description.at("noise");
   // The prompt names the draw: videos of one prompt keep their noise when others are added or reordered.
@@ -138,12 +143,13 @@ at::Tensor candidate_noise(const PlannedCandidate& candidate, const std::vector<
 
 std::string preview_name(const PlannedCandidate& candidate) { return preference::to_string(candidate.source) + "-" + candidate.key.substr(0, 16) + ".mp4"; }
 
-CandidatePlan candidate_plan(RunContext& context, const Prepared& prepared) {
+CandidatePlan candidate_plan(RunContext& context) {
   CandidatePlan plan;
   const std::string trained = context.result_of(run_directory::Stage::reconstruct);
+  const PreparedContents prepared = prepared_contents(context);
   comm::agree(context.world(), "planning the candidates", [&] {
     plan.templates = read_prompt_templates(context.config().prompts);
-    plan.candidates = plan_candidates(context.config(), prepared, plan.templates, context.pipeline().fingerprint(), trained, dtype_name(context.placement()));
+    plan.candidates = plan_candidates(context.config(), prepared.stills, plan.templates, context.model(), trained);
   });
   return plan;
 }

@@ -16,6 +16,7 @@
 #include "commands/adapters.h"
 #include "commands/candidates.h"
 #include "commands/evaluation.h"
+#include "commands/fingerprints.h"
 #include "commands/other_runs.h"
 #include "commands/prepared.h"
 #include "commands/prompt_checks.h"
@@ -25,7 +26,6 @@
 #include "generation/sample.h"
 #include "media/video.h"
 #include "models/vision/i3d.h"
-#include "parallel/replicas.h"
 #include "rewards/features.h"
 #include "run_directory/candidate_store.h"
 #include "run_directory/segment_store.h"
@@ -75,7 +75,8 @@ std::size_t smallest_arm(const Configuration& c, std::size_t templates, const js
   return smallest;
 }
 
-Plan make_plan(RunContext& context, std::size_t templates, const Prepared& prepared) {
+// On rank 0.
+Plan make_plan(RunContext& context, std::size_t templates, const json& networks, const PreparedContents& prepared) {
   const Configuration& c = context.config();
   const auto& e = c.evaluate;
   Plan plan;
@@ -86,16 +87,14 @@ Plan make_plan(RunContext& context, std::size_t templates, const Prepared& prepa
     if (!e.i3d.empty()) models::vision::I3d::load(e.i3d, at::kCPU);  // a file that is none is found before hours of work
     plan.real = to_json(read_real_videos("evaluate.real_videos: " + e.real_videos, e.real_videos, smallest_arm(c, templates, plan.folders)));
   }
-  const RewardFolders folders = reward_folders(c);
-  plan.generation = generation_description(c, context.pipeline().fingerprint(), dtype_name(context.placement()));
+  plan.generation = generation_description(c, context.model());
   plan.generation["seed"] = c.seed;
-  plan.measures = {{"version", measure_version},
-                   {"arcface", RunContext::folder_fingerprint(folders.arcface)},
-                   {"raft", RunContext::folder_fingerprint(folders.raft)},
-                   {"clip", RunContext::folder_fingerprint(folders.clip)},
-                   {"references", {parallel::hash_of(prepared.face_embeddings), parallel::hash_of(prepared.image_embeddings)}},
-                   {"options", context.options_of({"rewards"})},
-                   {"i3d", e.real_videos.empty() || e.i3d.empty() ? "none" : base::hash_file(e.i3d)}};
+  plan.generation["fps"] = c.video.fps;  // of the file that is written, and measured
+  plan.measures = networks;
+  plan.measures.update(json{{"version", measure_version},
+                            {"references", {prepared.face_embeddings, prepared.image_embeddings}},
+                            {"options", context.options_of({"rewards"})},
+                            {"i3d", e.real_videos.empty() || e.i3d.empty() ? "none" : base::hash_file(e.i3d)}});
   return plan;
 }
 
@@ -147,10 +146,76 @@ std::vector<EvaluationItem> real_items(const Configuration& c, const Plan& plan)
   return items;
 }
 
+// All that the stage is about, the same on every rank.
+struct PlannedEvaluation {
+  std::string person;
+  PromptList prompts;
+  std::vector<OtherRun> others;
+  std::vector<EvaluationItem> own, real;
+  run_directory::Fingerprint fingerprint;
+};
+
+// Who is shown, by the photos' bytes: `compare` groups runs of one person by it.
+std::string person_of(const std::vector<std::string>& photos) { return base::hash_json(json(std::set<std::string>(photos.begin(), photos.end()))); }
+
+// Hash of the parameters of each arm's adapter. Collective.
+std::map<std::string, std::string> adapters_of_arms(RunContext& context, const std::vector<OtherRun>& others) {
+  std::map<std::string, std::string> adapters;
+  for (const auto& arm : context.config().evaluate.arms)
+    adapters[arm] = arm == "base" ? "none" : context.result_of(arm == "stage1" ? Stage::reconstruct : Stage::optimize);
+  for (const auto& other : others) adapters[other.arm] = other.result;
+  return adapters;
+}
+
+// Keys hold what determines each video and its figures; the rest of it what stands in evaluation.json beside them.
+run_directory::Fingerprint evaluation_fingerprint(RunContext& context, const PlannedEvaluation& evaluation, const Plan& plan) {
+  const Configuration& c = context.config();
+  json keys = json::array(), others = json::array();
+  for (const auto* items : {&evaluation.own, &evaluation.real})
+    for (const auto& item : *items) keys.push_back(item.key);
+  for (const auto& other : evaluation.others) others.push_back({other.arm, other.result});
+  json inputs{{"prepare", context.result_of(Stage::prepare)},
+              {"photos", evaluation.person},
+              {"videos", base::hash_json(keys)},
+              {"prompts", base::hash_json(evaluation.prompts.prompts)}};
+  if (!others.empty()) inputs["runs"] = others;
+  // The tables name the folders: one that was moved is named anew, its figures are found by key.
+  if (!plan.folders.empty()) inputs["folders"] = base::hash_json({arms_of(c), plan.folders, c.evaluate.folders});
+  return {context.options_of({"seed", "video", "evaluate"}), inputs};
+}
+
+// Collective.
+PlannedEvaluation plan_evaluation(RunContext& context) {
+  const Configuration& c = context.config();
+  PlannedEvaluation evaluation;
+  evaluation.others = other_runs(context);
+  const auto adapters = adapters_of_arms(context, evaluation.others);
+  const PreparedContents prepared = prepared_contents(context);
+  evaluation.person = person_of(prepared.photos);
+  const json& networks = context.reward_networks();
+  const json planned = context.from_leader("planning the evaluation", [&]() -> json {
+    const auto lines = evaluation_prompts(c);
+    const bool with_trigger = std::any_of(c.evaluate.arms.begin(), c.evaluate.arms.end(), [](const auto& arm) { return arm != "base"; });
+    if (with_trigger || !c.evaluate.runs.empty()) check_triggers(context, lines);
+    std::vector<std::string> templates;
+    for (const auto& line : lines) templates.push_back(line.text);
+    const Plan plan = make_plan(context, templates.size(), networks, prepared);
+    return {templates, plan.generation, plan.measures, plan.folders, plan.real};
+  });
+  evaluation.prompts = {.prompts = planned[0], .templates = planned[0].size()};
+  const Plan plan{planned[1], planned[2], planned[3], planned[4]};
+  evaluation.own = plan_items(c, evaluation.prompts, adapters, plan);
+  evaluation.real = real_items(c, plan);
+  evaluation.fingerprint = evaluation_fingerprint(context, evaluation, plan);
+  return evaluation;
+}
+
 // Loaded by a rank with its first video.
 struct VideoMaker {
+  // Collective over the sequence group.
   VideoMaker(RunContext& context)
-      : transformer(context.pipeline().load_transformer(context.placement())), scheduler(context.pipeline().scheduler().with_shift(context.config().generate.sampling.shift)) {}
+      : transformer(read_transformer(context, *context.groups().sequence)),
+        scheduler(context.pipeline().scheduler().with_shift(context.config().generate.sampling.shift)) {}
 
   hv::Transformer transformer;
   diffusion::FlowMatchEulerScheduler scheduler;
@@ -212,13 +277,6 @@ run_directory::Entry measure(RunContext& context, Measurer& m, const EvaluationI
   if (m.i3d && video.frames.size(0) >= models::vision::I3d::minimum_frames)
     entry.tensors["i3d"] = (*m.i3d)(video.frames.narrow(0, 0, std::min(video.frames.size(0), fvd_frames)));
   return entry;
-}
-
-// Who is shown, by the photos' bytes: `compare` groups runs of one person by it.
-std::string person_of(const Prepared& prepared) {
-  std::set<std::string> photos;
-  for (const auto& reference : prepared.references) photos.insert(reference.image_hash);
-  return base::hash_json(json(photos));
 }
 
 // What is sampled and not yet decoded.
@@ -298,16 +356,15 @@ void generate_videos(RunContext& context, run_directory::SegmentStore& store, co
 }
 
 // On rank 0.
-json gather(RunContext& context, run_directory::SegmentStore& store, const Prepared& prepared, const PromptList& prompts, const std::vector<EvaluationItem>& items,
-            const std::vector<EvaluationItem>& real) {
+json gather(RunContext& context, run_directory::SegmentStore& store, const PlannedEvaluation& planned) {
   const Configuration& c = context.config();
-  EvaluationResult result{.person = person_of(prepared),
+  EvaluationResult result{.person = planned.person,
                           .noise_seed = c.seed,
-                          .prompts = prompts.prompts,
+                          .prompts = planned.prompts.prompts,
                           .video = {{"height", c.video.height}, {"width", c.video.width}, {"frames", c.video.frames}, {"fps", c.video.fps}},
                           .arms = arms_of(c),
                           .folders = json::object(),
-                          .items = items,
+                          .items = planned.own,
                           .frechet = c.evaluate.i3d.empty() ? "clip_frechet" : "fvd",
                           .real_given = !c.evaluate.real_videos.empty()};
   for (const auto& [name, folder] : c.evaluate.folders) result.folders[name] = folder;
@@ -320,55 +377,27 @@ json gather(RunContext& context, run_directory::SegmentStore& store, const Prepa
     if (features != found->tensors.end()) figures.features = features->second;
     return figures;
   };
-  for (const auto& item : items) result.figures.push_back(figures_of(item));
-  for (const auto& item : real) result.real.push_back(figures_of(item).features);
+  for (const auto& item : planned.own) result.figures.push_back(figures_of(item));
+  for (const auto& item : planned.real) result.real.push_back(figures_of(item).features);
   return summarise(result);
 }
 
 }  // namespace
 
+run_directory::Fingerprint evaluate_fingerprint(RunContext& context) { return plan_evaluation(context).fingerprint; }
+
 void evaluate(RunContext& context) {
-  const Configuration& c = context.config();
   comm::Communicator& world = context.world();
-  const std::string prepared_result = context.result_of(Stage::prepare);
-  std::map<std::string, std::string> adapters;
-  for (const auto& arm : c.evaluate.arms)
-    adapters[arm] = arm == "base" ? "none" : context.result_of(arm == "stage1" ? Stage::reconstruct : Stage::optimize);
-  const auto others = other_runs(context);
-  json other_results = json::array();  // names stand in the results, the keys of the videos hold only adapters
-  for (const auto& other : others) {
-    adapters[other.arm] = other.result;
-    other_results.push_back({other.arm, other.result});
-  }
-  PromptList prompts;
-  Prepared prepared;
-  json planned;
-  comm::agree(world, "planning the evaluation", [&] {
-    const auto templates = evaluation_prompts(c);
-    for (const auto& prompt : templates) prompts.prompts.push_back(prompt.text);
-    prompts.templates = prompts.prompts.size();
-    prepared = Prepared::load(context.layout().prepared());
-    if (!context.leader()) return;
-    const bool with_trigger = std::any_of(c.evaluate.arms.begin(), c.evaluate.arms.end(), [](const auto& arm) { return arm != "base"; });
-    if (with_trigger || !c.evaluate.runs.empty()) check_triggers(context, templates);
-    const Plan plan = make_plan(context, prompts.templates, prepared);
-    planned = {plan.generation, plan.measures, plan.folders, plan.real};
-  });
-  planned = json::parse(world.broadcast_string(planned.dump(), 0));
-  const Plan plan{planned[0], planned[1], planned[2], planned[3]};
-  const auto own = plan_items(c, prompts, adapters, plan), real = real_items(c, plan);
-  auto all = own;
-  all.insert(all.end(), real.begin(), real.end());
-  json keys = json::array();
-  for (const auto& item : all) keys.push_back(item.key);
-  json inputs{{"prepare", prepared_result}, {"videos", base::hash_json(keys)}};
-  if (!others.empty()) inputs["runs"] = other_results;
-  if (!plan.folders.empty()) inputs["folders"] = base::hash_json({arms_of(c), plan.folders});
-  context.stage(Stage::evaluate, context.options_of({"evaluate"}), inputs, [&] {
+  require_predecessors(context, Stage::evaluate);
+  const PlannedEvaluation planned = plan_evaluation(context);
+  context.stage(Stage::evaluate, planned.fingerprint, [&] {
+    const Prepared prepared = read_prepared(context);
+    auto all = planned.own;
+    all.insert(all.end(), planned.real.begin(), planned.real.end());
     run_directory::SegmentStore store(context.layout().evaluation_store(), schema);
     std::set<std::string> seen;  // arms with the same adapter have the same videos
-    const auto missing = work::find_missing(context.world(), all.size(), [&](std::size_t i) { return !seen.insert(all[i].key).second || store.contains(all[i].key); });
-    generate_videos(context, store, all, missing, prompts, others);
+    const auto missing = work::find_missing(world, all.size(), [&](std::size_t i) { return !seen.insert(all[i].key).second || store.contains(all[i].key); });
+    generate_videos(context, store, all, missing, planned.prompts, planned.others);
     std::optional<Measurer> measurer;
     work::work_through(context.world(), {"evaluate, figures", missing, all.size()}, [&](std::size_t i, work::Pulse&) {
       if (!measurer) measurer.emplace(context);
@@ -378,7 +407,7 @@ void evaluate(RunContext& context) {
     comm::agree(world, "writing the evaluation", [&] {
       if (!context.leader()) return;
       store.refresh();
-      const json evaluation = gather(context, store, prepared, prompts, own, real);
+      const json evaluation = gather(context, store, planned);
       const auto& layout = context.layout();
       storage::write_text_atomically(layout.evaluation(), evaluation.dump(2) + "\n");
       storage::write_text_atomically(layout.evaluation_table(), evaluation_csv(evaluation));

@@ -6,10 +6,11 @@
 #include "base/errors.h"
 #include "base/hash.h"
 #include "base/progress.h"
+#include "comm/rank_errors.h"
 #include "commands/adapters.h"
 #include "commands/candidates.h"
+#include "commands/fingerprints.h"
 #include "commands/stages.h"
-#include "comm/rank_errors.h"
 #include "run_directory/candidate_store.h"
 #include "work/pieces.h"
 
@@ -23,8 +24,12 @@ namespace hv = models::hunyuan_video;
 // A video is taken to be about as large as its noise: only the adapter differs between V_s and V_t.
 class CandidateMaker {
  public:
+  // Collective over the sequence group.
   CandidateMaker(RunContext& context, const Prepared& prepared, const hv::Adapter& trained)
-      : context_(context), prepared_(prepared), trained_(trained), transformer_(context.pipeline().load_transformer(context.placement())),
+      : context_(context),
+        prepared_(prepared),
+        trained_(trained),
+        transformer_(read_transformer(context, *context.groups().sequence)),
         scheduler_(context.pipeline().scheduler().with_shift(context.config().generate.sampling.shift)) {}
 
   at::Tensor operator()(const PlannedCandidate& candidate, work::Pulse& pulse) {
@@ -72,19 +77,27 @@ void make_missing(RunContext& context, const Prepared& prepared, const std::vect
   });
 }
 
+std::string hash_of_candidate_keys(const CandidatePlan& plan) {
+  json keys = json::array();
+  for (const auto& candidate : plan.candidates) keys.push_back(candidate.key);
+  return base::hash_json(keys);
+}
+
 }  // namespace
 
+run_directory::Fingerprint generate_fingerprint(RunContext& context) {
+  return {context.options_of({"seed", "model", "video", "generate"}),
+          {{"prepare", context.result_of(Stage::prepare)},
+           {"reconstruct", context.result_of(Stage::reconstruct)},
+           {"candidates", hash_of_candidate_keys(candidate_plan(context))}}};
+}
+
 void generate(RunContext& context) {
-  const std::string prepared_result = context.result_of(Stage::prepare), trained = context.result_of(Stage::reconstruct);
-  Prepared prepared;
-  comm::agree(context.world(), "reading prepared.h5", [&] { prepared = Prepared::load(context.layout().prepared()); });
-  const CandidatePlan plan = candidate_plan(context, prepared);
-  std::vector<std::string> keys;
-  for (const auto& candidate : plan.candidates) keys.push_back(candidate.key);
-  const std::string result = base::hash_json(json(keys));
-  context.stage(Stage::generate, context.options_of({"seed", "model", "video", "generate"}), {{"prepare", prepared_result}, {"reconstruct", trained}, {"candidates", result}}, [&] {
-    make_missing(context, prepared, plan.candidates);
-    RunContext::StageResult done{.result = result};
+  require_predecessors(context, Stage::generate);
+  context.stage(Stage::generate, generate_fingerprint(context), [&] {
+    const CandidatePlan plan = candidate_plan(context);
+    make_missing(context, read_prepared(context), plan.candidates);
+    RunContext::StageResult done{.result = hash_of_candidate_keys(plan)};
     comm::agree(context.world(), "merging the candidates", [&] {
       if (!context.leader()) return;
       run_directory::CandidateStore store(context.layout().candidates());

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "commands/adapters.h"
 #include "commands/candidates.h"
+#include "commands/fingerprints.h"
 #include "commands/pairs_file.h"
 #include "commands/previews.h"
 #include "commands/stages.h"
@@ -21,9 +22,8 @@ namespace {
 using run_directory::Stage;
 namespace hv = models::hunyuan_video;
 
-std::vector<objectives::HpoPair> load_pairs(RunContext& context, const PairsFile& file, const std::map<std::string, std::string>& stills, const Prepared& prepared,
-                                            const std::vector<std::string>& templates) {
-  const Configuration& c = context.config();
+std::vector<objectives::HpoPair> load_pairs(RunContext& context, const PairsFile& file, const std::map<std::string, std::string>& stills,
+                                            const Prepared& prepared) {
   run_directory::CandidateStore store(context.layout().candidates());
   std::map<std::string, at::Tensor> latents;  // a video stands in several pairs
   const auto read = [&](const std::string& key) {
@@ -34,9 +34,10 @@ std::vector<objectives::HpoPair> load_pairs(RunContext& context, const PairsFile
     return latents.emplace(key, candidate->latents).first->second;
   };
   std::vector<objectives::HpoPair> pairs;
-  for (const auto& pair : file.selection.pairs) {
-    const std::string text = pair.prompt < 0 ? render_prompt(c.reconstruct.prompt, c.subject, true) : render_prompt(templates.at(static_cast<std::size_t>(pair.prompt)), c.subject, true);
-    pairs.push_back({.winner = read(pair.winner), .loser = read(pair.loser_still ? stills.at(pair.loser) : pair.loser), .condition = prepared.prompt(text), .kind = pair.kind});
+  for (std::size_t i = 0; i < file.selection.pairs.size(); ++i) {
+    const auto& pair = file.selection.pairs[i];
+    const std::string& loser = pair.loser_still ? stills.at(pair.loser) : pair.loser;
+    pairs.push_back({.winner = read(pair.winner), .loser = read(loser), .condition = prepared.prompt(file.conditions[i]), .kind = pair.kind});
   }
   return pairs;
 }
@@ -76,6 +77,15 @@ std::function<TrainingWork(const training::StepRecord&)> work_of(const RunContex
   };
 }
 
+run_directory::Fingerprint optimization_fingerprint(RunContext& context, const Previews& previews) {
+  nlohmann::json inputs{{"model", context.model().model},
+                        {"prepare", context.result_of(Stage::prepare)},
+                        {"reconstruct", context.result_of(Stage::reconstruct)},
+                        {"select", context.result_of(Stage::select)}};
+  if (const auto chosen = previews.inputs(); !chosen.is_null()) inputs["keep_best"] = chosen;
+  return {context.options_of({"seed", "model", "adapter", "optimize"}), inputs};
+}
+
 }  // namespace
 
 void check_layout(RunContext& context) {
@@ -87,21 +97,20 @@ void check_layout(RunContext& context) {
                           " would have no pair. Set optimize.global_batch to at least ", replicas, ", or let more ranks share a video (mesh.sequence, mesh.pair), or use fewer ranks; `magicid plan` chooses.");
 }
 
+run_directory::Fingerprint optimize_fingerprint(RunContext& context) { return optimization_fingerprint(context, Previews(context)); }
+
 void optimize(RunContext& context) {
-  nlohmann::json inputs{{"model", context.pipeline().fingerprint()}, {"prepare", context.result_of(Stage::prepare)}, {"reconstruct", context.result_of(Stage::reconstruct)}, {"select", context.result_of(Stage::select)}};
+  require_predecessors(context, Stage::optimize);
   Previews previews(context);
-  if (const auto chosen = previews.inputs(); !chosen.is_null()) inputs["keep_best"] = chosen;
-  context.stage(Stage::optimize, context.options_of({"seed", "model", "adapter", "optimize"}), inputs, [&] {
+  context.stage(Stage::optimize, optimization_fingerprint(context, previews), [&] {
     const Configuration& c = context.config();
     PairsFile file;
     comm::agree(context.world(), "reading the pairs", [&] { file = PairsFile::load(context.layout().pairs()); });
     const auto stills = make_still_losers(context, file);
     std::vector<objectives::HpoPair> pairs;
-    comm::agree(context.world(), "reading the pairs' videos", [&] {
-      pairs = load_pairs(context, file, stills, Prepared::load(context.layout().prepared()), read_prompt_templates(c.prompts));
-    });
+    comm::agree(context.world(), "reading the pairs' videos", [&] { pairs = load_pairs(context, file, stills, Prepared::load(context.layout().prepared())); });
     previews.prepare();
-    const auto transformer = context.pipeline().load_transformer(context.placement());
+    const auto transformer = read_transformer(context, context.world());
     hv::Adapter policy = load_trained(context, Stage::reconstruct);
     const bool from_base = c.optimize.hpo.reference == "base";
     const hv::Adapter reference = policy.frozen_copy({context.placement().device, at::kFloat});

@@ -19,7 +19,7 @@ OtherRun look_at(const RunContext& context, const std::string& name, const fs::p
   const json manifest = run.manifest();
   const std::string where = "evaluate.runs." + name + ": " + root.string();
   const std::string model = manifest.value("/identity/model"_json_pointer, "");
-  if (model != context.pipeline().fingerprint()) throw base::UserError(where, ": was made with another model (", model, ") than this run (", context.pipeline().fingerprint(), ")");
+  if (model != context.model().model) throw base::UserError(where, ": was made with another model (", model, ") than this run (", context.model().model, ")");
   const auto& subject = context.config().subject;
   const std::string trigger = manifest.value("/configuration/subject/trigger"_json_pointer, ""), class_name = manifest.value("/configuration/subject/class_name"_json_pointer, "");
   if (trigger != subject.trigger || class_name != subject.class_name)

@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "commands/fingerprints.h"
 #include "commands/prepared.h"
 #include "commands/prompt_checks.h"
 #include "commands/reward_networks.h"
@@ -68,6 +69,12 @@ std::vector<PromptLine> prompts_with_trigger(const Configuration& c, const std::
   return prompts;
 }
 
+// What the stage reads beside networks. Read and hashed by rank 0, so that it is read once and every rank works on the same. Collective.
+struct PreparationInputs {
+  std::vector<Photo> photos;
+  std::vector<std::string> prompts;
+};
+
 // Every text that a later stage needs embedded.
 std::vector<std::string> needed_prompts(const Configuration& c, const std::vector<Photo>& photos, const std::vector<PromptLine>& templates) {
   // The one without the trigger is prior preservation's: embedded always, so that switching it on leaves this stage as it is.
@@ -79,6 +86,32 @@ std::vector<std::string> needed_prompts(const Configuration& c, const std::vecto
   }
   if (c.generate.sampling.guided()) texts.insert(c.generate.sampling.negative_prompt);
   return {texts.begin(), texts.end()};
+}
+
+PreparationInputs read_preparation_inputs(RunContext& context) {
+  const Configuration& c = context.config();
+  const json shared = context.from_leader("reading photos and prompts", [&]() -> json {
+    generation::latent_shape({c.video.height, c.video.width, c.video.frames}, context.pipeline().transformer_config(), context.pipeline().autoencoder_config());
+    const auto photos = find_photos(c);
+    const auto templates = read_prompt_lines(c.prompts);
+    check_triggers(context, prompts_with_trigger(c, photos, templates));
+    json list = json::array();
+    for (const auto& photo : photos) list.push_back({photo.path.string(), photo.caption, photo.hash});
+    return {list, needed_prompts(c, photos, templates)};
+  });
+  PreparationInputs inputs{.photos = {}, .prompts = shared[1]};
+  for (const auto& photo : shared[0]) inputs.photos.push_back({photo[0].get<std::string>(), photo[1], photo[2]});
+  return inputs;
+}
+
+run_directory::Fingerprint preparation_fingerprint(RunContext& context, const PreparationInputs& read) {
+  const json& networks = context.reward_networks();
+  json inputs{{"model", context.model().model}, {"arcface", networks.at("arcface")}, {"clip", networks.at("clip")}, {"prompts", read.prompts}};
+  for (const auto& photo : read.photos) inputs["photos"][photo.path.filename().string()] = {photo.hash, photo.caption};
+  if (!context.model().prompt_template.is_null()) inputs["template"] = context.model().prompt_template;
+  inputs["face_detector"] = context.options_of({"rewards"})["rewards"]["face_detector"];
+  inputs["face_detector"].update(networks.at("face_detector"));
+  return {context.options_of({"model", "subject", "video"}), inputs};
 }
 
 // Sends a tensor that only `owner` has. Collective over `world`.
@@ -184,32 +217,12 @@ std::map<std::string, models::text::PromptEmbeddings> encode_prompts_once(RunCon
   return embedded;
 }
 
+run_directory::Fingerprint prepare_fingerprint(RunContext& context) { return preparation_fingerprint(context, read_preparation_inputs(context)); }
+
 void prepare(RunContext& context) {
-  const Configuration& c = context.config();
-  std::vector<Photo> photos;
-  std::vector<PromptLine> templates;
-  RewardFolders folders;
-  comm::agree(context.world(), "reading photos and prompts", [&] {
-    generation::latent_shape({c.video.height, c.video.width, c.video.frames}, context.pipeline().transformer_config(), context.pipeline().autoencoder_config());
-    photos = find_photos(c);
-    templates = read_prompt_lines(c.prompts);
-    folders = reward_folders(c);
-    if (context.leader()) check_triggers(context, prompts_with_trigger(c, photos, templates));
-  });
-  const auto prompts = needed_prompts(c, photos, templates);
-  json inputs;
-  comm::agree(context.world(), "hashing the inputs", [&] {
-    if (!context.leader()) return;
-    for (const auto& photo : photos) inputs["photos"][photo.path.filename().string()] = {photo.hash, photo.caption};
-    inputs["prompts"] = prompts;
-    inputs["model"] = context.pipeline().fingerprint();
-    inputs["arcface"] = RunContext::folder_fingerprint(folders.arcface);
-    inputs["clip"] = RunContext::folder_fingerprint(folders.clip);
-    if (!c.model.template_file.empty()) inputs["template"] = base::hash_file(c.model.template_file);
-    inputs["face_detector"] = context.options_of({"rewards"})["rewards"]["face_detector"];
-  });
-  context.stage(run_directory::Stage::prepare, context.options_of({"model", "subject", "video"}), inputs, [&] {
-    const Prepared prepared = make_prepared(context, photos, prompts);
+  const PreparationInputs inputs = read_preparation_inputs(context);
+  context.stage(run_directory::Stage::prepare, preparation_fingerprint(context, inputs), [&] {
+    const Prepared prepared = make_prepared(context, inputs.photos, inputs.prompts);
     comm::agree(context.world(), "writing prepared.h5", [&] {
       if (context.leader()) prepared.save(context.layout().prepared());
     });

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/errors.h"
+#include "parallel/replicas.h"
 #include "storage/hdf5.h"
 
 namespace magicid::commands {
@@ -78,6 +79,36 @@ Prepared Prepared::load(const std::filesystem::path& path) {
   prepared.face_embeddings = in.tensor("face_embeddings");
   prepared.image_embeddings = in.tensor("image_embeddings");
   return prepared;
+}
+
+PreparedContents PreparedContents::load(const std::filesystem::path& path) {
+  const auto in = storage::Hdf5File::open(path, schema);
+  PreparedContents contents;
+  for (std::int64_t i = 0; i < in.integer_attribute("/", "references"); ++i) {
+    const std::string group = "references/" + std::to_string(i) + "/";
+    contents.photos.push_back(in.text(group + "image_hash"));
+    contents.stills.push_back(parallel::hash_of(in.tensor(group + "still")));
+  }
+  contents.face_embeddings = parallel::hash_of(in.tensor("face_embeddings"));
+  contents.image_embeddings = parallel::hash_of(in.tensor("image_embeddings"));
+  return contents;
+}
+
+Prepared read_prepared(RunContext& context) {
+  Prepared prepared;
+  comm::agree(context.world(), "reading prepared.h5", [&] { prepared = Prepared::load(context.layout().prepared()); });
+  return prepared;
+}
+
+PreparedContents prepared_contents(RunContext& context) {
+  const auto shared = context.from_leader("reading prepared.h5", [&]() -> nlohmann::json {
+    const auto c = PreparedContents::load(context.layout().prepared());
+    return {{"photos", c.photos}, {"stills", c.stills}, {"face_embeddings", c.face_embeddings}, {"image_embeddings", c.image_embeddings}};
+  });
+  return {.photos = shared.at("photos"),
+          .stills = shared.at("stills"),
+          .face_embeddings = shared.at("face_embeddings"),
+          .image_embeddings = shared.at("image_embeddings")};
 }
 
 }  // namespace magicid::commands

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "commands/run_context.h"
 #include "models/text/prompt_encoder.h"
 
 namespace magicid::commands {
@@ -34,5 +35,19 @@ struct Prepared {
   // Throws as storage::Hdf5File does.
   static Prepared load(const std::filesystem::path& path);
 };
+
+// Hashes of what lies in prepared.h5, as keys and fingerprints take them. Of each photo in order: its file's bytes, and its still's latents.
+struct PreparedContents {
+  std::vector<std::string> photos, stills;
+  std::string face_embeddings, image_embeddings;
+
+  // Reads no prompts. Throws as storage::Hdf5File does.
+  static PreparedContents load(const std::filesystem::path& path);
+};
+// Of this run: read by rank 0, the same on every rank. Collective over the context's world.
+PreparedContents prepared_contents(RunContext& context);
+
+// prepared.h5 of this run, read by every rank; an error of one is told by all, with its rank and node. Collective over the context's world.
+Prepared read_prepared(RunContext& context);
 
 }  // namespace magicid::commands

@@ -87,14 +87,14 @@ void Previews::read() {
     prepared_ = Prepared::load(context_.layout().prepared());
     ranges_ = PairsFile::load(context_.layout().pairs()).ranges;
   });
-  scorer_ = scorer_description(context_, prepared_);
+  scorer_ = scorer_description(context_);
 }
 
 json Previews::inputs() const {
   if (!decides()) return nullptr;
   const Configuration& c = context_.config();
   json videos = json::array();
-  for (const auto& planned : plan_previews(c, templates_, context_.pipeline().fingerprint(), "", dtype_name(context_.placement()))) videos.push_back(planned.key);
+  for (const auto& planned : plan_previews(c, templates_, context_.model(), "")) videos.push_back(planned.key);
   json inputs{{"rule", c.optimize.keep_best}, {"every", c.optimize.previews.every}, {"videos", base::hash_json(videos)}, {"scorer", base::hash_json(scorer_)}};
   if (c.optimize.keep_best == "sum") inputs["ranges"] = ranges_;
   return inputs;
@@ -194,7 +194,7 @@ bool Previews::make(std::int64_t step, const hv::Adapter& adapter) {
   const c10::AutoGradMode no_grad(false);
   const auto start = std::chrono::steady_clock::now();
   Batch batch{.step = step,
-              .plan = plan_previews(context_.config(), templates_, context_.pipeline().fingerprint(), parallel::hash_of(adapter.flat_parameters()), dtype_name(context_.placement())),
+              .plan = plan_previews(context_.config(), templates_, context_.model(), parallel::hash_of(adapter.flat_parameters())),
               .descriptions = {},
               .missing = {}};
   run_directory::SegmentStore store(folder(), schema);

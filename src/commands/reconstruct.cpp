@@ -4,6 +4,7 @@
 #include "base/hash.h"
 #include "commands/adapters.h"
 #include "commands/candidates.h"
+#include "commands/fingerprints.h"
 #include "commands/stages.h"
 #include "commands/training_speed.h"
 #include "objectives/reconstruction.h"
@@ -58,25 +59,36 @@ std::function<TrainingWork(const training::StepRecord&)> work_of(const RunContex
   };
 }
 
+// Collective.
+std::vector<PlannedCandidate> planned_class_samples(RunContext& context) {
+  const Configuration& c = context.config();
+  std::vector<PlannedCandidate> planned;
+  if (c.reconstruct.prior_preservation.weight > 0)
+    comm::agree(context.world(), "planning the class samples", [&] { planned = plan_class_samples(c, read_prompt_templates(c.prompts), context.model()); });
+  return planned;
+}
+
 }  // namespace
+
+run_directory::Fingerprint reconstruct_fingerprint(RunContext& context) {
+  nlohmann::json inputs{{"model", context.model().model}, {"prepare", context.result_of(Stage::prepare)}};
+  if (context.config().reconstruct.prior_preservation.weight > 0) {
+    nlohmann::json keys = nlohmann::json::array();
+    for (const auto& sample : planned_class_samples(context)) keys.push_back(sample.key);
+    inputs["class_samples"] = base::hash_json(keys);
+  }
+  return {context.options_of({"seed", "model", "adapter", "reconstruct"}), inputs};
+}
 
 void reconstruct(RunContext& context) {
   const Configuration& c = context.config();
   const auto recompute = recompute_plan(context);
   const auto& prior = c.reconstruct.prior_preservation;
-  nlohmann::json inputs{{"model", context.pipeline().fingerprint()}, {"prepare", context.result_of(Stage::prepare)}};
-  std::vector<PlannedCandidate> planned;
-  if (prior.weight > 0) {
-    comm::agree(context.world(), "planning the class samples", [&] {
-      planned = plan_class_samples(c, read_prompt_templates(c.prompts), context.pipeline().fingerprint(), dtype_name(context.placement()));
-    });
-    nlohmann::json keys = nlohmann::json::array();
-    for (const auto& sample : planned) keys.push_back(sample.key);
-    inputs["class_samples"] = base::hash_json(keys);
-  }
-  context.stage(Stage::reconstruct, context.options_of({"seed", "model", "adapter", "reconstruct"}), inputs, [&] {
-    const Prepared prepared = Prepared::load(context.layout().prepared());
-    const auto transformer = context.pipeline().load_transformer(context.placement());
+  require_predecessors(context, Stage::reconstruct);
+  context.stage(Stage::reconstruct, reconstruct_fingerprint(context), [&] {
+    const auto planned = planned_class_samples(context);
+    const Prepared prepared = read_prepared(context);
+    const auto transformer = read_transformer(context, context.world());
     objectives::ReconstructionPrior samples{.weight = prior.weight, .shift = prior.kind == "video" ? c.generate.sampling.shift : c.reconstruct.shift};
     if (prior.weight > 0) samples.items = class_samples(context, prepared, transformer, planned);
     auto adapter = hv::Adapter::create(transformer.config(), adapter_options(c), context.placement().device);

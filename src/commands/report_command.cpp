@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "commands/command_line.h"
 #include "commands/evaluation.h"
+#include "commands/fingerprints.h"
 #include "commands/pairs_file.h"
 #include "commands/prepared.h"
 #include "commands/preview_rounds.h"
@@ -32,8 +33,7 @@ report::Rewards rewards_of(const json& numbers) {
   return {number("identity"), number("dynamics"), number("semantics")};
 }
 
-void add_candidates(report::ReportData& data, const PairsFile& file, const RunContext& context, const std::vector<std::string>& templates) {
-  const auto& c = context.config();
+void add_candidates(report::ReportData& data, const PairsFile& file, const RunContext& context) {
   for (const auto& candidate : file.candidates)
     data.candidates.push_back({.key = candidate.at("key"),
                                .source = preference::source_from_string(candidate.at("source")),
@@ -43,12 +43,12 @@ void add_candidates(report::ReportData& data, const PairsFile& file, const RunCo
                                .front = candidate.at("front"),
                                .preview = {.path = context.layout().previews() / candidate.at("preview").get<std::string>()},
                                .rejected = candidate.at("rejection")});
-  for (const auto& p : file.selection.pairs) {
-    const std::string text = p.prompt < 0 ? c.reconstruct.prompt : templates.at(static_cast<std::size_t>(p.prompt));
+  for (std::size_t i = 0; i < file.selection.pairs.size(); ++i) {
+    const auto& p = file.selection.pairs[i];
     data.pairs.push_back({.kind = p.kind,
                           .winner = p.winner,
                           .loser = p.loser,
-                          .condition = render_prompt(text, c.subject, true),
+                          .condition = file.conditions[i],
                           .gap = {p.identity_gap, p.dynamics_gap, p.semantics_gap},
                           .winner_front = p.winner_front,
                           .loser_front = p.loser_front});
@@ -165,7 +165,7 @@ report::ReportData gather(const RunContext& context) {
   data.subject = {c.subject.trigger, c.subject.class_name};
   for (const auto& reference : Prepared::load(context.layout().prepared()).references) data.references.push_back({reference.file, {.bytes = reference.thumbnail}});
   const PairsFile pairs = PairsFile::load(context.layout().pairs());
-  add_candidates(data, pairs, context, read_prompt_templates(c.prompts));
+  add_candidates(data, pairs, context);
   add_training(data, "reconstruct", context.layout().reconstruct(), "none", {});
   add_training(data, "optimize", context.layout().optimize(), c.optimize.keep_best, pairs.ranges);
   add_evaluation(data, context);
@@ -180,9 +180,12 @@ report::ReportData gather(const RunContext& context) {
 }  // namespace
 
 void write_report(RunContext& context) {
-  const nlohmann::json inputs{{"prepare", context.result_of(Stage::prepare)}, {"select", context.result_of(Stage::select)},   {"optimize", context.result_of(Stage::optimize)},
-                              {"evaluate", context.result_of(Stage::evaluate)}, {"export", context.result_of(Stage::adapter_export)}};
-  context.stage(Stage::report, context.options_of({"subject", "export"}), inputs, [&] {
+  require_predecessors(context, Stage::report);
+  // The report shows what lies in the files, and not only what later stages take of them as results.
+  json inputs{{"model", context.model().model}, {"keep_best", context.config().optimize.keep_best}};
+  for (const Stage stage : {Stage::prepare, Stage::reconstruct, Stage::select, Stage::optimize, Stage::evaluate, Stage::adapter_export})
+    inputs[run_directory::stage_name(stage)] = context.files_of(stage);
+  context.stage(Stage::report, {context.options_of({"subject", "export"}), inputs}, [&] {
     comm::agree(context.world(), "writing the report", [&] {
       if (!context.leader()) return;
       report::write_report(context.layout().report(), gather(context));

@@ -6,6 +6,8 @@
 #include <algorithm>
 
 #include "base/errors.h"
+#include "base/hash.h"
+#include "commands/identities.h"
 #include "models/vision/clip_vision.h"
 #include "models/vision/face_embedder.h"
 #include "models/vision/landmark_detector.h"
@@ -34,12 +36,17 @@ class WholeFrameWithoutFace : public media::FaceDetector {
   media::FaceDetector& detector_;
 };
 
-std::unique_ptr<media::FaceDetector> landmark_detector(const Configuration& configuration, const models::nn::Placement& placement) {
+fs::path landmark_folder(const Configuration& configuration) {
   const auto& wanted = configuration.rewards.scoring.face_detector;
   const fs::path folder = wanted.file.empty() ? fs::path(configuration.model.folder) / "rewards" / "landmarks" : fs::path(wanted.file);
   if (!fs::is_directory(folder))
     throw base::UserError("rewards.face_detector.file: ", folder.string(), " is no folder; kind landmarks expects one with config.json and model.safetensors, as `magicid pretrain` writes it");
-  return rewards::landmark_face_detector(std::make_shared<models::vision::LandmarkDetector>(models::vision::LandmarkDetector::load(folder, placement)), wanted.score_threshold);
+  return folder;
+}
+
+std::unique_ptr<media::FaceDetector> landmark_detector(const Configuration& configuration, const models::nn::Placement& placement) {
+  const auto network = std::make_shared<models::vision::LandmarkDetector>(models::vision::LandmarkDetector::load(landmark_folder(configuration), placement));
+  return rewards::landmark_face_detector(network, configuration.rewards.scoring.face_detector.score_threshold);
 }
 
 }  // namespace
@@ -52,6 +59,24 @@ RewardFolders reward_folders(const Configuration& configuration) {
     return folder;
   };
   return {find(configuration.rewards.arcface, "arcface"), find(configuration.rewards.raft, "raft"), find(configuration.rewards.clip, "clip")};
+}
+
+nlohmann::json face_detector_identity(const Configuration& configuration) {
+  const auto& wanted = configuration.rewards.scoring.face_detector;
+  if (wanted.kind == "landmarks") return {{"kind", wanted.kind}, {"contents", folder_identity(landmark_folder(configuration))}};
+  const fs::path file = media::face_detector_file(wanted);
+  if (!file.empty() && !fs::is_regular_file(file))
+    throw base::UserError("rewards.face_detector.file: ", file.string(), ": there is no such file; kind ", wanted.kind, " expects ",
+                          wanted.kind == "yunet" ? "YuNet's ONNX file" : "a cascade's XML file");
+  return {{"kind", wanted.kind}, {"contents", file.empty() ? nlohmann::json() : nlohmann::json(base::hash_file(file))}};
+}
+
+nlohmann::json reward_network_identities(const Configuration& configuration) {
+  const RewardFolders folders = reward_folders(configuration);
+  return {{"arcface", folder_identity(folders.arcface)},
+          {"raft", folder_identity(folders.raft)},
+          {"clip", folder_identity(folders.clip)},
+          {"face_detector", face_detector_identity(configuration)}};
 }
 
 RewardNetworks RewardNetworks::load(const Configuration& configuration, const models::nn::Placement& placement, const Which& which) {

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 
 #include "commands/configuration.h"
@@ -22,6 +23,12 @@ struct RewardFolders {
 };
 // Throws UserError naming the configuration's key when a folder is not there.
 RewardFolders reward_folders(const Configuration& configuration);
+
+// What each reward network is, by its contents and never by its path: "arcface", "raft", "clip" as folder_identity() gives them, "face_detector" as
+// face_detector_identity() does. Reads every byte of them: RunContext::reward_networks() keeps the result. Throws as reward_folders() does. Not collective.
+nlohmann::json reward_network_identities(const Configuration& configuration);
+// The detector's kind and a hash of the file or folder that it is read from; the threshold and the choice of a face are options. Not collective.
+nlohmann::json face_detector_identity(const Configuration& configuration);
 
 class RewardNetworks {
  public:

@@ -1,14 +1,13 @@
 #include "commands/run_context.h"
 
-#include <algorithm>
-
 #include "base/errors.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "comm/options.h"
 #include "commands/command_line.h"
 #include "commands/devices.h"
-#include "comm/options.h"
+#include "commands/reward_networks.h"
 #include "config/reader.h"
 #include "config/writer.h"
 #include "models/hunyuan_video/adapter.h"
@@ -53,14 +52,19 @@ std::unique_ptr<RunContext> RunContext::open(const RunArguments& arguments) {
     context->pipeline_ = generation::PipelineFolder::open(c.model.folder);
     check_for_model(c, context->pipeline_->transformer_config());
   });
+  const json model = context->from_leader("reading what the model is", [&]() -> json {
+    return {context->pipeline_->fingerprint(), template_identity(c.model)};
+  });
+  context->model_ = {.model = model[0], .prompt_template = model[1], .dtype = context->placement_.dtype == at::kBFloat16 ? "bfloat16" : "float32"};
   comm::agree(world, "opening the run directory", [&] {
     if (!context->leader()) return;
     run_directory::OpenOptions options;
     options.code_version = code_version();
-    options.identity = {{"pipeline", "HunyuanVideoPipeline"}, {"model", context->pipeline_->fingerprint()}};
+    options.identity = {{"pipeline", "HunyuanVideoPipeline"}, {"model", context->model_.model}};
     options.configuration = config::to_json(describe_root(c), config::Selection::all);
     options.resolved_yaml = config::resolved_yaml(describe_root(c));
     options.accept_other_identity = arguments.accept_other_model;
+    options.record = false;
     if (!c.reuse.empty() && !fs::exists(run_directory::Layout{c.reuse}.manifest())) {
       // At a run's beginning a name that leads nowhere is a slip; later the other run may have been cleared away.
       if (!fs::exists(context->layout_.manifest())) throw base::UserError("reuse: ", c.reuse, ": is no run directory (it has no manifest.json)");
@@ -80,21 +84,25 @@ json RunContext::options_of(const std::vector<std::string>& sections) const {
   return chosen;
 }
 
-std::string RunContext::folder_fingerprint(const fs::path& folder) {
-  if (!fs::is_directory(folder)) throw base::UserError(folder.string(), ": no such folder; a network's folder with config.json and model.safetensors was expected");
-  std::vector<std::pair<std::string, std::string>> entries;
-  for (const auto& entry : fs::directory_iterator(folder))
-    if (entry.is_regular_file()) entries.emplace_back(base::file_name(entry.path()), base::hash_file(entry.path()));
-  std::sort(entries.begin(), entries.end());
-  return base::hash_json(json(entries));
+json RunContext::from_leader(const std::string& what, const std::function<json()>& read) {
+  json value;
+  comm::agree(*world_, what, [&] {
+    if (leader()) value = read();
+  });
+  return json::parse(world_->broadcast_string(value.dump(), 0));
 }
 
-bool RunContext::stage(Stage stage, const json& options, const json& inputs, const std::function<StageResult()>& work) {
-  const run_directory::Fingerprint fingerprint{options, inputs};
+const json& RunContext::reward_networks() {
+  if (reward_networks_.is_null()) reward_networks_ = from_leader("hashing the reward networks", [&] { return reward_network_identities(configuration_); });
+  return reward_networks_;
+}
+
+bool RunContext::stage(Stage stage, const run_directory::Fingerprint& fingerprint, const std::function<StageResult()>& work) {
   const std::string name = run_directory::stage_name(stage);
   bool current = false;
   comm::agree(*world_, "looking at stage " + name, [&] {
     if (!leader()) return;
+    run_->record();
     const auto state = run_->stage_state(stage, fingerprint);
     current = state.current;
     if (current) {
@@ -105,12 +113,27 @@ bool RunContext::stage(Stage stage, const json& options, const json& inputs, con
     current = reuse_stage(stage, fingerprint);
     if (!current) run_->begin_stage(stage, fingerprint);
   });
-  if (world_->broadcast_string(current ? "current" : "", 0) == "current") return false;
+  const bool done = world_->broadcast_string(current ? "current" : "", 0) == "current";
+  current_.insert(stage);
+  if (done) return false;
   const StageResult result = work();
   comm::agree(*world_, "recording stage " + name, [&] {
     if (leader()) run_->mark_stage_done(stage, fingerprint, result.files, result.result);
   });
   return true;
+}
+
+void RunContext::require_current(Stage stage, const run_directory::Fingerprint& fingerprint) {
+  const std::string name = run_directory::stage_name(stage);
+  comm::agree(*world_, "looking at stage " + name, [&] {
+    if (!leader()) return;
+    const auto state = run_->stage_state(stage, fingerprint);
+    if (!state.current)
+      throw base::UserError(
+          layout_.root.string(), ": stage ", name, " is not up to date with this configuration: ", state.reason, "\nRun `magicid ", name,
+          "` or `magicid run` with it first, or set back what was changed; config.yaml in the run directory holds the values that were used.");
+  });
+  current_.insert(stage);
 }
 
 bool RunContext::reuse_stage(Stage stage, const run_directory::Fingerprint& fingerprint) {
@@ -158,6 +181,16 @@ std::string RunContext::result_of(Stage stage) {
     result = *hash;
   });
   return world_->broadcast_string(result, 0);
+}
+
+std::string RunContext::files_of(Stage stage) {
+  result_of(stage);
+  return from_leader("reading results", [&]() -> json {
+    json hashes = json::object();
+    const json manifest = run_->manifest();
+    for (const auto& [file, record] : manifest.at("stages").at(run_directory::stage_name(stage)).at("files").items()) hashes[file] = record.at("xxh128");
+    return base::hash_json(hashes);
+  });
 }
 
 }  // namespace magicid::commands

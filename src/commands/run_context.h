@@ -6,12 +6,14 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
-#include "commands/configuration.h"
 #include "comm/communicator.h"
 #include "comm/mesh.h"
+#include "commands/configuration.h"
+#include "commands/identities.h"
 #include "generation/pipeline.h"
 #include "models/nn/weights.h"
 #include "parallel/sample_ranks.h"
@@ -35,6 +37,8 @@ class RunContext {
   const run_directory::Layout& layout() const { return layout_; }
   const generation::PipelineFolder& pipeline() const { return *pipeline_; }
   const models::nn::Placement& placement() const { return placement_; }
+  // Read once a process by rank 0; the same on every rank.
+  const ModelIdentity& model() const { return model_; }
   std::uint64_t seed() const { return static_cast<std::uint64_t>(configuration_.seed); }
 
   // All ranks; host tensors and, on GPUs, device tensors.
@@ -51,23 +55,35 @@ class RunContext {
 
   // Options that change results, of these sections of the configuration ("reconstruct", "adapter"); scalars of the root by name ("seed").
   nlohmann::json options_of(const std::vector<std::string>& sections) const;
-  // What identifies a network's folder: names, sizes and contents of its JSON files, names and sizes of its weights and a hash of them.
-  static std::string folder_fingerprint(const std::filesystem::path& folder);
+  // reward_network_identities() of the configuration, read once a process by rank 0. Collective.
+  const nlohmann::json& reward_networks();
+
+  // What `read` returns on rank 0, on every rank; its error on every rank, too. Collective.
+  nlohmann::json from_leader(const std::string& what, const std::function<nlohmann::json()>& read);
 
   // The outcome of a stage's work, on rank 0.
   struct StageResult {
     std::vector<std::filesystem::path> files;  // for the manifest
     std::string result;                        // see RunDirectory::mark_stage_done
   };
-  // Runs `work` on every rank unless the stage is current, and records it. `options` are the sections that it depends on, `inputs` the rest; both are read on
-  // rank 0 only. Returns whether it ran. Collective over world(); `work` is collective too and returns its result on rank 0 (ignored elsewhere).
-  bool stage(run_directory::Stage stage, const nlohmann::json& options, const nlohmann::json& inputs, const std::function<StageResult()>& work);
+  // Runs `work` on every rank unless the stage is current, and records it. `fingerprint` is read on rank 0 only. The first call of a process records the
+  // configuration and writes config.yaml: what refused to begin leaves them as they were. Returns whether it ran. Collective over world(); `work` is collective
+  // too and returns its result on rank 0 (ignored elsewhere).
+  bool stage(run_directory::Stage stage, const run_directory::Fingerprint& fingerprint, const std::function<StageResult()>& work);
+
+  // Whether stage() or require_current() found or made it current in this process. Not collective; the same on every rank.
+  bool known_current(run_directory::Stage stage) const { return current_.contains(stage); }
+  // Throws UserError, which says what changed and names the command to run, unless the stage has finished with this fingerprint and its files are as it left
+  // them. `fingerprint` is read on rank 0 only. Collective.
+  void require_current(run_directory::Stage stage, const run_directory::Fingerprint& fingerprint);
 
   // The checkpoint that a finished stage of training (reconstruct, optimize) results in: the one that the manifest names. Throws as result_of(). Collective.
   std::filesystem::path checkpoint_of(run_directory::Stage stage);
 
   // The result of a finished stage, the same on every rank. Throws UserError naming the command to run first. Collective.
   std::string result_of(run_directory::Stage stage);
+  // A hash of the files of a finished stage as its record holds them: for who shows what lies in them. Throws as result_of(). Collective.
+  std::string files_of(run_directory::Stage stage);
 
  private:
   RunContext() = default;
@@ -82,6 +98,9 @@ class RunContext {
   std::optional<run_directory::RunDirectory> run_;  // on rank 0
   std::optional<generation::PipelineFolder> pipeline_;
   models::nn::Placement placement_;
+  ModelIdentity model_;
+  nlohmann::json reward_networks_;  // null: not read yet
+  std::set<run_directory::Stage> current_;
 };
 
 }  // namespace magicid::commands

@@ -5,10 +5,11 @@
 #include "base/errors.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "commands/fingerprints.h"
+#include "commands/prepared.h"
 #include "commands/scores.h"
 #include "commands/stages.h"
 #include "commands/video_scorer.h"
-#include "parallel/replicas.h"
 #include "run_directory/candidate_store.h"
 #include "work/pieces.h"
 
@@ -43,19 +44,12 @@ void score_one(RunContext& context, const Prepared& prepared, Scorer& scorer, ru
 
 }  // namespace
 
-json scorer_description(RunContext& context, const Prepared& prepared) {
-  json description;
-  comm::agree(context.world(), "hashing the reward networks", [&] {
-    if (!context.leader()) return;
-    const RewardFolders folders = reward_folders(context.config());
-    description = {{"arcface", RunContext::folder_fingerprint(folders.arcface)},
-                   {"raft", RunContext::folder_fingerprint(folders.raft)},
-                   {"clip", RunContext::folder_fingerprint(folders.clip)},
-                   {"references", parallel::hash_of(prepared.face_embeddings)},
-                   {"options", context.options_of({"rewards"})["rewards"]},
-                   {"fps", context.config().video.fps}};
-  });
-  return json::parse(context.world().broadcast_string(description.dump(), 0));
+json scorer_description(RunContext& context) {
+  json description = context.reward_networks();
+  description["references"] = prepared_contents(context).face_embeddings;
+  description["options"] = context.options_of({"rewards"})["rewards"];
+  description["fps"] = context.config().video.fps;
+  return description;
 }
 
 json scorer_for(const json& scorer, const PlannedCandidate& candidate) {
@@ -64,13 +58,21 @@ json scorer_for(const json& scorer, const PlannedCandidate& candidate) {
   return own;
 }
 
+run_directory::Fingerprint score_fingerprint(RunContext& context) {
+  const json description = scorer_description(context);
+  // The keys hold what the scorer's description lacks: the prompt that each candidate is scored against.
+  json keys = json::array();
+  for (const auto& planned : candidate_plan(context).candidates)
+    keys.push_back(run_directory::ScoreStore::key_of(planned.key, scorer_for(description, planned)));
+  return {context.options_of({"rewards"}), {{"generate", context.result_of(Stage::generate)}, {"scorer", description}, {"scores", base::hash_json(keys)}}};
+}
+
 void score(RunContext& context) {
-  const std::string generated = context.result_of(Stage::generate);
-  Prepared prepared;
-  comm::agree(context.world(), "reading prepared.h5", [&] { prepared = Prepared::load(context.layout().prepared()); });
-  const CandidatePlan plan = candidate_plan(context, prepared);
-  const json description = scorer_description(context, prepared);
-  context.stage(Stage::score, context.options_of({"rewards"}), {{"generate", generated}, {"scorer", description}}, [&] {
+  require_predecessors(context, Stage::score);
+  context.stage(Stage::score, score_fingerprint(context), [&] {
+    const Prepared prepared = read_prepared(context);
+    const CandidatePlan plan = candidate_plan(context);
+    const json description = scorer_description(context);
     run_directory::ScoreStore scores(context.layout().scores());
     const auto missing = work::find_missing(context.world(), plan.candidates.size(), [&](std::size_t i) {
       return scores.contains(run_directory::ScoreStore::key_of(plan.candidates[i].key, scorer_for(description, plan.candidates[i])));
@@ -86,18 +88,21 @@ void score(RunContext& context) {
       run_directory::ScoreStore store(context.layout().scores());
       done.files = store.merge();
     });
-    // What selection sees: the numbers, not the files that they lie in.
-    const ScoredPool pool = gather_scores(context, prepared, plan);
+    // What selection sees: candidates with their prompts, and the numbers, not the files that they lie in.
+    const ScoredPool pool = gather_scores(context, plan);
     json numbers = json::array();
-    for (const auto& c : pool.candidates) numbers.push_back({c.key, c.raw.identity, c.raw.dynamics, c.raw.semantic});
+    for (std::size_t i = 0; i < plan.candidates.size(); ++i) {
+      const auto& c = pool.candidates[i];
+      numbers.push_back({c.key, plan.candidates[i].text, c.raw.identity, c.raw.dynamics, c.raw.semantic});
+    }
     done.result = base::hash_json(numbers);
     return done;
   });
 }
 
-ScoredPool gather_scores(RunContext& context, const Prepared& prepared, const CandidatePlan& plan) {
+ScoredPool gather_scores(RunContext& context, const CandidatePlan& plan) {
   comm::Communicator& world = context.world();
-  const json description = scorer_description(context, prepared);
+  const json description = scorer_description(context);
   json mine = json::array();
   comm::agree(world, "reading the scores", [&] {
     run_directory::ScoreStore store(context.layout().scores());

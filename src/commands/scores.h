@@ -11,9 +11,8 @@
 
 namespace magicid::commands {
 
-// What determines a score beside the candidate: networks, references, options. Read on every rank from files that do not change meanwhile; the
-// leader computes it and tells the others. Collective.
-nlohmann::json scorer_description(RunContext& context, const Prepared& prepared);
+// What determines a score beside the candidate: networks, references, options. After prepare. Collective.
+nlohmann::json scorer_description(RunContext& context);
 // The scorer of one candidate: the prompt that it is scored against belongs to it.
 nlohmann::json scorer_for(const nlohmann::json& scorer, const PlannedCandidate& candidate);
 
@@ -29,6 +28,6 @@ struct ScoredPool {
   std::vector<ScoredCandidate> candidates;
   rewards::NormalisedPool pool;
 };
-ScoredPool gather_scores(RunContext& context, const Prepared& prepared, const CandidatePlan& plan);
+ScoredPool gather_scores(RunContext& context, const CandidatePlan& plan);
 
 }  // namespace magicid::commands

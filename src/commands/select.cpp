@@ -5,6 +5,7 @@
 #include "base/errors.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "commands/fingerprints.h"
 #include "commands/pairs_file.h"
 #include "commands/scores.h"
 #include "commands/stages.h"
@@ -26,6 +27,9 @@ PairsFile select_from(const Configuration& c, const CandidatePlan& plan, const S
     }
   PairsFile file;
   file.selection = preference::select_pairs(std::move(usable), c.select);
+  // Rendered here, once: what a pair is trained under must not hang on the prompts file of a later start.
+  for (const auto& p : file.selection.pairs)
+    file.conditions.push_back(render_prompt(p.prompt < 0 ? c.reconstruct.prompt : plan.templates.at(static_cast<std::size_t>(p.prompt)), c.subject, true));
   std::map<std::string, int> fronts(file.selection.fronts.begin(), file.selection.fronts.end());
   file.candidates = json::array();
   for (std::size_t i = 0; i < plan.candidates.size(); ++i) {
@@ -54,19 +58,26 @@ PairsFile select_from(const Configuration& c, const CandidatePlan& plan, const S
 
 }  // namespace
 
+run_directory::Fingerprint select_fingerprint(RunContext& context) {
+  const auto& c = context.config();
+  // Identity pairs without a template are trained under the portrait's prompt.
+  return {context.options_of({"select"}), {{"score", context.result_of(Stage::score)}, {"portrait", render_prompt(c.reconstruct.prompt, c.subject, true)}}};
+}
+
 void select(RunContext& context) {
-  const std::string scores = context.result_of(Stage::score);
-  Prepared prepared;
-  comm::agree(context.world(), "reading prepared.h5", [&] { prepared = Prepared::load(context.layout().prepared()); });
-  const CandidatePlan plan = candidate_plan(context, prepared);
-  context.stage(Stage::select, context.options_of({"select"}), {{"score", scores}}, [&] {
-    const ScoredPool scored = gather_scores(context, prepared, plan);
+  require_predecessors(context, Stage::select);
+  context.stage(Stage::select, select_fingerprint(context), [&] {
+    const CandidatePlan plan = candidate_plan(context);
+    const ScoredPool scored = gather_scores(context, plan);
     PairsFile file;
     std::string hash;
     comm::agree(context.world(), "selecting pairs", [&] {
       file = select_from(context.config(), plan, scored);
       json pairs = json::array();
-      for (const auto& p : file.selection.pairs) pairs.push_back({preference::to_string(p.kind), p.winner, p.loser, p.prompt, p.loser_still});
+      for (std::size_t i = 0; i < file.selection.pairs.size(); ++i) {
+        const auto& p = file.selection.pairs[i];
+        pairs.push_back({preference::to_string(p.kind), p.winner, p.loser, file.conditions[i], p.loser_still});
+      }
       hash = base::hash_json(pairs);
     });
     parallel::check_same_on_all_ranks(context.world(), "the selected pairs", hash);

@@ -25,7 +25,7 @@ std::map<std::string, std::string> make_still_losers(RunContext& context, const 
   std::map<std::string, std::string> keys;
   for (const auto& loser : losers) {
     // The candidate's key stands for its model, size and dtype; decoding and encoding add the dtype they run in.
-    nlohmann::json description{{"first_frame_of", loser}, {"dtype", dtype_name(context.placement())}};
+    nlohmann::json description{{"first_frame_of", loser}, {"dtype", context.model().dtype}};
     const std::string key = CandidateStore::key_of(description);
     keys.emplace(loser, key);
     stills.push_back({loser, key, std::move(description)});

@@ -161,10 +161,16 @@ std::filesystem::path find_cascade() {
 
 }  // namespace
 
+std::filesystem::path face_detector_file(const DetectorOptions& options) {
+  if (options.kind == "haar") return options.file.empty() ? find_cascade() : std::filesystem::path(options.file);
+  if (options.kind == "yunet") return options.file;
+  return {};
+}
+
 std::unique_ptr<FaceDetector> make_face_detector(const DetectorOptions& options) {
   if (options.kind == "none") return std::make_unique<NoDetector>();
-  if (options.kind == "yunet") return std::make_unique<YuNetDetector>(options.file, options.score_threshold);
-  if (options.kind == "haar") return std::make_unique<HaarDetector>(options.file.empty() ? find_cascade() : std::filesystem::path(options.file));
+  if (options.kind == "yunet") return std::make_unique<YuNetDetector>(face_detector_file(options), options.score_threshold);
+  if (options.kind == "haar") return std::make_unique<HaarDetector>(face_detector_file(options));
   base::check_invariant(options.kind != "landmarks", "the detector of landmarks is made from its network, by rewards::landmark_face_detector");
   throw UserError("face_detector.kind: \"", options.kind, "\" is not a face detector; expected haar, yunet or none.");
 }

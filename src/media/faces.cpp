@@ -11,7 +11,10 @@ namespace magicid::media {
 void describe(config::Fields& fields, DetectorOptions& options) {
   fields.choice("kind", options.kind, {"haar", "yunet", "landmarks", "none"},
                 {.help = "face detector: haar (OpenCV's cascade, nothing to download), yunet (needs its ONNX file, finds landmarks), landmarks (a network made by `magicid pretrain` for the small world's pictures), none (the images are face crops already)"});
-  fields.path("file", options.file, {.help = "yunet: face_detection_yunet_2022mar.onnx; haar: another cascade XML (empty: the installed one); landmarks: the network's folder (empty: rewards/landmarks below the model folder)"});
+  fields.path("file", options.file,
+              {.help = "yunet: face_detection_yunet_2022mar.onnx; haar: another cascade XML (empty: the installed one); landmarks: the network's folder "
+                       "(empty: rewards/landmarks below the model folder)",
+               .fingerprint = false});
   fields.number("score_threshold", options.score_threshold, {.help = "yunet and landmarks: faces with a lower score are ignored", .minimum = 0, .maximum = 1});
   fields.integer("face_index", options.face_index,
                  {.help = "which face of a reference photo with several, from 0 by size; -1: a photo must show one face", .minimum = -1});

@@ -50,6 +50,10 @@ void describe(config::Fields& fields, DetectorOptions& options);
 // nothing of: rewards::landmark_face_detector makes it.
 std::unique_ptr<FaceDetector> make_face_detector(const DetectorOptions& options);
 
+// The file that make_face_detector() reads, found by the same rules; empty where it reads none (`none`, `landmarks`). What a detector finds depends on this
+// file's contents. Throws UserError where the cascade that is to be looked for is not installed.
+std::filesystem::path face_detector_file(const DetectorOptions& options);
+
 // The face of a reference photo. With `face_index` < 0 exactly one face must be found; faces less than a quarter as wide as the largest are bystanders
 // in the background (or false alarms) and do not count. With `face_index` >= 0 that face, counted from 0 by size, is taken. Throws UserError naming `name`, what was
 // found (boxes) and what to do.

@@ -169,18 +169,28 @@ RunDirectory RunDirectory::open(const fs::path& root, const OpenOptions& options
     run.changed_ = differences(run.manifest_["configuration"], options.configuration);
     if (!run.changed_.empty()) base::log::info(base::concat(root.string(), ": configuration changed since the last start:\n", run_directory::describe(run.changed_)));
   }
-  run.manifest_["identity"] = options.identity;
-  run.manifest_["configuration"] = options.configuration;
-  run.manifest_["code_version"] = options.code_version;
-
-  // First: a start that is killed here must find a run directory, not a folder that holds somebody's config.yaml.
-  run.save();
-  if (!options.resolved_yaml.empty()) {
-    const bool exists = fs::exists(layout.config(), code);
-    if (exists && storage::read_text(layout.config()) != options.resolved_yaml) move(layout.config(), first_free(layout.previous(), "config", ".yaml"));
-    if (!fs::exists(layout.config(), code)) storage::write_text_atomically(layout.config(), options.resolved_yaml);
-  }
+  run.unrecorded_ = options;
+  const bool recorded = run.manifest_.contains("configuration") && fs::exists(layout.config(), code);
+  if (options.record || !recorded) run.record();
   return run;
+}
+
+void RunDirectory::record() {
+  require_writable();
+  if (!unrecorded_) return;
+  const OpenOptions options = *unrecorded_;
+  manifest_["identity"] = options.identity;
+  manifest_["configuration"] = options.configuration;
+  manifest_["code_version"] = options.code_version;
+  // First: a start that is killed here must find a run directory, not a folder that holds somebody's config.yaml.
+  save();
+  if (!options.resolved_yaml.empty()) {
+    std::error_code code;
+    const bool exists = fs::exists(layout_.config(), code);
+    if (exists && storage::read_text(layout_.config()) != options.resolved_yaml) move(layout_.config(), first_free(layout_.previous(), "config", ".yaml"));
+    if (!fs::exists(layout_.config(), code)) storage::write_text_atomically(layout_.config(), options.resolved_yaml);
+  }
+  unrecorded_.reset();
 }
 
 RunDirectory RunDirectory::view(const fs::path& root) {

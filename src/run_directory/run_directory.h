@@ -72,6 +72,8 @@ struct OpenOptions {
   nlohmann::json configuration = nlohmann::json::object();      // all options, to say what changed
   std::string resolved_yaml;                                    // written as config.yaml
   bool accept_other_identity = false;                           // the user's flag: go on although the model changed
+  // false: what an earlier start recorded stays until record(), which is called once something is done with the values of now.
+  bool record = true;
 };
 
 struct StageState {
@@ -96,6 +98,9 @@ class RunDirectory {
   // For ranks that only read, and for looking at a run that works: no lock, and nothing is written. Throws UserError when it is no run,
   // InvariantError when a method that writes is called.
   static RunDirectory view(const std::filesystem::path& root);
+
+  // Records identity and configuration in the manifest and writes config.yaml, whose earlier version is kept under previous/. Once; a second call does nothing.
+  void record();
 
   const Layout& layout() const;
   nlohmann::json manifest() const;
@@ -132,6 +137,7 @@ class RunDirectory {
   std::string code_version_;
   nlohmann::json manifest_;
   std::vector<Difference> changed_;
+  std::optional<OpenOptions> unrecorded_;  // until record()
   std::optional<RunLock> lock_;
 };
 

@@ -233,6 +233,30 @@ class Evaluation(unittest.TestCase):
         self.assertEqual(code, 0, text)
         self.assertRegex(text, r"\| hpo \| face_similarity \|.*\| \+0 \|.*\| 2 \|")
 
+    def test_what_stands_in_the_tables_and_the_report_is_of_now(self):
+        name, photos = copy_of_run("of-now"), FOLDER / "photos"
+        photos.mkdir()
+        shutil.copy(PROJECT / "datasets/reference/astronaut.png", photos / "another-name.png")
+        text = run("run", name, subject__references=photos)
+        for stage in ("reconstruct", "generate", "score", "select", "optimize", "evaluate", "export"):
+            self.assertIn(f"{stage}: finished earlier", text)
+        self.assertIn("another-name.png", (FOLDER / name / "report.html").read_text())
+        # Another rate: other files, and other frames between which motion is measured.
+        before = evaluation(name)
+        run("run", name, subject__references=photos, video__fps=24)
+        after = evaluation(name)
+        self.assertEqual([before["video"]["fps"], after["video"]["fps"]], [8, 24])
+        for old, new in zip(before["videos"], after["videos"], strict=True):
+            self.assertEqual(new["size"]["fps"], 24)
+            self.assertNotEqual(old["preview"], new["preview"])
+        # A folder that was moved is named where it lies now; nothing is measured again.
+        run("evaluate", name, subject__references=photos, video__fps=24, **FOLDERS)
+        moved = FOLDER / "moved"
+        shutil.copytree(OTHER, moved)
+        text = run("evaluate", name, subject__references=photos, video__fps=24, **{**FOLDERS, "evaluate__folders": f"{{other method: {moved}}}"})
+        self.assertNotIn("evaluate, figures", text)
+        self.assertEqual(arm(name, "other method")["folder"], str(moved))
+
     def test_bad_folders_are_named_before_any_work(self):
         name = copy_of_run("refused")
         before = (FOLDER / name / "evaluation.json").read_bytes()

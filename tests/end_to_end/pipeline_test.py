@@ -20,7 +20,9 @@ import time
 import unittest
 
 from adapter_files import largest_difference
+import pictures
 from launcher import Launcher, dotted, flags
+from opened_files import OpenedFiles
 
 PROGRAM, PROJECT = (pathlib.Path(word).resolve() for word in sys.argv[1:3])
 FOLDER = pathlib.Path(tempfile.mkdtemp(prefix="magicid-pipeline-"))
@@ -138,6 +140,96 @@ class Pipeline(unittest.TestCase):
         code, text = magicid(words("optimize", FOLDER / "empty-start"))
         self.assertEqual(code, 2)
         self.assertIn("magicid prepare", text)
+
+
+def tree(name, *files):
+    return {file: (FOLDER / name / file).read_bytes() for file in files}
+
+
+class Keys(unittest.TestCase):
+    """What a result is a function of is what its key or its stage's fingerprint holds: no more, no less."""
+
+    def test_stills_and_scores_follow_the_face_the_detector_and_the_prompt(self):
+        photos, cascade = FOLDER / "group", FOLDER / "cascade.xml"
+        photos.mkdir()
+        photo = pictures.read(PROJECT / "datasets/reference/astronaut.png")
+        pictures.write(photos / "two.png", pictures.side_by_side(photo, photo))
+        (photos / "two.txt").write_text("a portrait of {subject}\n")
+        found = [f for f in pathlib.Path("/usr").glob("share/[oO]pen[cC][vV]*/haarcascades/haarcascade_frontalface_alt2.xml")]
+        given = pathlib.Path(os.environ.get("MAGICID_HAARCASCADES", found[0].parent if found else "")) / "haarcascade_frontalface_alt2.xml"
+        shutil.copy(given, cascade)
+        settings = {"subject__references": photos, "rewards__face_detector__face_index": 0, "rewards__face_detector__file": cascade}
+
+        def until_scores(name, **changes):
+            settings.update(changes)
+            return "".join(run(name, ranks=2, verb=verb, **settings) for verb in ("prepare", "reconstruct", "generate", "score"))
+
+        def stills(name):
+            return {p.name: p.read_bytes() for p in (FOLDER / name / "previews").glob("V_id-*.mp4")}
+
+        until_scores("faces")
+        first = stills("faces")
+        self.assertEqual(len(first), 1)
+        until_scores("faces", rewards__face_detector__face_index=1)
+        until_scores("other-face")
+        new = stills("other-face")
+        self.assertNotEqual(list(first.values()), list(new.values()), "the two faces give one still: this test says nothing")
+        self.assertEqual(stills("faces"), {**first, **new})
+        self.assertEqual(stage_results("faces")["score"], stage_results("other-face")["score"])
+
+        # Where a file lies does not count; what it holds does.
+        moved = FOLDER / "moved.xml"
+        cascade.rename(moved)
+        text = until_scores("faces", rewards__face_detector__file=moved)
+        self.assertEqual(len(re.findall("finished earlier", text)), 4, text)
+        moved.write_text(moved.read_text() + "<!-- another file -->\n")
+        text = until_scores("faces")
+        self.assertEqual([stage for stage in ran(text) if stage in ("prepare", "reconstruct", "generate", "score")], ["prepare", "score"], text)
+        self.assertRegex(text, "inputs.face_detector.contents: ")
+        self.assertRegex(text, "inputs.scorer.face_detector.contents: ")
+        self.assertRegex(text, "score 11/11")
+
+        # The portrait's prompt, which V_id is scored against, is no part of the picture: the photo has a caption of its own.
+        before = stage_results("faces")
+        text = until_scores("faces", reconstruct__prompt="a drawing of {subject}")
+        after = stage_results("faces")
+        self.assertEqual(before["generate"], after["generate"])
+        self.assertRegex(text, "score 11/11")
+        self.assertNotEqual(before["score"], after["score"])
+
+    def test_a_stage_does_not_stand_on_a_stale_one(self):
+        shutil.copytree(FOLDER / "two", FOLDER / "stale", copy_function=shutil.copy2)
+        (FOLDER / "reordered.txt").write_text("a {subject} waves\na {subject} walks\n")
+        (FOLDER / "shorter.txt").write_text("a {subject} waves\n")
+        kept = tree("stale", "config.yaml", "manifest.json", "pairs.h5", "prepared.h5")
+        before_optimize = (("generate", 2, {"prompts": FOLDER / "reordered.txt"}), ("prepare", 0, {"prompts": FOLDER / "shorter.txt"}),
+                           ("score", 0, {"rewards__flow_rate": 4}), ("generate", 0, {"generate__steps": 3}), ("select", 0, {"select__pairs": "identity"}),
+                           ("reconstruct", 2, {"reconstruct__steps": 5}))
+        for stage, ranks, changes in before_optimize:
+            code, text = magicid(words("optimize", FOLDER / "stale", **changes), ranks)
+            self.assertEqual(code, 2, text)
+            self.assertIn(f"stage {stage} is not up to date with this configuration", text)
+            self.assertIn(f"Run `magicid {stage}` or `magicid run`", text)
+            self.assertEqual(tree("stale", *kept), kept, "something was recorded or moved")
+        others = (("reconstruct", "prepare", {"subject__trigger": "xyz"}), ("generate", "reconstruct", {"adapter__lora_rank": 4}),
+                  ("select", "score", {"rewards__flow_updates": 2}), ("evaluate", "optimize", {"optimize__beta": 7}), ("export", "optimize", {"optimize__beta": 7}),
+                  ("report", "select", {"select__pairs": "identity"}), ("report", "evaluate", {"evaluate__videos_per_prompt": 2}))
+        for verb, stage, changes in others:
+            code, text = magicid(words(verb, FOLDER / "stale", **changes))
+            self.assertEqual(code, 2, text)
+            self.assertIn(f"stage {stage} is not up to date with this configuration", text)
+            self.assertEqual(tree("stale", *kept), kept, "something was recorded or moved")
+        self.assertEqual(ran(run("stale", ranks=2)), [])
+
+    def test_a_start_reads_each_large_file_once_on_any_number_of_ranks(self):
+        networks = ("transformer/diffusion_pytorch_model", "text_encoder/model", "rewards/arcface/model", "rewards/raft/model", "rewards/clip/model")
+        weights = [MODEL / f"{name}.safetensors" for name in networks]
+        photo = PROJECT / "datasets/reference/astronaut.png"
+        for verb, stages in (("run", []), ("optimize", ["optimize"])):
+            with OpenedFiles(*(file.parent for file in weights), photo.parent) as opened:
+                text = run("two", ranks=2, verb=verb)
+            self.assertEqual([stage for stage in ran(text) if stage in stages or verb == "run"], [], text)
+            self.assertEqual({file: opened.counts.get(file, 0) for file in [*weights, photo]}, {file: 1 for file in [*weights, photo]}, verb)
 
 
 class Arms(unittest.TestCase):
@@ -494,7 +586,20 @@ class BadInput(unittest.TestCase):
         header["proj_out.bias"]["shape"] = [1] + header["proj_out.bias"]["shape"]
         text = json.dumps(header).encode()
         broken(struct.pack("<Q", len(text)) + text + whole[8 + size:])
-        self.refused("missing", "x_embedder.proj.weight", "surplus.weight", "proj_out.bias", ranks=2, name="weights", **{"model__folder": model})
+        self.refused("missing", "x_embedder.proj.weight", "surplus.weight", "proj_out.bias", "reading the transformer failed on 2 of 2 ranks", "ranks 0-1 (node ",
+                     ranks=2, name="weights", **{"model__folder": model})
+
+    def test_a_file_that_is_damaged_in_place_is_told_with_rank_and_node(self):
+        shutil.copytree(FOLDER / "two", FOLDER / "bit-rot", copy_function=shutil.copy2)
+        path = FOLDER / "bit-rot/prepared.h5"
+        times, data = path.stat(), bytearray(path.read_bytes())
+        at = data.rfind(b"a sks woman waves")  # a prompt, which nothing reads before the stage's work
+        data[at] ^= 1
+        path.write_bytes(data)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        starts = (("score", {"rewards__flow_updates": 2}), ("generate", {"generate__tuned_per_prompt": 6}), ("reconstruct", {"reconstruct__steps": 5}))
+        for verb, changes in starts:
+            self.refused("reading prepared.h5 failed on 2 of 2 ranks", "ranks 0-1 (node ", "prepared.h5", verb=verb, ranks=2, name="bit-rot", **changes)
 
     def test_another_models_run_directory(self):
         shutil.copytree(FOLDER / "two", FOLDER / "another-model")

@@ -15,6 +15,7 @@ namespace magicid::commands {
 namespace {
 
 const std::vector<std::string> templates{"a {subject} walks", "a {subject} waves", "a {subject} sings"};
+const ModelIdentity model{.model = "model", .prompt_template = {}, .dtype = "float32"};
 
 Configuration small() {
   Configuration c;
@@ -22,7 +23,7 @@ Configuration small() {
   return c;
 }
 
-std::vector<PlannedCandidate> plan(const Configuration& c) { return plan_candidates(c, {}, templates, "model", "adapter", "float32"); }
+std::vector<PlannedCandidate> plan(const Configuration& c) { return plan_candidates(c, {}, templates, model, "adapter"); }
 
 TEST(Candidates, TunedVideosCycleThroughTheAdaptersStrengths) {
   Configuration c = small();
@@ -47,13 +48,46 @@ TEST(Candidates, TunedVideosCycleThroughTheAdaptersStrengths) {
   EXPECT_EQ(strengths[0], (std::vector<double>{0.5, 0.75, 1, 1, 1.3, 0.5, 0.75}));
 }
 
-TEST(ClassSamples, AreNoneByDefault) { EXPECT_TRUE(plan_class_samples(small(), templates, "model", "float32").empty()); }
+std::vector<std::string> still_keys(const Configuration& c, const std::vector<std::string>& stills, const ModelIdentity& of = model) {
+  std::vector<std::string> keys;
+  for (const auto& candidate : plan_candidates(c, stills, templates, of, "adapter"))
+    if (candidate.source == preference::Source::still) keys.push_back(candidate.key);
+  return keys;
+}
+
+// A still is what it shows: which photo, detector or face it was cropped by is of no account, and another picture is another candidate.
+TEST(Candidates, StillsAreKeyedByWhatTheyShow) {
+  Configuration c = small();
+  const auto keys = still_keys(c, {"one", "two"});
+  EXPECT_EQ(still_keys(c, {"zero", "two", "one"}), (std::vector<std::string>{still_keys(c, {"zero"})[0], keys[1], keys[0]}));
+  EXPECT_NE(still_keys(c, {"another crop of the same photo"})[0], keys[0]);
+  const auto twins = still_keys(c, {"one", "one"});
+  EXPECT_EQ(twins[0], keys[0]);
+  EXPECT_NE(twins[1], keys[0]);
+  EXPECT_NE(still_keys(c, {"one"}, {.model = "other", .prompt_template = {}, .dtype = "float32"})[0], keys[0]);  // its scores come from what the model decodes
+  EXPECT_NE(still_keys(c, {"one"}, {.model = "model", .prompt_template = {}, .dtype = "bfloat16"})[0], keys[0]);
+  c.rewards.scoring.face_detector.kind = "none";
+  EXPECT_EQ(still_keys(c, {"one"})[0], keys[0]);
+}
+
+// The text around the prompt belongs to sampled videos.
+TEST(Candidates, TheTemplatesContentsBelongToTheKey) {
+  const Configuration c = small();
+  const auto first = [&](const nlohmann::json& contents) {
+    return plan_candidates(c, {}, templates, {.model = "model", .prompt_template = contents, .dtype = "float32"}, "adapter")[0].key;
+  };
+  EXPECT_EQ(first("contents"), first("contents"));
+  EXPECT_NE(first("contents"), first("others"));
+  EXPECT_NE(first("contents"), first(nullptr));
+}
+
+TEST(ClassSamples, AreNoneByDefault) { EXPECT_TRUE(plan_class_samples(small(), templates, model).empty()); }
 
 TEST(ClassSamples, ImagesAreOneFrameOfTheClassPrompt) {
   Configuration c = small();
   c.reconstruct.prior_preservation = {.weight = 1, .kind = "image", .samples = 4};
   std::set<std::string> keys;
-  for (const auto& sample : plan_class_samples(c, templates, "model", "float32")) {
+  for (const auto& sample : plan_class_samples(c, templates, model)) {
     keys.insert(sample.key);
     EXPECT_EQ(sample.text, "a photo of person");
     EXPECT_EQ(sample.description.at("size").at("frames"), 1);
@@ -62,9 +96,9 @@ TEST(ClassSamples, ImagesAreOneFrameOfTheClassPrompt) {
   EXPECT_EQ(keys.size(), 4u);
   // The weight is the training's business: another one finds the same samples.
   c.reconstruct.prior_preservation.weight = 0.5;
-  for (const auto& sample : plan_class_samples(c, templates, "model", "float32")) EXPECT_TRUE(keys.contains(sample.key));
+  for (const auto& sample : plan_class_samples(c, templates, model)) EXPECT_TRUE(keys.contains(sample.key));
   c.generate.sampling.steps = 7;
-  for (const auto& sample : plan_class_samples(c, templates, "model", "float32")) EXPECT_FALSE(keys.contains(sample.key));
+  for (const auto& sample : plan_class_samples(c, templates, model)) EXPECT_FALSE(keys.contains(sample.key));
 }
 
 TEST(ClassSamples, VideosAreTheFirstOfTheInitialModelsCandidates) {
@@ -75,7 +109,7 @@ TEST(ClassSamples, VideosAreTheFirstOfTheInitialModelsCandidates) {
   for (const auto& candidate : plan(c))
     if (candidate.source == preference::Source::initial) initial.insert(candidate.key);
   std::vector<std::int64_t> prompts;
-  for (const auto& sample : plan_class_samples(c, templates, "model", "float32")) {
+  for (const auto& sample : plan_class_samples(c, templates, model)) {
     EXPECT_TRUE(initial.contains(sample.key)) << "made twice";
     prompts.push_back(sample.prompt);
   }
@@ -101,7 +135,7 @@ TEST(Previews, AreVideosOfTheAdapterWithNoiseOfTheirOwn) {
   Configuration c = small();
   std::set<std::string> keys, others;
   for (const auto& candidate : plan(c)) others.insert(candidate.key);
-  const auto previews = plan_previews(c, templates, "model", "adapter", "float32");
+  const auto previews = plan_previews(c, templates, model, "adapter");
   ASSERT_EQ(previews.size(), templates.size());
   for (const auto& v : previews) {
     keys.insert(v.key);
@@ -111,17 +145,17 @@ TEST(Previews, AreVideosOfTheAdapterWithNoiseOfTheirOwn) {
   }
   EXPECT_EQ(keys.size(), templates.size());
   // Another adapter has other videos of the same noise; another seed, other noise.
-  const auto later = plan_previews(c, templates, "model", "trained on", "float32");
+  const auto later = plan_previews(c, templates, model, "trained on");
   EXPECT_FALSE(keys.contains(later[0].key));
   const std::vector<std::int64_t> shape{1, 2, 2, 4, 6};
   EXPECT_TRUE(at::equal(candidate_noise(later[0], shape), candidate_noise(previews[0], shape)));
   EXPECT_FALSE(at::equal(candidate_noise(previews[1], shape), candidate_noise(previews[0], shape)));
   c.optimize.previews.seed = 1;
-  EXPECT_FALSE(at::equal(candidate_noise(plan_previews(c, templates, "model", "adapter", "float32")[0], shape), candidate_noise(previews[0], shape)));
+  EXPECT_FALSE(at::equal(candidate_noise(plan_previews(c, templates, model, "adapter")[0], shape), candidate_noise(previews[0], shape)));
   // The run's seed is the training's business.
   c.optimize.previews.seed = 0;
   c.seed = 5;
-  EXPECT_EQ(plan_previews(c, templates, "model", "adapter", "float32")[0].key, previews[0].key);
+  EXPECT_EQ(plan_previews(c, templates, model, "adapter")[0].key, previews[0].key);
 }
 
 TEST(PairsFile, KeepsWhatIsTrained) {
@@ -130,8 +164,11 @@ TEST(PairsFile, KeepsWhatIsTrained) {
   file.candidates = nlohmann::json::array();
   file.ranges = nlohmann::json::object();
   file.selection.pairs = {{.winner = "w", .loser = "l", .prompt = 2, .identity_gap = 3, .loser_still = true}, {.kind = preference::PairKind::dynamic, .winner = "a", .loser = "b"}};
+  EXPECT_THROW(file.save(folder / "pairs.h5"), base::InvariantError);  // every pair says under which prompt it is trained
+  file.conditions = {"a sks person sings", "a sks person walks"};
   file.save(folder / "pairs.h5");
   EXPECT_EQ(PairsFile::load(folder / "pairs.h5").selection.pairs, file.selection.pairs);
+  EXPECT_EQ(PairsFile::load(folder / "pairs.h5").conditions, file.conditions);
 }
 
 std::string refusal(const std::string& runs) {

@@ -121,6 +121,14 @@ TEST(Faces, TwoFacesInOnePhoto) {
   EXPECT_THAT(message_of([&] { find_reference_face(twice, *detector, "twins.png"); }), AllOf(HasSubstr("twins.png"), HasSubstr("2 faces")));
 }
 
+TEST(Faces, DetectorsNameTheFileThatTheyRead) {
+  EXPECT_EQ(face_detector_file({.kind = "haar"}).filename(), "haarcascade_frontalface_alt2.xml");
+  EXPECT_EQ(face_detector_file({.kind = "haar", .file = "other.xml"}), "other.xml");
+  EXPECT_EQ(face_detector_file({.kind = "yunet", .file = "yunet.onnx"}), "yunet.onnx");
+  EXPECT_EQ(face_detector_file({.kind = "none", .file = "unread"}), "");
+  EXPECT_EQ(face_detector_file({.kind = "landmarks", .file = "folder"}), "");
+}
+
 TEST(Faces, DetectorFilesThatCannotBeUsed) {
   EXPECT_THAT(message_of([] { make_face_detector({.kind = "yunet", .file = "absent.onnx"}); }), AllOf(HasSubstr("absent.onnx"), HasSubstr("2022mar")));
   EXPECT_THAT(message_of([] { make_face_detector({.kind = "yunet", .file = photo}); }), AllOf(HasSubstr("astronaut.png"), HasSubstr("OpenCV")));

@@ -63,6 +63,41 @@ TEST(RunDirectory, StagesAreCurrentUntilTheirOptionsOrInputsChange) {
   EXPECT_EQ(read_bytes(root / "previous/optimize-2/optimize/checkpoint-000002.h5"), "half");
 }
 
+// A start that finds that it must not begin leaves the record of what was used.
+TEST(RunDirectory, ValuesAreRecordedWhenSomethingIsDoneWithThem) {
+  TemporaryFolder folder;
+  const fs::path root = folder / "a";
+  { RunDirectory::open(root, options()); }
+  const std::string manifest = read_bytes(root / "manifest.json"), config = read_bytes(root / "config.yaml");
+  auto later = options(50, "xyz");
+  later.accept_other_identity = true;
+  later.record = false;
+  {
+    auto run = RunDirectory::open(root, later);
+    ASSERT_EQ(run.changed_configuration().size(), 1u);
+    EXPECT_EQ(read_bytes(root / "manifest.json"), manifest);
+    EXPECT_EQ(read_bytes(root / "config.yaml"), config);
+    EXPECT_FALSE(fs::exists(root / "previous"));
+  }
+  {
+    auto run = RunDirectory::open(root, later);
+    run.record();
+    run.record();  // once
+    EXPECT_THAT(read_bytes(root / "config.yaml"), HasSubstr("50"));
+    EXPECT_EQ(read_bytes(root / "previous/config-1.yaml"), config);
+    EXPECT_EQ(run.manifest()["identity"]["backbone"], "xyz");
+    EXPECT_EQ(run.manifest()["configuration"]["optimize"]["beta"], 50.0);
+    EXPECT_FALSE(fs::exists(root / "previous/config-2.yaml"));
+  }
+  // Where nothing is recorded nothing is lost: a new run is one from the first moment on.
+  { auto fresh = RunDirectory::open(folder / "fresh", later); }
+  EXPECT_THAT(read_bytes(folder / "fresh/config.yaml"), HasSubstr("50"));
+  fs::remove(folder / "fresh/config.yaml");  // killed between the two
+  { auto fresh = RunDirectory::open(folder / "fresh", later); }
+  EXPECT_TRUE(fs::exists(folder / "fresh/config.yaml"));
+  EXPECT_THROW(RunDirectory::view(root).record(), base::InvariantError);
+}
+
 TEST(RunDirectory, ChangedAndMissingFilesAreNoticed) {
   TemporaryFolder folder;
   auto run = RunDirectory::open(folder / "a", options());

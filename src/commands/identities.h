@@ -1,0 +1,27 @@
+// What the files are that a run reads from outside its directory. Keys and fingerprints take these identities: contents count, where a file lies does not.
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "commands/configuration.h"
+
+namespace magicid::commands {
+
+// Of a network's folder: names and contents of its files (config.json, weights, tokeniser), read whole. Hexadecimal. Throws UserError when there is no such
+// folder. Not collective; of large files, so one rank calls it once a process.
+std::string folder_identity(const std::filesystem::path& folder);
+
+// Of the language model's prompt template: the hash of model.template_file, null for HunyuanVideo's own. Throws SystemError when the file cannot be read. Not
+// collective.
+nlohmann::json template_identity(const ModelOptions& options);
+
+// What every stage's keys stand on, read once a process (RunContext::open).
+struct ModelIdentity {
+  std::string model;               // generation::PipelineFolder::fingerprint()
+  nlohmann::json prompt_template;  // template_identity()
+  std::string dtype;               // "float32" or "bfloat16": what the networks compute in
+};
+
+}  // namespace magicid::commands
