@@ -13,8 +13,8 @@
 
 namespace magicid::storage {
 
-// A read-only file, mapped into memory. Everything is checked at opening: header limit (100 MB), JSON, known dtypes, sizes equal to
-// shape times type without overflow, no overlaps, no gaps. Tensors are views that keep the mapping alive; writing to one is an error
+// A read-only file, mapped into memory. Everything is checked at opening: header limit (100 MB), JSON from the first byte to the padding of spaces, no name twice, known dtypes, sizes
+// equal to shape times type without overflow, no overlaps, no gaps. Tensors are views that keep the mapping alive; writing to one is an error
 // of the caller's (the mapping is private, the file never changes).
 class SafetensorsFile {
  public:
