@@ -1,6 +1,7 @@
 // `magicid optimize`: hybrid preference optimization of the adapter on the selected pairs.
 
 #include <map>
+#include <optional>
 
 #include "base/errors.h"
 #include "base/log.h"
@@ -101,7 +102,9 @@ void optimize(RunContext& context) {
       pairs = load_pairs(context, file, stills, Prepared::load(context.layout().prepared()), read_prompt_templates(c.prompts));
     });
     previews.prepare();
-    const auto transformer = context.pipeline().load_transformer(context.placement());
+    std::optional<hv::Transformer> loaded;
+    comm::agree_unless_stopped(context.world(), "loading the transformer", [&] { loaded.emplace(context.pipeline().load_transformer(context.placement())); });
+    const hv::Transformer& transformer = *loaded;
     hv::Adapter policy = load_trained(context, Stage::reconstruct);
     const bool from_base = c.optimize.hpo.reference == "base";
     const hv::Adapter reference = policy.frozen_copy({context.placement().device, at::kFloat});

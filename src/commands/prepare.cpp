@@ -9,6 +9,7 @@
 #include "base/errors.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/stop_signals.h"
 #include "commands/prepared.h"
 #include "commands/reward_networks.h"
 #include "commands/stages.h"
@@ -95,19 +96,21 @@ Prepared make_prepared(RunContext& context, const std::vector<Photo>& photos, co
   prepared.references.resize(photos.size());
   std::vector<at::Tensor> faces(photos.size()), images(photos.size());
   const auto owner = [&](std::size_t i) { return static_cast<int>(i % static_cast<std::size_t>(world.size())); };
-  comm::agree(world, "encoding the photos", [&] {
+  comm::agree_unless_stopped(world, "encoding the photos", [&] {
     if (static_cast<std::size_t>(world.rank()) >= photos.size()) return;
     auto networks = RewardNetworks::load(c, context.placement(), {.face = true, .flow = false, .clip = true});
     // All photos are looked at before the first is encoded: a bad one is told at once.
     std::vector<std::pair<at::Tensor, media::FaceDetection>> found(photos.size());
     for (std::size_t i = 0; i < photos.size(); ++i) {
       if (owner(i) != world.rank()) continue;
+      base::stop_if_asked("encoding the photos");
       found[i].first = media::read_image(photos[i].path);
       found[i].second = media::find_reference_face(found[i].first, networks.detector(), photos[i].path.string(), c.rewards.scoring.face_detector.face_index);
     }
     const auto autoencoder = context.pipeline().load_autoencoder(context.placement());
     for (std::size_t i = 0; i < photos.size(); ++i) {
       if (owner(i) != world.rank()) continue;
+      base::stop_if_asked("encoding the photos");
       prepared.references[i] = encode_photo(context, autoencoder, photos[i], found[i].second, found[i].first);
       faces[i] = rewards::embed_reference(found[i].first, photos[i].path.string(), networks.detector(), networks.models().face, c.rewards.scoring.face_detector.face_index);
       images[i] = rewards::image_features(found[i].first.unsqueeze(0), 0, networks.models().image)[0];
@@ -126,7 +129,7 @@ Prepared make_prepared(RunContext& context, const std::vector<Photo>& photos, co
   }
   prepared.face_embeddings = at::stack(faces);
   prepared.image_embeddings = at::stack(images);
-  comm::agree(world, "encoding the prompts", [&] {
+  comm::agree_unless_stopped(world, "encoding the prompts", [&] {
     if (context.leader()) prepared.prompts = encode_prompts(context, prompts);
   });
   return prepared;
@@ -148,6 +151,7 @@ std::map<std::string, models::text::PromptEmbeddings> encode_prompts(const RunCo
   const auto encoder = context.pipeline().load_prompt_encoder(context.placement());
   std::map<std::string, models::text::PromptEmbeddings> embedded;
   for (const auto& text : texts) {
+    base::stop_if_asked("encoding the prompts");
     auto e = encoder(text, prompt_template, m.max_length);
     if (const auto warning = models::text::over_length_warning(e.tokens)) base::log::warning("prompt \"" + text + "\": " + *warning);
     e.prompt_embeds = e.prompt_embeds.cpu();
@@ -163,7 +167,7 @@ void prepare(RunContext& context) {
   std::vector<Photo> photos;
   std::vector<std::string> templates;
   RewardFolders folders;
-  comm::agree(context.world(), "reading photos and prompts", [&] {
+  comm::agree_unless_stopped(context.world(), "reading photos and prompts", [&] {
     generation::latent_shape({c.video.height, c.video.width, c.video.frames}, context.pipeline().transformer_config(), context.pipeline().autoencoder_config());
     photos = find_photos(c);
     templates = read_prompt_templates(c.prompts);
@@ -171,7 +175,7 @@ void prepare(RunContext& context) {
   });
   const auto prompts = needed_prompts(c, photos, templates);
   json inputs;
-  comm::agree(context.world(), "hashing the inputs", [&] {
+  comm::agree_unless_stopped(context.world(), "hashing the inputs", [&] {
     if (!context.leader()) return;
     for (const auto& photo : photos) inputs["photos"][photo.path.filename().string()] = {photo.hash, photo.caption};
     inputs["prompts"] = prompts;

@@ -74,7 +74,9 @@ void reconstruct(RunContext& context) {
   }
   context.stage(Stage::reconstruct, context.options_of({"seed", "model", "adapter", "reconstruct"}), inputs, [&] {
     const Prepared prepared = Prepared::load(context.layout().prepared());
-    const auto transformer = context.pipeline().load_transformer(context.placement());
+    std::optional<hv::Transformer> loaded;
+    comm::agree_unless_stopped(context.world(), "loading the transformer", [&] { loaded.emplace(context.pipeline().load_transformer(context.placement())); });
+    const hv::Transformer& transformer = *loaded;
     objectives::ReconstructionPrior samples{.weight = prior.weight, .shift = prior.kind == "video" ? c.generate.sampling.shift : c.reconstruct.shift};
     if (prior.weight > 0) samples.items = class_samples(context, prepared, transformer, planned);
     auto adapter = hv::Adapter::create(transformer.config(), adapter_options(c), context.placement().device);

@@ -5,6 +5,7 @@
 #include "base/errors.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/stop_signals.h"
 #include "commands/command_line.h"
 #include "commands/devices.h"
 #include "comm/options.h"
@@ -40,8 +41,8 @@ std::unique_ptr<RunContext> RunContext::open(const RunArguments& arguments) {
 
   comm::Communicator& world = *context->world_;
   base::log::configure(base::log::Level::info, world.rank(), world.size());
-  comm::agree(world, "opening the model", [&] { context->pipeline_ = generation::PipelineFolder::open(c.model.folder); });
-  comm::agree(world, "opening the run directory", [&] {
+  comm::agree_unless_stopped(world, "opening the model", [&] { context->pipeline_ = generation::PipelineFolder::open(c.model.folder); });
+  comm::agree_unless_stopped(world, "opening the run directory", [&] {
     if (!context->leader()) return;
     run_directory::OpenOptions options;
     options.code_version = code_version();
@@ -71,8 +72,10 @@ json RunContext::options_of(const std::vector<std::string>& sections) const {
 std::string RunContext::folder_fingerprint(const fs::path& folder) {
   if (!fs::is_directory(folder)) throw base::UserError(folder.string(), ": no such folder; a network's folder with config.json and model.safetensors was expected");
   std::vector<std::pair<std::string, std::string>> entries;
-  for (const auto& entry : fs::directory_iterator(folder))
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    base::stop_if_asked("hashing " + folder.string());
     if (entry.is_regular_file()) entries.emplace_back(entry.path().filename().string(), base::hash_file(entry.path()));
+  }
   std::sort(entries.begin(), entries.end());
   return base::hash_json(json(entries));
 }
@@ -82,6 +85,10 @@ bool RunContext::stage(Stage stage, const json& options, const json& inputs, con
   const std::string name = run_directory::stage_name(stage);
   bool current = false;
   comm::agree(*world_, "looking at stage " + name, [&] {
+    {
+      const base::StopPoints here;  // between stages nothing is in hand
+      base::stop_if_asked(name);
+    }
     if (!leader()) return;
     const auto state = run_->stage_state(stage, fingerprint);
     current = state.current;

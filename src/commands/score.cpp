@@ -45,7 +45,7 @@ void score_one(RunContext& context, const Prepared& prepared, Scorer& scorer, ru
 
 json scorer_description(RunContext& context, const Prepared& prepared) {
   json description;
-  comm::agree(context.world(), "hashing the reward networks", [&] {
+  comm::agree_unless_stopped(context.world(), "hashing the reward networks", [&] {
     if (!context.leader()) return;
     const RewardFolders folders = reward_folders(context.config());
     description = {{"arcface", RunContext::folder_fingerprint(folders.arcface)},
