@@ -82,8 +82,8 @@ void check_invariant(bool condition, const Parts&... parts) {
 // The text of errno, e.g. "No space left on device".
 std::string errno_text(int error_number);
 
-// Whether the host's memory ran out, which every library says in its own way: std::bad_alloc, LibTorch's allocator and OpenCV by their texts, ENOMEM of the system. Says nothing about the
-// input: who turns a library's errors into "this file is damaged" asks here first.
+// Whether the host's memory ran out, which every library says in its own way: std::bad_alloc, LibTorch's allocator and OpenCV by their texts, ENOMEM of the
+// system. Says nothing about the input: who turns a library's errors into "this file is damaged" asks here first.
 bool is_out_of_memory(const std::exception& error) noexcept;
 
 }  // namespace magicid::base

@@ -47,7 +47,8 @@ std::string Communicator::broadcast_string(const std::string& text, int root) {
 
 std::string name_of(const Communicator& group) {
   const std::string name = base::concat("rank ", group.world_rank(), " of ", group.world_size());
-  return group.size() == group.world_size() && group.rank() == group.world_rank() ? name : base::concat(name, " (rank ", group.rank(), " of a group of ", group.size(), ")");
+  if (group.size() == group.world_size() && group.rank() == group.world_rank()) return name;
+  return base::concat(name, " (rank ", group.rank(), " of a group of ", group.size(), ")");
 }
 
 std::optional<std::int64_t> next_for_group(WorkQueue* queue, Communicator& group) {

@@ -52,8 +52,8 @@ void say(const Failure& failure) {
   }
 }
 
-// An exception that nothing can catch: thrown on a thread of a library, out of a destructor, or by the handling of another when memory ran out. The job ends with the kind's exit code,
-// where std::terminate alone would leave SIGABRT's 134 and a message without a rank.
+// An exception that nothing can catch: thrown on a thread of a library, out of a destructor, or by the handling of another when memory ran out. The job ends
+// with the kind's exit code, where std::terminate alone would leave SIGABRT's 134 and a message without a rank.
 [[noreturn]] void end_uncaught() {
   static std::atomic_flag once;
   auto code = base::ExitCode::bug;
@@ -146,7 +146,8 @@ void abort_job(base::ExitCode code) {
 
 int run_as_rank(int argc, char** argv, const std::function<int(int argc, char** argv)>& main_function, double grace_seconds) {
   std::set_terminate(end_uncaught);
-  // From before the ranks are joined until after they have parted: a request to stop in between ends the program in order, and what it holds, a run's lock above all, is given back.
+  // From before the ranks are joined until after they have parted: a request to stop in between ends the program in order, and what it holds, a run's lock
+  // above all, is given back.
   const base::StopSignals signals(launched_processes().rank == 0);
   std::exception_ptr error;
   int code = 0;

@@ -48,7 +48,8 @@ std::string rank_list(const std::vector<int>& ranks) {
 
 Failure describe_failure(const std::exception_ptr& error) {
   const auto host_memory = [](const char* text) {
-    return Failure{ExitCode::system, base::concat("the host's memory ran out (", text, "). Fewer ranks on a node, a smaller video, or a node with more memory; `magicid plan` says what is needed")};
+    return Failure{ExitCode::system, base::concat("the host's memory ran out (", text, "). Fewer ranks on a node, a smaller video, or a node with more memory; ",
+                                                  "`magicid plan` says what is needed")};
   };
   try {
     std::rethrow_exception(error);
@@ -172,7 +173,8 @@ void agree(Communicator& group, const std::string& what, const std::function<voi
   const Failure& first = failures.front().failure;
   const ExitCode code = own ? own->code : first.code;
   // A stop on request is no failure: who heard of it first does not matter.
-  const bool stopped = std::all_of(failures.begin(), failures.end(), [&](const auto& f) { return f.failure.code == ExitCode::requeue && f.failure.text == first.text; });
+  const auto asked = [&](const RankFailure& f) { return f.failure.code == ExitCode::requeue && f.failure.text == first.text; };
+  const bool stopped = std::all_of(failures.begin(), failures.end(), asked);
   throw_agreed_failure({code, stopped ? first.text : failure_report(what, failures, group.size(), group.world_size())}, group.size());
 }
 

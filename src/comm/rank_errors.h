@@ -46,8 +46,8 @@ struct RankFailure {
   Failure failure;
 };
 
-// "generate candidates failed on 2 of 4 ranks:\n  rank 1 (node a): disk full\n  ..."; equal texts share one line. Of a group of `size` in a job of `world_size`: "... failed on 1 of the 2
-// ranks of a group (of 4 in the job):\n  rank 3 (node b): ...".
+// "generate candidates failed on 2 of 4 ranks:\n  rank 1 (node a): disk full\n  ..."; equal texts share one line. Of a group of `size` in a job of
+// `world_size`: "... failed on 1 of the 2 ranks of a group (of 4 in the job):\n  rank 3 (node b): ...".
 std::string failure_report(const std::string& what, const std::vector<RankFailure>& failures, int size, int world_size);
 
 // Wire form used by agree(): empty for success. `world_rank` is the sender's.

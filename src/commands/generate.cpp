@@ -72,10 +72,11 @@ void make_missing(RunContext& context, const Prepared& prepared, const std::vect
   });
 }
 
-constexpr int attempts = 3;
+constexpr int generation_attempts = 3;
 
-// Merges what was made and compares it with the plan. The files for the manifest, on rank 0; nothing, on every rank, when a candidate that was finished could not be read back: it is set
-// aside then, and has to be made again before the stage may call itself finished. `attempt` from 1; the last one throws instead. Collective over the world.
+// Merges what was made and compares it with the plan. The files for the manifest, on rank 0; nothing, on every rank, when a candidate that was finished could
+// not be read back: it is set aside then, and has to be made again before the stage may call itself finished. `attempt` from 1; the last one throws instead.
+// Collective over the world.
 std::optional<std::vector<std::filesystem::path>> merge_whole_plan(RunContext& context, const std::vector<std::string>& keys, int attempt) {
   std::vector<std::filesystem::path> files;
   std::size_t lost = 0;
@@ -86,8 +87,10 @@ std::optional<std::vector<std::filesystem::path>> merge_whole_plan(RunContext& c
     const std::vector<std::string> absent = store.absent(keys);
     lost = absent.size();
     if (lost == 0) return;
-    const std::string what = base::concat(context.layout().candidates().string(), ": ", lost, " of ", keys.size(), " candidates were finished and cannot be read back (", absent.front(), lost > 1 ? ", ...)" : ")");
-    if (attempt == attempts) throw base::SystemError(what, ", after ", attempts, " attempts. The disk does not keep what is written to it: check it, or name an `output` on another one.");
+    const std::string what = base::concat(context.layout().candidates().string(), ": ", lost, " of ", keys.size(), " candidates were finished and cannot be read back (",
+                                          absent.front(), lost > 1 ? ", ...)" : ")");
+    if (attempt == generation_attempts)
+      throw base::SystemError(what, ", after ", generation_attempts, " attempts. The disk does not keep what is written to it: check it, or name an `output` on another one.");
     base::log::warning(what + "; they are made again");
   });
   if (context.world().broadcast_string(lost > 0 ? "lost" : "", 0) == "lost") return std::nullopt;

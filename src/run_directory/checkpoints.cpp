@@ -59,7 +59,8 @@ void duplicate(const fs::path& from, const fs::path& to) {
   });
 }
 
-// Reads it or sets it aside. One that cannot be opened now is neither: the SystemError passes, for training from an earlier step, or from none, would throw away work that is there.
+// Reads it or sets it aside. One that cannot be opened now is neither: the SystemError passes, for training from an earlier step, or from none, would throw
+// away work that is there.
 std::optional<Checkpoint> try_load(const fs::path& path) {
   try {
     return load_checkpoint(path);

@@ -184,7 +184,8 @@ RunDirectory RunDirectory::open(const fs::path& root, const OpenOptions& options
   // First: a start that is killed here must find a run directory, not a folder that holds somebody's config.yaml.
   run.save();
   if (!options.resolved_yaml.empty()) {
-    if (storage::exists(layout.config()) && storage::read_text(layout.config()) != options.resolved_yaml) move(layout.config(), first_free(layout.previous(), "config", ".yaml"));
+    if (storage::exists(layout.config()) && storage::read_text(layout.config()) != options.resolved_yaml)
+      move(layout.config(), first_free(layout.previous(), "config", ".yaml"));
     if (!storage::exists(layout.config())) storage::write_text_atomically(layout.config(), options.resolved_yaml);
   }
   return run;

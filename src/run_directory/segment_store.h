@@ -26,8 +26,9 @@ struct Entry {
 std::string content_key(const nlohmann::json& description);
 
 // Several processes may put and find at the same time; only one may merge, and no other uses the folder meanwhile. An entry whose
-// checksum fails, or whose description does not hash to its key, is absent: its file is set aside after the intact entries of a merged file were saved as segments. A file that
-// cannot be opened or read now (permission, EIO, too many open files) is neither absent nor damaged: every method then throws SystemError, which names it and the reason.
+// checksum fails, or whose description does not hash to its key, is absent: its file is set aside after the intact entries of a merged file were saved as
+// segments. A file that cannot be opened or read now (permission, EIO, too many open files) is neither absent nor damaged: every method then throws
+// SystemError, which names it and the reason.
 class SegmentStore {
  public:
   // `folder` need not exist yet.

@@ -1,5 +1,5 @@
-// Questions to the file system where "no" means no. What the system cannot tell now (no permission, EIO, a stale handle, too many open files) is a SystemError with the file and the
-// system's reason: whoever took such a file for an absent or a damaged one would lose finished work.
+// Questions to the file system where "no" means no. What the system cannot tell now (no permission, EIO, a stale handle, too many open files) is a SystemError
+// with the file and the system's reason: whoever took such a file for an absent or a damaged one would lose finished work.
 #pragma once
 
 #include <filesystem>
@@ -20,7 +20,8 @@ bool exists(const std::filesystem::path& path);
 // Everything in `folder`, sorted; empty when there is no such folder. Throws SystemError when it cannot be listed.
 std::vector<std::filesystem::path> list_folder(const std::filesystem::path& folder);
 
-// A regular file, open for reading; the caller closes the descriptor. Throws MissingFileError, UserError when it is of another kind (a folder, a device), SystemError when it cannot be opened.
+// A regular file, open for reading; the caller closes the descriptor. Throws MissingFileError, UserError when it is of another kind (a folder, a device),
+// SystemError when it cannot be opened.
 int open_for_reading(const std::filesystem::path& path);
 
 }  // namespace magicid::storage

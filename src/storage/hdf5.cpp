@@ -52,7 +52,8 @@ Failure last_failure() {
     const std::string text = entry->desc ? entry->desc : "";
     if (found.text.empty()) found.text = text;
     if (const auto at = text.find("errno = "); at != std::string::npos && found.error_number == 0) found.error_number = std::atoi(text.c_str() + at + 8);
-    if (entry->maj_num == H5E_RESOURCE && (entry->min_num == H5E_NOSPACE || entry->min_num == H5E_CANTALLOC) && found.error_number == 0) found.error_number = ENOMEM;
+    const bool no_memory = entry->maj_num == H5E_RESOURCE && (entry->min_num == H5E_NOSPACE || entry->min_num == H5E_CANTALLOC);
+    if (no_memory && found.error_number == 0) found.error_number = ENOMEM;
     return 0;
   }, &failure);
   if (failure.error_number) failure.text = base::errno_text(failure.error_number);
@@ -290,7 +291,8 @@ struct Hdf5File::State {
   [[noreturn]] void fail(const std::string& what) const {
     const Failure failure = last_failure();
     // Bytes that never came say nothing about the file. EINVAL alone is its own fault: a place in it that cannot be.
-    if (failure.error_number != 0 && failure.error_number != EINVAL) throw SystemError(path.string(), ": reading ", what, " failed: ", failure.text, ". The file stays as it is.");
+    if (failure.error_number != 0 && failure.error_number != EINVAL)
+      throw SystemError(path.string(), ": reading ", what, " failed: ", failure.text, ". The file stays as it is.");
     throw DamagedFileError(path.string(), ": ", what, " is damaged: ", failure.text);
   }
 

@@ -63,8 +63,8 @@ void write_hdf5(const std::filesystem::path& path, const Schema& schema, const s
 // the disk or the memory does (the file may be intact then), and UserError with the nearest name when there is no such dataset.
 class Hdf5File {
  public:
-  // Throws MissingFileError, UserError (not a regular file), SystemError (it cannot be opened or read now), DamagedFileError (not HDF5, truncated), ForeignFileError (another
-  // schema, or a version outside oldest_version..schema.version).
+  // Throws MissingFileError, UserError (not a regular file), SystemError (it cannot be opened or read now), DamagedFileError (not HDF5, truncated),
+  // ForeignFileError (another schema, or a version outside oldest_version..schema.version).
   static Hdf5File open(const std::filesystem::path& path, const Schema& schema, std::int64_t oldest_version = 1);
 
   const std::filesystem::path& path() const;

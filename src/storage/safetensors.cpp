@@ -114,12 +114,14 @@ struct SafetensorsFile::Contents {
     check_layout();
   }
 
-  // What the format forbids and the JSON library lets pass: something before the '{' (it skips a byte order mark), NUL bytes (it takes the first for the end, whatever stands behind) and
-  // names that stand twice (the last one would hide the others). Spaces behind the '}' are padding.
+  // What the format forbids and the JSON library lets pass: something before the '{' (it skips a byte order mark), NUL bytes (it takes the first for the end,
+  // whatever stands behind) and names that stand twice (the last one would hide the others). Spaces behind the '}' are padding.
   json parse_header(std::string_view text) const {
-    if (text.starts_with("\xEF\xBB\xBF")) fail("its header is not JSON: it begins with a byte order mark, '{' was expected. Was the file rewritten by a text editor?");
+    if (text.starts_with("\xEF\xBB\xBF"))
+      fail("its header is not JSON: it begins with a byte order mark, '{' was expected. Was the file rewritten by a text editor?");
     if (!text.starts_with('{')) fail("its header is not JSON as the format has it: it does not begin with '{'");
-    if (const auto at = text.find('\0'); at != std::string_view::npos) fail(base::concat("its header is not JSON: byte ", at, " of it is NUL; only spaces may pad it"));
+    if (const auto at = text.find('\0'); at != std::string_view::npos)
+      fail(base::concat("its header is not JSON: byte ", at, " of it is NUL; only spaces may pad it"));
     std::set<std::string> names, inner;  // of the header, and of the object in it that is being read
     std::string name;
     json header;

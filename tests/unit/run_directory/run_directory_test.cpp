@@ -191,8 +191,9 @@ TEST(RunDirectory, WhatCannotBeReadNowIsNeitherDamagedNorMissing) {
   fs::permissions(root / "manifest.json", fs::perms::owner_all | fs::perms::others_read);
   {
     const tests::WithoutRights nobody;
-    EXPECT_THAT(refusal([&] { RunDirectory::view(root).stage_state(Stage::optimize, fingerprint(1)); }), AllOf(HasSubstr("checkpoint-000001.h5"), HasSubstr("Permission denied")));
-    EXPECT_THAT(refusal([&] { RunDirectory::open(root, options()); }), AllOf(HasSubstr("optimize"), HasSubstr("Permission denied"))) << "its leftovers cannot be seen, nor its checkpoints";
+    EXPECT_THAT(refusal([&] { RunDirectory::view(root).stage_state(Stage::optimize, fingerprint(1)); }),
+                AllOf(HasSubstr("checkpoint-000001.h5"), HasSubstr("Permission denied")));
+    EXPECT_THAT(refusal([&] { RunDirectory::open(root, options()); }), AllOf(HasSubstr("optimize"), HasSubstr("Permission denied"))) << "its files cannot be seen";
   }
   fs::permissions(root / "optimize", fs::perms::owner_all);
   EXPECT_EQ(read_bytes(root / "manifest.json"), manifest);

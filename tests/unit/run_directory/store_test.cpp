@@ -166,7 +166,7 @@ TEST(CandidateStore, WhatCannotBeReadNowIsNeitherAbsentNorDamaged) {
   EXPECT_THAT(refusal([&] { CandidateStore again(folder.path()); }), ::testing::HasSubstr(file.string())) << "its table of contents";
   EXPECT_THAT(refusal([&] { opened.merge(); }), ::testing::HasSubstr("Permission denied"));
   fs::permissions(folder.path(), fs::perms::none);
-  EXPECT_THAT(refusal([&] { CandidateStore again(folder.path()); }), ::testing::HasSubstr("Permission denied")) << "a store that cannot be listed is not an empty one";
+  EXPECT_THAT(refusal([&] { CandidateStore again(folder.path()); }), ::testing::HasSubstr("Permission denied")) << "it is not an empty one";
   EXPECT_THAT(refusal([&] { opened.contains(std::string(32, '0')); }), ::testing::HasSubstr("Permission denied"));
   fs::permissions(folder.path(), fs::perms::all);
   EXPECT_EQ(damaged_files(folder.path()), 0);

@@ -139,7 +139,8 @@ TEST(Hdf5, WhatCannotBeReadIsASystemErrorWithItsReason) {
     struct rlimit now = before;
     now.rlim_cur = 0;
     ::setrlimit(RLIMIT_NOFILE, &now);
-    const std::string opened = message_of<base::SystemError>(open), text = message_of<base::SystemError>(read), mapped = message_of<base::SystemError>(map);
+    const std::string opened = message_of<base::SystemError>(open), text = message_of<base::SystemError>(read);
+    const std::string mapped = message_of<base::SystemError>(map);
     const std::string listed = message_of<base::SystemError>([&] { list_folder(folder.path()); });
     ::setrlimit(RLIMIT_NOFILE, &before);
     for (const auto& message : {opened, text, mapped}) EXPECT_THAT(message, AllOf(HasSubstr("a.h5"), HasSubstr("Too many open files")));

@@ -201,9 +201,11 @@ TEST_F(Malformed, HeadersThatTwoReadersReadDifferently) {
   EXPECT_THAT(refusal_of_header("\xEF\xBB\xBF" + header, 4), HasSubstr("byte order mark"));
   for (const char* front : {" ", "\n", "\t"}) EXPECT_THAT(refusal_of_header(front + header, 4), HasSubstr("begin with '{'"));
 
-  EXPECT_THAT(refusal_of_header("{\"a\":{\"dtype\":\"F32\",\"dtype\":\"I32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4), AllOf(HasSubstr("'dtype' stands twice"), HasSubstr("'a'")));
+  EXPECT_THAT(
+      refusal_of_header("{\"a\":{\"dtype\":\"F32\",\"dtype\":\"I32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4), AllOf(HasSubstr("'dtype' stands twice"), HasSubstr("'a'")));
   EXPECT_THAT(refusal_of_header("{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"sh\\u0061pe\":[1],\"data_offsets\":[0,4]}}", 4), HasSubstr("'shape' stands twice"));
-  EXPECT_THAT(refusal_of_header("{\"__metadata__\":{\"alpha\":\"1\",\"alpha\":\"2\"}," + entry + "}", 4), AllOf(HasSubstr("'alpha' stands twice"), HasSubstr("__metadata__")));
+  EXPECT_THAT(refusal_of_header("{\"__metadata__\":{\"alpha\":\"1\",\"alpha\":\"2\"}," + entry + "}", 4),
+              AllOf(HasSubstr("'alpha' stands twice"), HasSubstr("__metadata__")));
   // The same key in two tensors is how every file looks.
   write_bytes(path, with_header("{" + entry + ",\"b\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[4,4]}}", "abcd"));
   EXPECT_EQ(SafetensorsFile::open(path).names().size(), 2u);
