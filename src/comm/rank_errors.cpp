@@ -48,8 +48,8 @@ std::string rank_list(const std::vector<int>& ranks) {
 
 Failure describe_failure(const std::exception_ptr& error) {
   const auto host_memory = [](const char* text) {
-    return Failure{ExitCode::system, base::concat("the host's memory ran out (", text, "). Fewer ranks on a node, a smaller video, or a node with more memory; ",
-                                                  "`magicid plan` says what is needed")};
+    return Failure{ExitCode::system, base::concat("the host's memory ran out (", text, "). Fewer ranks on a node, a smaller video, ",
+                                                  "or a node with more memory; `magicid plan` says what is needed")};
   };
   try {
     std::rethrow_exception(error);

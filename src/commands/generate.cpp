@@ -87,10 +87,11 @@ std::optional<std::vector<std::filesystem::path>> merge_whole_plan(RunContext& c
     const std::vector<std::string> absent = store.absent(keys);
     lost = absent.size();
     if (lost == 0) return;
-    const std::string what = base::concat(context.layout().candidates().string(), ": ", lost, " of ", keys.size(), " candidates were finished and cannot be read back (",
-                                          absent.front(), lost > 1 ? ", ...)" : ")");
+    const std::string what = base::concat(context.layout().candidates().string(), ": ", lost, " of ", keys.size(),
+                                          " candidates were finished and cannot be read back (", absent.front(), lost > 1 ? ", ...)" : ")");
     if (attempt == generation_attempts)
-      throw base::SystemError(what, ", after ", generation_attempts, " attempts. The disk does not keep what is written to it: check it, or name an `output` on another one.");
+      throw base::SystemError(what, ", after ", generation_attempts, " attempts. The disk does not keep what is written to it: check it, ",
+                              "or name an `output` on another one.");
     base::log::warning(what + "; they are made again");
   });
   if (context.world().broadcast_string(lost > 0 ? "lost" : "", 0) == "lost") return std::nullopt;

@@ -194,7 +194,7 @@ std::vector<fs::path> SegmentStore::merge(std::uint64_t file_bytes) {
       storage::Hdf5File::open(target, schema_).verify();
     } catch (const storage::DamagedFileError& error) {
       set_aside(target, error.what());
-      throw base::SystemError(error.what(), ". It was written a moment ago: the disk does not keep what is written to it. What was to be merged is still there.");
+      throw base::SystemError(error.what(), ". It was written just now: the disk does not keep what is written to it. What was to be merged is still there.");
     }
     targets.insert(target);
     written.merge(inside);
