@@ -66,7 +66,7 @@ void write_text_atomically(const std::filesystem::path& path, std::string_view t
 }
 
 std::string read_text(const std::filesystem::path& path) {
-  const int fd = open_for_reading(path);
+  const int fd = open_for_reading(path, /*regular=*/false);
   std::string text;
   char piece[1 << 16];
   for (;;) {

@@ -35,15 +35,15 @@ std::vector<fs::path> list_folder(const fs::path& folder) {
   return found;
 }
 
-int open_for_reading(const fs::path& path) {
-  // Not blocking: a pipe of that name must not be waited for.
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+int open_for_reading(const fs::path& path, bool regular) {
+  // Not blocking where a pipe of that name is refused: nobody may be at its other end.
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | (regular ? O_NONBLOCK : 0));
   if (fd < 0) {
     if (means_absent(errno)) throw MissingFileError(path.string(), ": no such file");
     throw SystemError(path.string(), ": cannot be opened: ", base::errno_text(errno));
   }
   struct stat status {};
-  if (::fstat(fd, &status) == 0 && S_ISREG(status.st_mode)) return fd;
+  if (::fstat(fd, &status) == 0 && (S_ISREG(status.st_mode) || (!regular && !S_ISDIR(status.st_mode)))) return fd;
   ::close(fd);
   throw base::UserError(path.string(), S_ISDIR(status.st_mode) ? ": is a folder, a file was expected" : ": is not a regular file");
 }

@@ -20,8 +20,8 @@ bool exists(const std::filesystem::path& path);
 // Everything in `folder`, sorted; empty when there is no such folder. Throws SystemError when it cannot be listed.
 std::vector<std::filesystem::path> list_folder(const std::filesystem::path& folder);
 
-// A regular file, open for reading; the caller closes the descriptor. Throws MissingFileError, UserError when it is of another kind (a folder, a device),
-// SystemError when it cannot be opened.
-int open_for_reading(const std::filesystem::path& path);
+// A file open for reading; the caller closes the descriptor. Throws MissingFileError, UserError when it is a folder or, where only a `regular` file will do, a
+// pipe or a device, SystemError when it cannot be opened.
+int open_for_reading(const std::filesystem::path& path, bool regular = true);
 
 }  // namespace magicid::storage
