@@ -158,8 +158,8 @@ TEST(Hdf5, WhatCannotBeReadIsASystemErrorWithItsReason) {
   const tests::WithoutRights nobody;
   if (!nobody.given_up()) GTEST_SKIP() << "root cannot become another user here";
   EXPECT_THAT(message_of<base::SystemError>([&] { Hdf5File::open(folder / "inside/a.h5", schema); }), HasSubstr("Permission denied"));
-  EXPECT_THAT(message_of<base::SystemError>([&] { exists(folder / "inside/a.h5"); }), HasSubstr("Permission denied"));
-  EXPECT_FALSE(exists(folder / "absent"));
+  EXPECT_THAT(message_of<base::SystemError>([&] { storage::exists(folder / "inside/a.h5"); }), HasSubstr("Permission denied"));
+  EXPECT_FALSE(storage::exists(folder / "absent"));
   EXPECT_TRUE(list_folder(folder / "absent").empty());
 }
 
