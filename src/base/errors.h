@@ -3,6 +3,7 @@
 // A message says what happened, where (file, line, key, rank), what was expected and what to do.
 #pragma once
 
+#include <exception>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -80,5 +81,9 @@ void check_invariant(bool condition, const Parts&... parts) {
 
 // The text of errno, e.g. "No space left on device".
 std::string errno_text(int error_number);
+
+// Whether the host's memory ran out, which every library says in its own way: std::bad_alloc, LibTorch's allocator and OpenCV by their texts, ENOMEM of the
+// system. Says nothing about the input: who turns a library's errors into "this file is damaged" asks here first.
+bool is_out_of_memory(const std::exception& error) noexcept;
 
 }  // namespace magicid::base

@@ -45,6 +45,12 @@ std::string Communicator::broadcast_string(const std::string& text, int root) {
   return count ? std::string(static_cast<const char*>(bytes.const_data_ptr()), static_cast<std::size_t>(count)) : std::string();
 }
 
+std::string name_of(const Communicator& group) {
+  const std::string name = base::concat("rank ", group.world_rank(), " of ", group.world_size());
+  if (group.size() == group.world_size() && group.rank() == group.world_rank()) return name;
+  return base::concat(name, " (rank ", group.rank(), " of a group of ", group.size(), ")");
+}
+
 std::optional<std::int64_t> next_for_group(WorkQueue* queue, Communicator& group) {
   at::Tensor ticket = at::empty({1}, at::kLong);
   if (group.rank() == 0) {

@@ -31,6 +31,9 @@ class Communicator {
 
   virtual int rank() const = 0;  // not collective
   virtual int size() const = 0;  // not collective
+  // This rank among all of the job, and how many they are: what a user knows a rank by, in messages, logs and `squeue`. Not collective.
+  virtual int world_rank() const { return rank(); }
+  virtual int world_size() const { return size(); }
   virtual std::string backend() const = 0;  // not collective
 
   // In place; contiguous tensor of the same shape and dtype (float32, float64, bfloat16, float16, int64, int32, uint8) on every rank. bf16 and fp16 are summed in fp32.
@@ -56,10 +59,17 @@ class Communicator {
 };
 
 // Runs `work` on this rank and makes all ranks agree on the outcome. If it threw on any rank, every rank throws one message that says `what`
-// failed, on how many ranks, and for each: rank, node and original text. A failing rank throws the kind of its own error; the others throw the
-// kind of the lowest failing rank's, so that the job ends with the exit code of the cause (a RequeueRequest stays one). In a group of
-// one the error passes unchanged. Collective over `group`; `work` itself must not communicate over `group` in a way that leaves others
-// waiting when it throws.
+// failed, on how many ranks of the group, and for each: its rank in the world, node and original text. Where all who failed were asked to stop with one text,
+// the message is that text. A failing rank throws the kind of its own error; the others throw the kind of the lowest failing rank's, so that the job ends with
+// the exit code of the cause (a RequeueRequest stays one). In a group of one the error passes unchanged. Collective over `group`; `work` itself must not
+// communicate over `group` in a way that leaves others waiting when it throws.
 void agree(Communicator& group, const std::string& what, const std::function<void()>& work);
+
+// The same for work that is best not begun, or left at one of its stop points (base::stop_if_asked), when the job was asked to stop: every rank then throws
+// base::RequeueRequest. For loading, hashing and encoding, which leave nothing half done. Collective over `group`.
+void agree_unless_stopped(Communicator& group, const std::string& what, const std::function<void()>& work);
+
+// "rank 5 of 8" for a rank of the world; "rank 5 of 8 (rank 1 of a group of 4)" for one of a group. Not collective.
+std::string name_of(const Communicator& group);
 
 }  // namespace magicid::comm

@@ -1,15 +1,20 @@
 #include "comm/launch.h"
 
 #include "base/log.h"
+#include "base/stop_signals.h"
 #include "comm/local.h"
 #include "comm/mpi.h"
 #include "comm/nccl.h"
 #include "comm/rank_errors.h"
 #include "comm/watchdog.h"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <optional>
 #include <string>
 #include <vector>
@@ -45,6 +50,26 @@ void say(const Failure& failure) {
   } else {
     base::log::error(failure.text);
   }
+}
+
+// An exception that nothing can catch: thrown on a thread of a library, out of a destructor, or by the handling of another when memory ran out. The job ends
+// with the kind's exit code, where std::terminate alone would leave SIGABRT's 134 and a message without a rank.
+[[noreturn]] void end_uncaught() {
+  static std::atomic_flag once;
+  auto code = base::ExitCode::bug;
+  if (!once.test_and_set()) {
+    try {
+      const auto error = std::current_exception();
+      const Failure failure = error ? describe_failure(error) : Failure{base::ExitCode::bug, "std::terminate was called"};
+      code = failure.code;
+      base::log::error(base::concat("ended where nothing could catch it: ", failure.text));
+    } catch (...) {  // not even a message found memory
+      code = base::ExitCode::system;
+      static constexpr char text[] = "error the host's memory ran out\n";
+      if (::write(STDERR_FILENO, text, sizeof text - 1) < 0) std::_Exit(static_cast<int>(code));
+    }
+  }
+  abort_job(code);
 }
 
 // Ends the job in order when all ranks end, else aborts it; returns the exit code.
@@ -120,6 +145,10 @@ void abort_job(base::ExitCode code) {
 }
 
 int run_as_rank(int argc, char** argv, const std::function<int(int argc, char** argv)>& main_function, double grace_seconds) {
+  std::set_terminate(end_uncaught);
+  // From before the ranks are joined until after they have parted: a request to stop in between ends the program in order, and what it holds, a run's lock
+  // above all, is given back.
+  const base::StopSignals signals(launched_processes().rank == 0);
   std::exception_ptr error;
   int code = 0;
   try {

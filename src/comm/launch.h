@@ -35,7 +35,8 @@ std::unique_ptr<Communicator> make_world(Backend backend = Backend::automatic);
 // Runs `main_function` as one rank of the job and returns the process's exit code. Starts MPI only when there are several processes; ends it.
 // An exception is logged with the rank, and mapped to base::ExitCode (describe_failure). When all ranks fail together (agree(), the same bad file), the
 // job ends in order and one rank speaks for those with the same message. When this rank fails alone, i.e. the others do not end within
-// `grace_seconds`, it ends the job with its own exit code, so that nobody waits for it.
+// `grace_seconds`, it ends the job with its own exit code, so that nobody waits for it. Requests to stop (base/stop_signals.h) are heard from its first line to
+// its last. An exception that nothing can catch (another thread's) ends the job with the exit code of its kind.
 int run_as_rank(int argc, char** argv, const std::function<int(int argc, char** argv)>& main_function, double grace_seconds = 3.0);
 
 }  // namespace magicid::comm

@@ -61,6 +61,8 @@ class MpiCommunicator : public Communicator {
 
   int rank() const override { return handle_->rank(); }
   int size() const override { return handle_->size(); }
+  int world_rank() const override { return rank_of_job(); }
+  int world_size() const override { return size_of_job(); }
   std::string backend() const override { return "mpi"; }
 
   void all_reduce(at::Tensor& tensor, Reduce operation) override {

@@ -12,6 +12,10 @@
 
 namespace magicid::comm {
 
+// This process among all of the job, between start_mpi() and finalize_mpi().
+int rank_of_job();
+int size_of_job();
+
 // Throws PeerError with MPI's own text.
 void check_mpi(int code, const char* operation);
 

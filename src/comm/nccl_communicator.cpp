@@ -171,6 +171,8 @@ class NcclCommunicator : public Communicator {
 
   int rank() const override { return host_->rank(); }
   int size() const override { return host_->size(); }
+  int world_rank() const override { return host_->world_rank(); }
+  int world_size() const override { return host_->world_size(); }
   std::string backend() const override { return "nccl"; }
 
   void all_reduce(at::Tensor& tensor, Reduce operation) override {
@@ -233,7 +235,7 @@ class NcclCommunicator : public Communicator {
     auto host = host_->split(color, key);
     auto part = std::make_shared<Link>(link_->shared_library(), host->rank(), host->size());
     if (const NcclResult made = link_->split(color, key, *part); made.status == Status::failed) {
-      throw base::PeerError("split over nccl failed on rank ", rank(), " of ", size(), ": ", made.text);
+      throw base::PeerError("split over nccl failed on ", name_of(*this), ": ", made.text);
     }
     return std::make_unique<NcclCommunicator>(part, std::move(host));
   }
@@ -249,10 +251,10 @@ class NcclCommunicator : public Communicator {
 
   [[noreturn]] void fail(const char* operation, const std::string& text) {
     link_->abort(base::concat(operation, " over nccl: ", text));
-    throw base::PeerError(operation, " over nccl failed on rank ", rank(), " of ", size(), ": ", text);
+    throw base::PeerError(operation, " over nccl failed on ", name_of(*this), ": ", text);
   }
   void check_whole() {
-    if (link_->aborted()) throw base::PeerError("the nccl group of rank ", rank(), " of ", size(), " was aborted: ", link_->reason());
+    if (link_->aborted()) throw base::PeerError("the nccl group of ", name_of(*this), " was aborted: ", link_->reason());
   }
   void require(const char* operation, const NcclResult& result) {
     if (result.status == Status::failed) fail(operation, result.text);
@@ -351,7 +353,7 @@ std::unique_ptr<Communicator> make_nccl_communicator(std::shared_ptr<NcclLibrary
   const std::string id = host->broadcast_string(host->rank() == 0 ? library->unique_id() : std::string(), 0);
   auto link = std::make_shared<Link>(library, host->rank(), host->size());
   if (const NcclResult joined = link->join(id); joined.status == Status::failed) {
-    throw base::PeerError("rank ", host->rank(), " of ", host->size(), " could not join over nccl: ", joined.text, " (NCCL_DEBUG=INFO says more)");
+    throw base::PeerError(name_of(*host), " could not join over nccl: ", joined.text, " (NCCL_DEBUG=INFO says more)");
   }
   return std::make_unique<NcclCommunicator>(std::move(link), std::move(host));
 }

@@ -1,14 +1,17 @@
 #include "comm/rank_errors.h"
 
+#include "base/stop_signals.h"
 #include "comm/communicator.h"
 
 #include <c10/util/Exception.h>
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <new>
 #include <sstream>
+#include <system_error>
 
 namespace magicid::comm {
 namespace {
@@ -44,20 +47,24 @@ std::string rank_list(const std::vector<int>& ranks) {
 }  // namespace
 
 Failure describe_failure(const std::exception_ptr& error) {
+  const auto host_memory = [](const char* text) {
+    return Failure{ExitCode::system, base::concat("the host's memory ran out (", text, "). Fewer ranks on a node, a smaller video, ",
+                                                  "or a node with more memory; `magicid plan` says what is needed")};
+  };
   try {
     std::rethrow_exception(error);
   } catch (const base::Error& e) {
     return {e.exit_code(), e.what()};
-  } catch (const std::bad_alloc&) {
-    return {ExitCode::system, "out of memory (host)"};
-  } catch (const std::filesystem::filesystem_error& e) {
-    return {ExitCode::system, e.what()};
   } catch (const c10::OutOfMemoryError& e) {
     return {ExitCode::system, e.what_without_backtrace()};
   } catch (const c10::Error& e) {
+    if (base::is_out_of_memory(e)) return host_memory(e.what_without_backtrace());
     return {ExitCode::bug, e.what_without_backtrace()};
+  } catch (const std::system_error& e) {
+    // Files, threads that cannot be started, locks: the system refused, and the code was asked for nothing wrong.
+    return base::is_out_of_memory(e) ? host_memory(e.what()) : Failure{ExitCode::system, e.what()};
   } catch (const std::exception& e) {
-    return {ExitCode::bug, e.what()};
+    return base::is_out_of_memory(e) ? host_memory(e.what()) : Failure{ExitCode::bug, e.what()};
   } catch (...) {
     return {ExitCode::bug, "an exception that is no std::exception"};
   }
@@ -98,7 +105,7 @@ std::string node_name() {
   return gethostname(name, sizeof name - 1) == 0 ? name : "unknown node";
 }
 
-std::string failure_report(const std::string& what, const std::vector<RankFailure>& failures, int size) {
+std::string failure_report(const std::string& what, const std::vector<RankFailure>& failures, int size, int world_size) {
   // Keyed by text and node, kept in the order of the lowest rank.
   std::vector<std::pair<std::pair<std::string, std::string>, std::vector<int>>> lines;
   for (const auto& failure : failures) {
@@ -109,24 +116,33 @@ std::string failure_report(const std::string& what, const std::vector<RankFailur
     line->second.push_back(failure.rank);
   }
   std::ostringstream out;
-  out << what << " failed on " << failures.size() << " of " << size << " ranks:";
+  out << what << " failed on " << failures.size() << " of ";
+  if (size == world_size) out << size << " ranks:";
+  else out << "the " << size << " ranks of a group (of " << world_size << " in the job):";
   for (const auto& [key, ranks] : lines) out << "\n  " << rank_list(ranks) << " (node " << key.first << "): " << key.second;
   return out.str();
 }
 
-std::string encode_failure(const std::optional<Failure>& failure) {
+std::string encode_failure(const std::optional<Failure>& failure, int world_rank) {
   if (!failure) return {};
-  return base::concat(static_cast<int>(failure->code), '\n', node_name(), '\n', failure->text);
+  return base::concat(static_cast<int>(failure->code), '\n', world_rank, '\n', node_name(), '\n', failure->text);
 }
 
-std::optional<RankFailure> decode_failure(int rank, const std::string& encoded) {
+std::optional<RankFailure> decode_failure(const std::string& encoded) {
   if (encoded.empty()) return std::nullopt;
-  const auto first = encoded.find('\n');
-  const auto second = encoded.find('\n', first + 1);
-  base::check_invariant(second != std::string::npos, "rank ", rank, " sent a failure that cannot be read");
-  RankFailure out{.rank = rank, .node = encoded.substr(first + 1, second - first - 1), .failure = {}};
-  out.failure.code = static_cast<ExitCode>(std::stoi(encoded.substr(0, first)));
-  out.failure.text = encoded.substr(second + 1);
+  std::size_t start = 0;
+  const auto line = [&] {
+    const auto end = encoded.find('\n', start);
+    base::check_invariant(end != std::string::npos, "a rank sent a failure that cannot be read: ", encoded);
+    const std::string text = encoded.substr(start, end - start);
+    start = end + 1;
+    return text;
+  };
+  RankFailure out;
+  out.failure.code = static_cast<ExitCode>(std::stoi(line()));
+  out.rank = std::stoi(line());
+  out.node = line();
+  out.failure.text = encoded.substr(start);
   return out;
 }
 
@@ -145,17 +161,29 @@ void agree(Communicator& group, const std::string& what, const std::function<voi
   if (error) own = describe_failure(error);
   std::vector<std::string> encoded;
   try {
-    encoded = group.all_gather_strings(encode_failure(own));
+    encoded = group.all_gather_strings(encode_failure(own, group.world_rank()));
   } catch (...) {
     throw_without_group(error, std::current_exception());
   }
   std::vector<RankFailure> failures;
-  for (int rank = 0; rank < group.size(); ++rank) {
-    if (auto failure = decode_failure(rank, encoded[rank])) failures.push_back(std::move(*failure));
+  for (const auto& sent : encoded) {
+    if (auto failure = decode_failure(sent)) failures.push_back(std::move(*failure));
   }
   if (failures.empty()) return;
-  const ExitCode code = own ? own->code : failures.front().failure.code;
-  throw_agreed_failure({code, failure_report(what, failures, group.size())}, group.size());
+  const Failure& first = failures.front().failure;
+  const ExitCode code = own ? own->code : first.code;
+  // A stop on request is no failure: who heard of it first does not matter.
+  const auto asked = [&](const RankFailure& f) { return f.failure.code == ExitCode::requeue && f.failure.text == first.text; };
+  const bool stopped = std::all_of(failures.begin(), failures.end(), asked);
+  throw_agreed_failure({code, stopped ? first.text : failure_report(what, failures, group.size(), group.world_size())}, group.size());
+}
+
+void agree_unless_stopped(Communicator& group, const std::string& what, const std::function<void()>& work) {
+  agree(group, what, [&] {
+    const base::StopPoints here;
+    base::stop_if_asked(what);
+    work();
+  });
 }
 
 }  // namespace magicid::comm

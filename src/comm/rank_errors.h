@@ -15,8 +15,8 @@ struct Failure {
   std::string text;
 };
 
-// The kind and text of an exception: base::Error as it is; out of memory (std::bad_alloc, LibTorch's OutOfMemoryError) and file system
-// errors are ExitCode::system; anything else is ExitCode::bug.
+// The kind and text of an exception: base::Error as it is; memory that ran out (base::is_out_of_memory, LibTorch's OutOfMemoryError on a device) and what the
+// system refused (files, threads) are ExitCode::system; anything else is ExitCode::bug.
 Failure describe_failure(const std::exception_ptr& error);
 
 // Throws the base error of that kind with that text.
@@ -41,16 +41,17 @@ int agreed_ranks(const std::exception_ptr& error);
 std::string node_name();
 
 struct RankFailure {
-  int rank = 0;
+  int rank = 0;  // in the world
   std::string node;
   Failure failure;
 };
 
-// "generate candidates failed on 2 of 4 ranks:\n  rank 1 (node a): disk full\n  ..."; equal texts share one line.
-std::string failure_report(const std::string& what, const std::vector<RankFailure>& failures, int size);
+// "generate candidates failed on 2 of 4 ranks:\n  rank 1 (node a): disk full\n  ..."; equal texts share one line. Of a group of `size` in a job of
+// `world_size`: "... failed on 1 of the 2 ranks of a group (of 4 in the job):\n  rank 3 (node b): ...".
+std::string failure_report(const std::string& what, const std::vector<RankFailure>& failures, int size, int world_size);
 
-// Wire form used by agree(): empty for success.
-std::string encode_failure(const std::optional<Failure>& failure);
-std::optional<RankFailure> decode_failure(int rank, const std::string& encoded);
+// Wire form used by agree(): empty for success. `world_rank` is the sender's.
+std::string encode_failure(const std::optional<Failure>& failure, int world_rank);
+std::optional<RankFailure> decode_failure(const std::string& encoded);
 
 }  // namespace magicid::comm

@@ -22,6 +22,7 @@ namespace {
 
 // One lock for all groups of a world, so that a failure on any rank wakes everybody, in whichever group they wait.
 struct World {
+  int size = 1;
   std::mutex mutex;
   std::condition_variable changed;
   std::string poison;  // why the world ended; empty while it is healthy
@@ -122,10 +123,12 @@ class ThreadQueue : public WorkQueue {
 
 class ThreadCommunicator : public Communicator {
  public:
-  ThreadCommunicator(std::shared_ptr<Group> group, int rank) : group_(std::move(group)), rank_(rank) {}
+  ThreadCommunicator(std::shared_ptr<Group> group, int rank, int world_rank) : group_(std::move(group)), rank_(rank), world_rank_(world_rank) {}
 
   int rank() const override { return rank_; }
   int size() const override { return group_->size; }
+  int world_rank() const override { return world_rank_; }
+  int world_size() const override { return group_->world->size; }
   std::string backend() const override { return "threads"; }
 
   void all_reduce(at::Tensor& tensor, Reduce operation) override {
@@ -212,7 +215,7 @@ class ThreadCommunicator : public Communicator {
     if (place == members.begin()) group = std::make_shared<Group>(group_->world, static_cast<int>(members.size()));
     std::shared_ptr<Group> joined;
     collective("split", "split join", &group, [&](const auto& slots) { joined = *static_cast<const std::shared_ptr<Group>*>(slots[members.front().rank].data); });
-    return std::make_unique<ThreadCommunicator>(joined, static_cast<int>(place - members.begin()));
+    return std::make_unique<ThreadCommunicator>(joined, static_cast<int>(place - members.begin()), world_rank_);
   }
 
   std::unique_ptr<WorkQueue> make_work_queue(std::int64_t count) override {
@@ -248,7 +251,7 @@ class ThreadCommunicator : public Communicator {
   }
 
   std::shared_ptr<Group> group_;
-  int rank_;
+  int rank_, world_rank_;
 };
 
 }  // namespace
@@ -256,6 +259,7 @@ class ThreadCommunicator : public Communicator {
 void run_threads(int size, const std::function<void(Communicator&)>& work) {
   base::check_invariant(size >= 1, "a world of ", size, " threads");
   auto world = std::make_shared<World>();
+  world->size = size;
   auto group = std::make_shared<Group>(world, size);
   std::vector<std::exception_ptr> errors(static_cast<std::size_t>(size));
   std::vector<char> secondary(static_cast<std::size_t>(size), 0);
@@ -263,7 +267,7 @@ void run_threads(int size, const std::function<void(Communicator&)>& work) {
   for (int rank = 0; rank < size; ++rank) {
     threads.emplace_back([&, rank] {
       try {
-        ThreadCommunicator communicator(group, rank);
+        ThreadCommunicator communicator(group, rank, rank);
         work(communicator);
       } catch (...) {
         errors[rank] = std::current_exception();

@@ -174,8 +174,9 @@ void set_collective_timeout(std::chrono::milliseconds timeout) { Watchdog::insta
 
 std::string describe_operation(const Operation& operation) {
   const auto launched = launched_processes();
+  const bool of_a_group = launched.count > 1 && (operation.size != launched.count || operation.rank != launched.rank);
   std::string who = base::concat("rank ", operation.rank, " of ", operation.size, " (");
-  if (launched.count > 1) who += base::concat("world rank ", launched.rank, ", ");
+  if (of_a_group) who = base::concat("rank ", launched.rank, " of ", launched.count, " (rank ", operation.rank, " of a group of ", operation.size, ", ");
   who += base::concat("node ", node_name(), "): ", operation.name);
   if (operation.bytes >= 0) who += base::concat(" of ", operation.bytes, " bytes");
   return base::concat(who, " over ", operation.backend);

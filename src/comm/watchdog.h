@@ -27,7 +27,8 @@ struct Operation {
   std::int64_t bytes = -1;   // -1: does not apply
 };
 
-// "rank 1 of 4 (world rank 5, node gpu-07): all_reduce of 1024 bytes over mpi"; the world rank where the launcher tells it.
+// "rank 5 of 8 (rank 1 of a group of 4, node gpu-07): all_reduce of 1024 bytes over mpi": the rank in the job first, as the launcher tells it; for the group of
+// all, that alone.
 std::string describe_operation(const Operation& operation);
 
 // What happens to an operation that is found dead. The default logs the message and calls abort_job(ExitCode::peer).

@@ -42,20 +42,20 @@ hv::AdapterOptions adapter_options(const Configuration& configuration) {
 
 hv::Transformer read_transformer(RunContext& context, comm::Communicator& group) {
   std::optional<hv::Transformer> transformer;
-  comm::agree(group, "reading the transformer", [&] { transformer = context.pipeline().load_transformer(context.placement()); });
+  comm::agree_unless_stopped(group, "reading the transformer", [&] { transformer = context.pipeline().load_transformer(context.placement()); });
   return std::move(*transformer);
 }
 
 hv::Autoencoder read_autoencoder(RunContext& context, comm::Communicator& group) {
   std::optional<hv::Autoencoder> autoencoder;
-  comm::agree(group, "reading the autoencoder", [&] { autoencoder = context.pipeline().load_autoencoder(context.placement()); });
+  comm::agree_unless_stopped(group, "reading the autoencoder", [&] { autoencoder = context.pipeline().load_autoencoder(context.placement()); });
   return std::move(*autoencoder);
 }
 
 hv::Adapter load_trained(RunContext& context, run_directory::Stage stage) {
   const fs::path checkpoint = context.checkpoint_of(stage);
   std::optional<hv::Adapter> adapter;
-  comm::agree(context.world(), "reading the adapter of " + run_directory::stage_name(stage), [&] { adapter = read_checkpoint_adapter(context, checkpoint); });
+  comm::agree_unless_stopped(context.world(), "reading the adapter of " + run_directory::stage_name(stage), [&] { adapter = read_checkpoint_adapter(context, checkpoint); });
   return std::move(*adapter);
 }
 

@@ -1,10 +1,11 @@
 // `magicid generate`: candidate videos, drawn by the ranks from one queue; finished ones are found by key.
 
 #include <chrono>
-#include <set>
+#include <optional>
 
 #include "base/errors.h"
 #include "base/hash.h"
+#include "base/log.h"
 #include "base/progress.h"
 #include "comm/rank_errors.h"
 #include "commands/adapters.h"
@@ -77,10 +78,36 @@ void make_missing(RunContext& context, const Prepared& prepared, const std::vect
   });
 }
 
-std::string hash_of_candidate_keys(const CandidatePlan& plan) {
-  json keys = json::array();
+std::vector<std::string> keys_of(const CandidatePlan& plan) {
+  std::vector<std::string> keys;
   for (const auto& candidate : plan.candidates) keys.push_back(candidate.key);
-  return base::hash_json(keys);
+  return keys;
+}
+
+constexpr int generation_attempts = 3;
+
+// Merges what was made and compares it with the plan. The files for the manifest, on rank 0; nothing, on every rank, when a candidate that was finished could
+// not be read back: it is set aside then, and has to be made again before the stage may call itself finished. `attempt` from 1; the last one throws instead.
+// Collective over the world.
+std::optional<std::vector<std::filesystem::path>> merge_whole_plan(RunContext& context, const std::vector<std::string>& keys, int attempt) {
+  std::vector<std::filesystem::path> files;
+  std::size_t lost = 0;
+  comm::agree(context.world(), "merging the candidates", [&] {
+    if (!context.leader()) return;
+    run_directory::CandidateStore store(context.layout().candidates());
+    files = store.merge();
+    const std::vector<std::string> absent = store.absent(keys);
+    lost = absent.size();
+    if (lost == 0) return;
+    const std::string what = base::concat(context.layout().candidates().string(), ": ", lost, " of ", keys.size(),
+                                          " candidates were finished and cannot be read back (", absent.front(), lost > 1 ? ", ...)" : ")");
+    if (attempt == generation_attempts)
+      throw base::SystemError(what, ", after ", generation_attempts, " attempts. The disk does not keep what is written to it: check it, ",
+                              "or name an `output` on another one.");
+    base::log::warning(what + "; they are made again");
+  });
+  if (context.world().broadcast_string(lost > 0 ? "lost" : "", 0) == "lost") return std::nullopt;
+  return files;
 }
 
 }  // namespace
@@ -89,21 +116,21 @@ run_directory::Fingerprint generate_fingerprint(RunContext& context) {
   return {context.options_of({"seed", "model", "video", "generate"}),
           {{"prepare", context.result_of(Stage::prepare)},
            {"reconstruct", context.result_of(Stage::reconstruct)},
-           {"candidates", hash_of_candidate_keys(candidate_plan(context))}}};
+           {"candidates", base::hash_json(json(keys_of(candidate_plan(context))))}}};
 }
 
 void generate(RunContext& context) {
   require_predecessors(context, Stage::generate);
   context.stage(Stage::generate, generate_fingerprint(context), [&] {
     const CandidatePlan plan = candidate_plan(context);
-    make_missing(context, read_prepared(context), plan.candidates);
-    RunContext::StageResult done{.result = hash_of_candidate_keys(plan)};
-    comm::agree(context.world(), "merging the candidates", [&] {
-      if (!context.leader()) return;
-      run_directory::CandidateStore store(context.layout().candidates());
-      done.files = store.merge();
-    });
-    return done;
+    const Prepared prepared = read_prepared(context);
+    const std::vector<std::string> keys = keys_of(plan);
+    std::optional<std::vector<std::filesystem::path>> files;
+    for (int attempt = 1; !files; ++attempt) {
+      make_missing(context, prepared, plan.candidates);
+      files = merge_whole_plan(context, keys, attempt);
+    }
+    return RunContext::StageResult{.files = *files, .result = base::hash_json(json(keys))};
   });
 }
 

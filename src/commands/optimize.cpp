@@ -1,6 +1,7 @@
 // `magicid optimize`: hybrid preference optimization of the adapter on the selected pairs.
 
 #include <map>
+#include <optional>
 
 #include "base/errors.h"
 #include "base/log.h"

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "commands/fingerprints.h"
+#include "base/stop_signals.h"
 #include "commands/prepared.h"
 #include "commands/prompt_checks.h"
 #include "commands/reward_networks.h"
@@ -147,19 +148,21 @@ Prepared make_prepared(RunContext& context, const std::vector<Photo>& photos, co
   prepared.references.resize(photos.size());
   std::vector<at::Tensor> faces(photos.size()), images(photos.size());
   const auto owner = [&](std::size_t i) { return static_cast<int>(i % static_cast<std::size_t>(world.size())); };
-  comm::agree(world, "encoding the photos", [&] {
+  comm::agree_unless_stopped(world, "encoding the photos", [&] {
     if (static_cast<std::size_t>(world.rank()) >= photos.size()) return;
     auto networks = RewardNetworks::load(c, context.placement(), {.face = true, .flow = false, .clip = true});
     // All photos are looked at before the first is encoded: a bad one is told at once.
     std::vector<std::pair<at::Tensor, media::FaceDetection>> found(photos.size());
     for (std::size_t i = 0; i < photos.size(); ++i) {
       if (owner(i) != world.rank()) continue;
+      base::stop_if_asked("encoding the photos");
       found[i].first = media::read_image(photos[i].path);
       found[i].second = media::find_reference_face(found[i].first, networks.detector(), photos[i].path.string(), c.rewards.scoring.face_detector.face_index);
     }
     const auto autoencoder = context.pipeline().load_autoencoder(context.placement());
     for (std::size_t i = 0; i < photos.size(); ++i) {
       if (owner(i) != world.rank()) continue;
+      base::stop_if_asked("encoding the photos");
       prepared.references[i] = encode_photo(context, autoencoder, photos[i], found[i].second, found[i].first);
       faces[i] = rewards::embed_reference(found[i].first, photos[i].path.string(), networks.detector(), networks.models().face, c.rewards.scoring.face_detector.face_index);
       images[i] = rewards::image_features(found[i].first.unsqueeze(0), 0, networks.models().image)[0];

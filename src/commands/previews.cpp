@@ -25,6 +25,7 @@
 #include "run_directory/metrics_log.h"
 #include "run_directory/segment_store.h"
 #include "run_directory/set_aside.h"
+#include "storage/files.h"
 #include "work/pieces.h"
 
 namespace magicid::commands {
@@ -46,11 +47,10 @@ std::string file_name(std::int64_t step, std::size_t video) {
 
 std::vector<std::int64_t> steps_in(const fs::path& folder) {
   std::vector<std::int64_t> steps;
-  std::error_code code;
-  for (fs::directory_iterator it(folder, code), end; !code && it != end; it.increment(code)) {
+  for (const auto& path : storage::list_folder(folder)) {
     long long step = 0;
     int length = 0;
-    const std::string name = it->path().filename().string();
+    const std::string name = path.filename().string();
     if (std::sscanf(name.c_str(), "checkpoint-%lld.h5%n", &step, &length) == 1 && static_cast<std::size_t>(length) == name.size()) steps.push_back(step);
   }
   std::sort(steps.begin(), steps.end());

@@ -1,5 +1,7 @@
 // `magicid reconstruct`: stage 1, the adapter learns the photos.
 
+#include <optional>
+
 #include "base/errors.h"
 #include "base/hash.h"
 #include "commands/adapters.h"

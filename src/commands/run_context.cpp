@@ -3,6 +3,7 @@
 #include "base/errors.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/stop_signals.h"
 #include "base/text.h"
 #include "comm/options.h"
 #include "commands/command_line.h"
@@ -48,7 +49,7 @@ std::unique_ptr<RunContext> RunContext::open(const RunArguments& arguments) {
 
   comm::Communicator& world = *context->world_;
   base::log::configure(base::log::Level::info, world.rank(), world.size());
-  comm::agree(world, "opening the model", [&] {
+  comm::agree_unless_stopped(world, "opening the model", [&] {
     context->pipeline_ = generation::PipelineFolder::open(c.model.folder);
     check_for_model(c, context->pipeline_->transformer_config());
   });
@@ -56,7 +57,7 @@ std::unique_ptr<RunContext> RunContext::open(const RunArguments& arguments) {
     return {context->pipeline_->fingerprint(), template_identity(c.model)};
   });
   context->model_ = {.model = model[0], .prompt_template = model[1], .dtype = context->placement_.dtype == at::kBFloat16 ? "bfloat16" : "float32"};
-  comm::agree(world, "opening the run directory", [&] {
+  comm::agree_unless_stopped(world, "opening the run directory", [&] {
     if (!context->leader()) return;
     run_directory::OpenOptions options;
     options.code_version = code_version();
@@ -86,7 +87,7 @@ json RunContext::options_of(const std::vector<std::string>& sections) const {
 
 json RunContext::from_leader(const std::string& what, const std::function<json()>& read) {
   json value;
-  comm::agree(*world_, what, [&] {
+  comm::agree_unless_stopped(*world_, what, [&] {
     if (leader()) value = read();
   });
   return json::parse(world_->broadcast_string(value.dump(), 0));
@@ -101,6 +102,10 @@ bool RunContext::stage(Stage stage, const run_directory::Fingerprint& fingerprin
   const std::string name = run_directory::stage_name(stage);
   bool current = false;
   comm::agree(*world_, "looking at stage " + name, [&] {
+    {
+      const base::StopPoints here;  // between stages nothing is in hand
+      base::stop_if_asked(name);
+    }
     if (!leader()) return;
     run_->record();
     const auto state = run_->stage_state(stage, fingerprint);

@@ -9,6 +9,7 @@
 #include "base/errors.h"
 #include "base/log.h"
 #include "base/progress.h"
+#include "base/stop_signals.h"
 #include "base/text.h"
 #include "commands/command_line.h"
 #include "commands/devices.h"
@@ -40,6 +41,7 @@ at::Tensor starting_noise(const SampleArguments& a, const std::vector<std::int64
 }
 
 int sample(const SampleArguments& a) {
+  const base::StopPoints here;
   const c10::AutoGradMode no_grad(false);
   const auto folder = generation::PipelineFolder::open(a.model);
   // All that can be wrong with the request is found before weights are loaded.
@@ -68,7 +70,10 @@ int sample(const SampleArguments& a) {
     base::Progress progress("denoising", a.steps, true);
     latents = generation::sample_latents(transformer, adapter ? &*adapter : nullptr, scheduler, noise, prompt, negative,
                                          {.steps = static_cast<int>(a.steps), .guidance = a.guidance, .true_cfg = a.true_cfg},
-                                         [&](const diffusion::StepState&) { progress.advance(); });
+                                         [&](const diffusion::StepState&) {
+                                           base::stop_if_asked("sample");
+                                           progress.advance();
+                                         });
   }
   const std::map<std::string, std::string> metadata{{"producer", "magicid " + code_version()}, {"prompt", a.prompt}};
   if (!a.latents_out.empty()) storage::write_safetensors(a.latents_out, {{"latents", latents.cpu()}}, metadata);

@@ -54,7 +54,8 @@ class HaarDetector final : public FaceDetector {
     bool loaded = false;
     try {
       loaded = cascade_.load(file.string());
-    } catch (const cv::Exception&) {
+    } catch (const cv::Exception& error) {
+      if (base::is_out_of_memory(error)) throw;
     }
     if (!loaded) throw UserError(file.string(), ": OpenCV cannot read this as a face cascade; expected haarcascade_frontalface_alt2.xml or one like it.");
   }
@@ -101,6 +102,7 @@ class YuNetDetector final : public FaceDetector {
       cv::Mat faces;  // the outputs' names are only looked up now
       network_->detect(cv::Mat(320, 320, CV_8UC3, cv::Scalar(128, 128, 128)), faces);
     } catch (const cv::Exception& error) {
+      if (base::is_out_of_memory(error)) throw;
       throw UserError(file.string(), ": OpenCV ", CV_VERSION, " cannot run this file as YuNet (", error.err,
                       "). OpenCV 4.5.4 to 4.7 read face_detection_yunet_2022mar.onnx only, 4.8 and later face_detection_yunet_2023mar.onnx.");
     }

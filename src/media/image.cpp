@@ -62,6 +62,7 @@ at::Tensor decode_image(std::string_view bytes, const std::string& name) {
     const cv::Mat input(1, static_cast<int>(bytes.size()), CV_8UC1, const_cast<char*>(bytes.data()));
     decoded = cv::imdecode(input, cv::IMREAD_UNCHANGED);
   } catch (const cv::Exception& error) {
+    if (base::is_out_of_memory(error)) throw;  // says nothing about the picture
     cause = " (" + error.err + ")";
   }
   if (decoded.empty()) throw UserError(name, ": the picture is damaged and cannot be decoded", cause, ". Save or download it again.");

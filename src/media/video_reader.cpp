@@ -9,6 +9,7 @@ extern "C" {
 
 #include <algorithm>
 #include <cctype>
+#include <cerrno>
 #include <cmath>
 
 #include "base/errors.h"
@@ -56,6 +57,7 @@ class VideoReader {
       if (code == 0) return true;
       if (code == AVERROR_EOF) return false;
       if (code != AVERROR(EAGAIN)) {
+        refuse_system_error(code, "decode a frame");
         damage_ = code;
         return false;
       }
@@ -97,6 +99,7 @@ class VideoReader {
     while (true) {
       const int code = av_read_frame(format_, packet_.get());
       if (code < 0) {
+        refuse_system_error(code, "read a frame");
         if (code != AVERROR_EOF) damage_ = code;
         avcodec_send_packet(decoder_.get(), nullptr);
         return;
@@ -105,6 +108,7 @@ class VideoReader {
       const int sent = ours ? avcodec_send_packet(decoder_.get(), packet_.get()) : 0;
       av_packet_unref(packet_.get());
       if (!ours) continue;
+      refuse_system_error(sent, "decode a frame");
       if (sent < 0 && sent != AVERROR(EAGAIN)) {
         damage_ = sent;
         avcodec_send_packet(decoder_.get(), nullptr);
@@ -124,7 +128,13 @@ class VideoReader {
     const double degrees = av_display_rotation_get(reinterpret_cast<const std::int32_t*>(matrix));  // counter-clockwise
     if (!std::isnan(degrees)) quarter_turns_ = (static_cast<std::int64_t>(std::lround(degrees / 90)) % 4 + 4) % 4;
   }
+  // What the system refused says nothing about the video. (EIO is not among these: FFmpeg gives it for files that are cut off, too.)
+  void refuse_system_error(int code, const char* action) const {
+    for (const int refused : {ENOMEM, EACCES, EPERM, EMFILE, ENFILE, ESTALE})
+      if (code == AVERROR(refused)) throw base::SystemError(name_, ": FFmpeg could not ", action, ": ", describe_error(code));
+  }
   void check(int code, const char* action) const {
+    refuse_system_error(code, action);
     if (code < 0) throw UserError(name_, ": FFmpeg could not ", action, ": ", describe_error(code), ". Expected a video such as an MP4 file.");
   }
 

@@ -34,13 +34,13 @@ void check_same_on_all_ranks(comm::Communicator& world, const std::string& what,
   const auto hashes = world.all_gather_strings(hash);
   if (std::all_of(hashes.begin(), hashes.end(), [&](const std::string& other) { return other == hashes[0]; })) return;
   // Only now are the nodes' names worth an exchange.
-  const auto nodes = world.all_gather_strings(comm::node_name());
+  const auto names = world.all_gather_strings(base::concat("rank ", world.world_rank(), " (node ", comm::node_name(), ")"));
   const auto count = [&](const std::string& value) { return std::count(hashes.begin(), hashes.end(), value); };
   const auto common = *std::max_element(hashes.begin(), hashes.end(), [&](const auto& a, const auto& b) { return count(a) < count(b); });
   std::ostringstream text;
   text << what << " differs between ranks: " << count(common) << " of " << world.size() << " have " << common;
   for (int rank = 0; rank < world.size(); ++rank) {
-    if (hashes[rank] != common) text << "; rank " << rank << " (node " << nodes[rank] << ") has " << hashes[rank];
+    if (hashes[rank] != common) text << "; " << names[rank] << " has " << hashes[rank];
   }
   text << ". Such ranks no longer train one model (faulty memory or a non-deterministic kernel): start again from the last checkpoint, without that node.";
   throw base::PeerError(text.str());

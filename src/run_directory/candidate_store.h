@@ -27,6 +27,7 @@ class CandidateStore {
   std::optional<Candidate> find(const std::string& key);
   bool contains(const std::string& key) { return store_.contains(key); }
   std::vector<std::string> list() { return store_.list(); }
+  std::vector<std::string> absent(const std::vector<std::string>& keys) { return store_.absent(keys); }
   void refresh() { store_.refresh(); }
   std::vector<std::filesystem::path> merge(std::uint64_t file_bytes = std::uint64_t{1} << 30) { return store_.merge(file_bytes); }
   std::vector<std::filesystem::path> files() { return store_.files(); }

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "run_directory/set_aside.h"
 #include "storage/atomic_file.h"
+#include "storage/files.h"
 
 namespace magicid::run_directory {
 namespace {
@@ -26,14 +27,13 @@ struct Generation {
 // Newest first.
 std::vector<Generation> generations(const fs::path& folder) {
   std::vector<Generation> found;
-  std::error_code code;
-  for (fs::directory_iterator it(folder, code), end; !code && it != end; it.increment(code)) {
-    const std::string name = it->path().filename().string();
+  for (const auto& path : storage::list_folder(folder)) {
+    const std::string name = path.filename().string();
     if (!name.starts_with("checkpoint-") || !name.ends_with(".h5")) continue;
     const char* last = name.data() + name.size() - 3;
     std::int64_t step = 0;
     const auto [stop, error] = std::from_chars(name.data() + 11, last, step);
-    if (error == std::errc() && stop == last) found.push_back({step, it->path()});
+    if (error == std::errc() && stop == last) found.push_back({step, path});
   }
   std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.step > b.step; });
   return found;
@@ -41,12 +41,10 @@ std::vector<Generation> generations(const fs::path& folder) {
 
 std::vector<fs::path> keeps(const fs::path& folder) {
   std::vector<fs::path> found;
-  std::error_code code;
-  for (fs::directory_iterator it(folder, code), end; !code && it != end; it.increment(code)) {
-    const std::string name = it->path().filename().string();
-    if (name.starts_with("keep-") && name.ends_with(".h5")) found.push_back(it->path());
+  for (const auto& path : storage::list_folder(folder)) {
+    const std::string name = path.filename().string();
+    if (name.starts_with("keep-") && name.ends_with(".h5")) found.push_back(path);
   }
-  std::sort(found.begin(), found.end());
   return found;
 }
 
@@ -61,7 +59,8 @@ void duplicate(const fs::path& from, const fs::path& to) {
   });
 }
 
-// Reads it or sets it aside.
+// Reads it or sets it aside. One that cannot be opened now is neither: the SystemError passes, for training from an earlier step, or from none, would throw
+// away work that is there.
 std::optional<Checkpoint> try_load(const fs::path& path) {
   try {
     return load_checkpoint(path);

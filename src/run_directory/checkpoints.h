@@ -27,11 +27,12 @@ struct SaveOptions {
 // set aside, so that they are never mistaken for this run's future. Returns the path. Throws SystemError; the earlier checkpoints then still stand.
 std::filesystem::path save_checkpoint(const std::filesystem::path& folder, std::int64_t step, const storage::NamedTensors& tensors, const nlohmann::json& state, const SaveOptions& options = {});
 
-// Reads and checks everything. Throws DamagedFileError, ForeignFileError, UserError (no such file) or SystemError.
+// Reads and checks everything. Throws DamagedFileError, ForeignFileError, MissingFileError, or SystemError (it cannot be opened or read now).
 Checkpoint load_checkpoint(const std::filesystem::path& path);
 
 // The newest checkpoint that reads intact, named keeps included where no generation is left; damaged ones on the way are set aside with a
 // warning. Generations before the newest `keep` are deleted: a process that died between writing and deleting leaves one too many. Nothing when there is none.
+// Throws SystemError, and sets nothing aside, when the folder or a checkpoint on the way cannot be read now (permission, EIO, memory): it may be intact.
 std::optional<Checkpoint> latest_intact(const std::filesystem::path& folder, int keep = SaveOptions().generations);
 
 std::string step_name(std::int64_t step);  // "000500"

@@ -11,6 +11,7 @@
 #include "base/errors.h"
 #include "base/log.h"
 #include "storage/atomic_file.h"
+#include "storage/files.h"
 
 namespace magicid::run_directory {
 namespace {
@@ -38,7 +39,7 @@ void for_each_line(const std::string& text, const std::function<void(std::string
 MetricsLog::MetricsLog(fs::path path, std::int64_t last_step) : path_(std::move(path)) {
   std::error_code code;
   if (path_.has_parent_path()) fs::create_directories(path_.parent_path(), code);
-  if (fs::exists(path_, code)) {
+  if (storage::exists(path_)) {
     const std::string text = storage::read_text(path_);
     std::string kept;
     for_each_line(text, [&](std::string_view line, const json& parsed) {
@@ -70,8 +71,7 @@ void MetricsLog::append(std::int64_t step, const std::map<std::string, double>& 
 
 std::vector<json> read_metrics(const fs::path& path) {
   std::vector<json> lines;
-  std::error_code code;
-  if (!fs::exists(path, code)) return lines;
+  if (!storage::exists(path)) return lines;
   std::size_t skipped = 0;
   for_each_line(storage::read_text(path), [&](std::string_view, const json& parsed) {
     if (parsed.is_discarded()) ++skipped;

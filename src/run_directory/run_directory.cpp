@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <ctime>
 
 #include "base/errors.h"
@@ -10,6 +11,7 @@
 #include "base/log.h"
 #include "run_directory/set_aside.h"
 #include "storage/atomic_file.h"
+#include "storage/files.h"
 
 namespace magicid::run_directory {
 namespace {
@@ -26,9 +28,14 @@ struct FileTimes {
   std::int64_t changed_ns = 0;
 };
 
+// Nothing when there is no such file. Throws SystemError when that cannot be told: a stage is not made again because its disk does not answer.
 std::optional<FileTimes> look(const fs::path& path) {
   struct stat status {};
-  if (::stat(path.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) return std::nullopt;
+  if (::stat(path.c_str(), &status) != 0) {
+    if (errno == ENOENT || errno == ENOTDIR) return std::nullopt;
+    throw base::SystemError(path.string(), ": cannot be examined: ", base::errno_text(errno));
+  }
+  if (!S_ISREG(status.st_mode)) return std::nullopt;
   return FileTimes{static_cast<std::uint64_t>(status.st_size), status.st_mtim.tv_sec * 1'000'000'000LL + status.st_mtim.tv_nsec};
 }
 
@@ -137,11 +144,12 @@ std::string describe(const std::vector<Difference>& differences) {
 RunDirectory RunDirectory::open(const fs::path& root, const OpenOptions& options) {
   std::error_code code;
   const Layout layout{root};
-  if (fs::exists(root, code) && !fs::is_directory(root, code)) throw UserError(root.string(), ": is a file; the run directory must be a folder");
-  if (fs::is_directory(root, code) && !fs::exists(layout.manifest(), code)) {
+  const bool there = storage::exists(root);
+  if (there && !fs::is_directory(root, code)) throw UserError(root.string(), ": is a file; the run directory must be a folder");
+  if (there && !storage::exists(layout.manifest())) {
     // Anything but our own early traces (lock, leftovers, an earlier manifest set aside) means that the folder serves something else.
-    for (const auto& entry : fs::directory_iterator(root, code)) {
-      const std::string name = entry.path().filename().string();
+    for (const auto& path : storage::list_folder(root)) {
+      const std::string name = path.filename().string();
       if (!name.starts_with("run.lock") && !name.starts_with('.') && !name.starts_with("manifest.json."))
         throw UserError(root.string(), ": holds files (", name, ") but no manifest.json, so it is no run directory. Name a new or empty folder.");
     }
@@ -170,7 +178,7 @@ RunDirectory RunDirectory::open(const fs::path& root, const OpenOptions& options
     if (!run.changed_.empty()) base::log::info(base::concat(root.string(), ": configuration changed since the last start:\n", run_directory::describe(run.changed_)));
   }
   run.unrecorded_ = options;
-  const bool recorded = run.manifest_.contains("configuration") && fs::exists(layout.config(), code);
+  const bool recorded = run.manifest_.contains("configuration") && storage::exists(layout.config());
   if (options.record || !recorded) run.record();
   return run;
 }
@@ -185,27 +193,24 @@ void RunDirectory::record() {
   // First: a start that is killed here must find a run directory, not a folder that holds somebody's config.yaml.
   save();
   if (!options.resolved_yaml.empty()) {
-    std::error_code code;
-    const bool exists = fs::exists(layout_.config(), code);
-    if (exists && storage::read_text(layout_.config()) != options.resolved_yaml) move(layout_.config(), first_free(layout_.previous(), "config", ".yaml"));
-    if (!fs::exists(layout_.config(), code)) storage::write_text_atomically(layout_.config(), options.resolved_yaml);
+    if (storage::exists(layout_.config()) && storage::read_text(layout_.config()) != options.resolved_yaml)
+      move(layout_.config(), first_free(layout_.previous(), "config", ".yaml"));
+    if (!storage::exists(layout_.config())) storage::write_text_atomically(layout_.config(), options.resolved_yaml);
   }
   unrecorded_.reset();
 }
 
 RunDirectory RunDirectory::view(const fs::path& root) {
-  std::error_code code;
   RunDirectory run;
   run.layout_ = Layout{root};
-  if (!fs::exists(run.layout_.manifest(), code)) throw UserError(root.string(), ": is no run directory (it has no manifest.json)");
+  if (!storage::exists(run.layout_.manifest())) throw UserError(root.string(), ": is no run directory (it has no manifest.json)");
   run.load();
   return run;
 }
 
 void RunDirectory::load() {
   manifest_ = empty_manifest();
-  std::error_code code;
-  if (!fs::exists(layout_.manifest(), code)) return;
+  if (!storage::exists(layout_.manifest())) return;
   const json found = json::parse(storage::read_text(layout_.manifest()), nullptr, false);
   const std::string problem = found.is_discarded() ? "it is not JSON" : problem_of(found);
   if (!problem.empty()) {
@@ -266,10 +271,9 @@ void RunDirectory::begin_stage(Stage stage, const Fingerprint& fingerprint) {
   json& stages = manifest_["stages"];
   const bool same = stages.contains(name) && stages[name].value("fingerprint", "") == hash;
   if (!same) {
-    std::error_code code;
     fs::path kept;
     for (const auto& path : layout_.owned_by(stage)) {
-      if (!fs::exists(fs::symlink_status(path, code))) continue;
+      if (!fs::exists(fs::symlink_status(path))) continue;
       if (kept.empty()) kept = first_free(layout_.previous(), name, "");
       move(path, kept / path.filename());
     }

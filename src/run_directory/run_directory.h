@@ -93,7 +93,8 @@ class RunDirectory {
   // Creates the folder or opens an existing run, takes the lock, removes leftovers of killed writers, records configuration and identity.
   // A damaged manifest is set aside: every stage runs again then, and finished candidates are still found. A changed configuration is
   // logged key by key, and the earlier config.yaml is kept under previous/. Throws UserError when another job holds the lock, when the folder holds
-  // files but is no run, and when the identity differs (key by key); SystemError when the disk fails.
+  // files but is no run, and when the identity differs (key by key); SystemError when the disk fails or something in the folder cannot be opened: what was not
+  // read is not set aside.
   static RunDirectory open(const std::filesystem::path& root, const OpenOptions& options);
   // For ranks that only read, and for looking at a run that works: no lock, and nothing is written. Throws UserError when it is no run,
   // InvariantError when a method that writes is called.
@@ -108,7 +109,8 @@ class RunDirectory {
   const std::vector<Difference>& changed_configuration() const;
 
   // Whether the stage was finished with this fingerprint and its files are as it left them (size and time of change; bytes are hashed when
-  // the time differs). A file whose bytes changed is set aside (not by a view), so that the stage is made again.
+  // the time differs). A file whose bytes changed is set aside (not by a view), so that the stage is made again. Throws SystemError when a file is there and
+  // cannot be looked at.
   StageState stage_state(Stage stage, const Fingerprint& fingerprint);
   bool stage_is_current(Stage stage, const Fingerprint& fingerprint) { return stage_state(stage, fingerprint).current; }
 
@@ -121,7 +123,8 @@ class RunDirectory {
   // Makes the stage current with the results of another run that finished it with the same fingerprint, instead of the stage's work: its files are linked (copied to
   // another file system, and where they grow in place) and the manifest names the source. Every byte is read and compared with what that run recorded; what is missing,
   // damaged, of other options or not finished is not taken. The other run may be at work. Killed anywhere, the stage is one that was begun and not finished.
-  // Throws UserError when `other_root` is no run, SystemError when this run's disk fails.
+  // Throws UserError when `other_root` is no run, SystemError when a disk fails or a file that is there cannot be opened (permission): nothing is taken for
+  // damaged unread.
   Takeover take_over(Stage stage, const Fingerprint& fingerprint, const std::filesystem::path& other_root);
   // The result hash of a finished stage, for the inputs of later ones; nothing when it has not finished.
   std::optional<std::string> result_hash(Stage stage) const;

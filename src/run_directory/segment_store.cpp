@@ -1,12 +1,14 @@
 #include "run_directory/segment_store.h"
 
 #include <algorithm>
+#include <iterator>
 #include <set>
 
 #include "base/errors.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "run_directory/set_aside.h"
+#include "storage/files.h"
 
 namespace magicid::run_directory {
 namespace {
@@ -33,11 +35,8 @@ SegmentStore::SegmentStore(fs::path folder, storage::Schema schema) : folder_(st
 fs::path SegmentStore::segment_path(const std::string& key) const { return folder_ / ("segment-" + key + ".h5"); }
 
 void SegmentStore::refresh() {
+  const std::vector<fs::path> found = storage::list_folder(folder_);
   index_.clear();
-  std::vector<fs::path> found;
-  std::error_code code;
-  for (fs::directory_iterator it(folder_, code), end; !code && it != end; it.increment(code)) found.push_back(it->path());
-  std::sort(found.begin(), found.end());
   std::map<fs::path, std::vector<std::string>> known;
   known.swap(merged_);
   for (const auto& path : found) {
@@ -52,7 +51,7 @@ void SegmentStore::refresh() {
         merged_[path] = it != known.end() ? it->second : keys_of(path);
         for (const auto& key : merged_[path]) index_.emplace(key, path);
       } catch (const base::UserError& error) {
-        if (fs::exists(path, code)) set_aside(path, error.what());  // its very table of contents cannot be read
+        set_aside(path, error.what());  // its very table of contents is wrong
         merged_.erase(path);
       }
     }
@@ -87,12 +86,16 @@ Entry SegmentStore::read(const storage::Hdf5File& file, const std::string& key) 
   return entry;
 }
 
+void SegmentStore::forget(const fs::path& path) {
+  merged_.erase(path);
+  std::erase_if(index_, [&](const auto& item) { return item.second == path; });
+}
+
 void SegmentStore::retire(const fs::path& path, const std::string& why) {
-  std::error_code code;
-  if (const auto it = merged_.find(path); it != merged_.end() && fs::exists(path, code)) {
+  if (const auto it = merged_.find(path); it != merged_.end() && storage::exists(path)) {
     int saved = 0;
     for (const auto& key : std::vector<std::string>(it->second)) {
-      if (fs::exists(segment_path(key), code)) continue;
+      if (storage::exists(segment_path(key))) continue;
       try {
         put(read(storage::Hdf5File::open(path, schema_), key));
         ++saved;
@@ -101,22 +104,22 @@ void SegmentStore::retire(const fs::path& path, const std::string& why) {
     }
     base::log::warning(base::concat(path.string(), ": saved ", saved, " of ", it->second.size(), " entries"));
   }
-  // Another rank may have met the same damage and been faster.
-  if (fs::exists(path, code)) set_aside(path, why);
-  merged_.erase(path);
-  std::erase_if(index_, [&](const auto& item) { return item.second == path; });
+  set_aside(path, why);
+  forget(path);
 }
 
 std::optional<Entry> SegmentStore::find(const std::string& key) {
-  std::error_code code;
   if (!is_key(key)) return std::nullopt;
-  if (!index_.contains(key) && fs::exists(segment_path(key), code)) index_.emplace(key, segment_path(key));
   for (;;) {
+    // Written meanwhile, by another process or by retire().
+    if (!index_.contains(key) && storage::exists(segment_path(key))) index_.emplace(key, segment_path(key));
     const auto it = index_.find(key);
     if (it == index_.end()) return std::nullopt;
     const fs::path path = it->second;
     try {
       return read(storage::Hdf5File::open(path, schema_), key);
+    } catch (const storage::MissingFileError&) {  // another process set it aside
+      forget(path);
     } catch (const base::UserError& error) {
       retire(path, error.what());
     }
@@ -137,6 +140,12 @@ std::vector<std::string> SegmentStore::list() {
   return keys;
 }
 
+std::vector<std::string> SegmentStore::absent(const std::vector<std::string>& keys) {
+  std::vector<std::string> found;
+  std::copy_if(keys.begin(), keys.end(), std::back_inserter(found), [&](const auto& key) { return !index_.contains(key); });
+  return found;
+}
+
 std::vector<fs::path> SegmentStore::files() {
   std::set<fs::path> paths;
   for (const auto& [key, path] : index_) paths.insert(path);
@@ -150,7 +159,7 @@ std::vector<fs::path> SegmentStore::merge(std::uint64_t file_bytes) {
   std::error_code code;
   for (const auto& path : files()) {
     const auto it = merged_.find(path);
-    const std::uint64_t bytes = fs::file_size(path, code);
+    const std::uint64_t bytes = fs::file_size(path);
     if (it == merged_.end() || bytes < file_bytes / 2) sources[path] = it == merged_.end() ? bytes : bytes / std::max<std::size_t>(1, it->second.size());
   }
   const bool any_segment = std::any_of(sources.begin(), sources.end(), [&](const auto& source) { return !merged_.contains(source.first); });
@@ -181,7 +190,12 @@ std::vector<fs::path> SegmentStore::merge(std::uint64_t file_bytes) {
           inside.insert(key);
         }
     });
-    storage::Hdf5File::open(target, schema_).verify();
+    try {
+      storage::Hdf5File::open(target, schema_).verify();
+    } catch (const storage::DamagedFileError& error) {
+      set_aside(target, error.what());
+      throw base::SystemError(error.what(), ". It was written just now: the disk does not keep what is written to it. What was to be merged is still there.");
+    }
     targets.insert(target);
     written.merge(inside);
   }

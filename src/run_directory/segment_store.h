@@ -26,7 +26,9 @@ struct Entry {
 std::string content_key(const nlohmann::json& description);
 
 // Several processes may put and find at the same time; only one may merge, and no other uses the folder meanwhile. An entry whose
-// checksum fails, or whose description does not hash to its key, is absent: its file is set aside after the intact entries of a merged file were saved as segments.
+// checksum fails, or whose description does not hash to its key, is absent: its file is set aside after the intact entries of a merged file were saved as
+// segments. A file that cannot be opened or read now (permission, EIO, too many open files) is neither absent nor damaged: every method then throws
+// SystemError, which names it and the reason.
 class SegmentStore {
  public:
   // `folder` need not exist yet.
@@ -40,6 +42,8 @@ class SegmentStore {
   bool contains(const std::string& key);
   // Keys of all files present, sorted; contents are checked by find().
   std::vector<std::string> list();
+  // Those of `keys` that no file of the store has, in their order: after merge(), what was finished and could not be read back.
+  std::vector<std::string> absent(const std::vector<std::string>& keys);
   // Looks again at what other processes have written.
   void refresh();
 
@@ -54,6 +58,7 @@ class SegmentStore {
   std::vector<std::string> keys_of(const Path& file);
   Entry read(const storage::Hdf5File& file, const std::string& key) const;
   void retire(const Path& file, const std::string& why);
+  void forget(const Path& file);
   Path segment_path(const std::string& key) const;
 
   Path folder_;

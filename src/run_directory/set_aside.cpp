@@ -1,9 +1,8 @@
 #include "run_directory/set_aside.h"
 
-#include <vector>
-
 #include "base/errors.h"
 #include "base/log.h"
+#include "storage/files.h"
 
 namespace magicid::run_directory {
 
@@ -17,6 +16,7 @@ fs::path set_aside(const fs::path& path, const std::string& why) {
     if (!fs::exists(fs::symlink_status(target, code))) break;
   }
   fs::rename(path, target, code);
+  if (code == std::errc::no_such_file_or_directory) return target;  // another rank met the same damage and was faster
   if (code) throw base::SystemError(path.string(), ": is not usable (", why, ") and cannot be renamed to ", target.filename().string(), ": ", code.message());
   base::log::warning(base::concat(path.string(), ": set aside as ", target.filename().string(), ": ", why));
   return target;
@@ -24,12 +24,10 @@ fs::path set_aside(const fs::path& path, const std::string& why) {
 
 void remove_leftovers(const fs::path& folder) {
   std::error_code code;
-  std::vector<fs::path> leftovers;
-  for (fs::directory_iterator it(folder, code), end; !code && it != end; it.increment(code)) {
-    const std::string name = it->path().filename().string();
-    if (name.starts_with('.') && name.ends_with(".tmp") && it->is_regular_file(code)) leftovers.push_back(it->path());
+  for (const auto& path : storage::list_folder(folder)) {
+    const std::string name = path.filename().string();
+    if (name.starts_with('.') && name.ends_with(".tmp") && fs::is_regular_file(fs::symlink_status(path, code))) fs::remove(path, code);
   }
-  for (const auto& path : leftovers) fs::remove(path, code);
 }
 
 }  // namespace magicid::run_directory

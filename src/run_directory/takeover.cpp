@@ -8,6 +8,7 @@
 #include "base/hash.h"
 #include "run_directory/run_directory.h"
 #include "storage/atomic_file.h"
+#include "storage/files.h"
 
 namespace magicid::run_directory {
 namespace {
@@ -40,19 +41,14 @@ void link_or_copy(const fs::path& from, const fs::path& to) {
 
 std::size_t link_new_files(const fs::path& from, const fs::path& to) {
   std::error_code code;
-  std::vector<fs::path> files;
-  for (fs::directory_iterator it(from, code), end; !code && it != end; it.increment(code)) {
-    const fs::path& path = it->path();
-    if (replaced_whole(path) && !path.filename().string().starts_with('.') && !fs::exists(fs::symlink_status(to / path.filename(), code))) files.push_back(path);
-  }
-  std::sort(files.begin(), files.end());
   std::size_t taken = 0;
-  for (const auto& path : files) {
+  for (const auto& path : storage::list_folder(from)) {
+    if (!replaced_whole(path) || path.filename().string().starts_with('.') || fs::exists(fs::symlink_status(to / path.filename(), code))) continue;
     try {
       link_or_copy(path, to / path.filename());
       ++taken;
     } catch (const base::SystemError&) {
-      if (fs::exists(path, code)) throw;
+      if (storage::exists(path)) throw;
     }
   }
   return taken;
@@ -91,7 +87,10 @@ Takeover RunDirectory::take_over(Stage stage, const Fingerprint& fingerprint, co
       records[file]["changed_ns"] = changed_ns(own);
     }
   } catch (const base::SystemError& error) {
-    return {false, error.what(), 0};
+    // The other run may be at work: what it removes meanwhile is not taken. What is there and cannot be read now is no reason to do the work again.
+    for (const auto& file : files)
+      if (!storage::exists(other_root / file)) return {false, error.what(), 0};
+    throw;
   }
   json& own = manifest_["stages"][name];
   own = {{"fingerprint", fingerprint.hash()}, {"options", fingerprint.options}, {"inputs", fingerprint.inputs},          {"done", true},

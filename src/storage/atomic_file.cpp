@@ -6,10 +6,10 @@
 #include <atomic>
 #include <cerrno>
 #include <fstream>
-#include <sstream>
 #include <string>
 
 #include "base/errors.h"
+#include "storage/files.h"
 
 namespace magicid::storage {
 namespace {
@@ -66,15 +66,19 @@ void write_text_atomically(const std::filesystem::path& path, std::string_view t
 }
 
 std::string read_text(const std::filesystem::path& path) {
-  std::error_code code;
-  if (!std::filesystem::exists(path, code)) throw base::UserError(path.string(), ": no such file");
-  if (std::filesystem::is_directory(path, code)) throw base::UserError(path.string(), ": is a folder, a file was expected");
-  std::ifstream in(path, std::ios::binary);
-  if (!in) throw SystemError(path.string(), ": cannot be opened: ", errno_text(errno));
-  std::ostringstream text;
-  text << in.rdbuf();
-  if (in.bad()) throw SystemError(path.string(), ": read failed: ", errno_text(errno));
-  return text.str();
+  const int fd = open_for_reading(path, /*regular=*/false);
+  std::string text;
+  char piece[1 << 16];
+  for (;;) {
+    const ssize_t count = ::read(fd, piece, sizeof piece);
+    if (count < 0 && errno == EINTR) continue;
+    const int failure = errno;
+    if (count <= 0) ::close(fd);
+    // Half of a text is none: a manifest that was cut by the disk must not be taken for a damaged one.
+    if (count < 0) throw SystemError(path.string(), ": read failed: ", errno_text(failure));
+    if (count == 0) return text;
+    text.append(piece, static_cast<std::size_t>(count));
+  }
 }
 
 }  // namespace magicid::storage

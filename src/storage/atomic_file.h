@@ -12,7 +12,7 @@ namespace magicid::storage {
 // Throws SystemError (disk full, permission, ...) naming the path.
 void write_atomically(const std::filesystem::path& path, const std::function<void(const std::filesystem::path&)>& write);
 void write_text_atomically(const std::filesystem::path& path, std::string_view text);
-// Throws UserError when there is no such file, SystemError when reading fails.
+// Throws MissingFileError, UserError when it is a folder, SystemError when it cannot be opened or read to its end.
 std::string read_text(const std::filesystem::path& path);
 
 }  // namespace magicid::storage

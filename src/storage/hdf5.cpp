@@ -2,6 +2,7 @@
 
 #include <ATen/ops/empty.h>
 #include <hdf5.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -11,6 +12,7 @@
 
 #include "base/names.h"
 #include "storage/atomic_file.h"
+#include "storage/files.h"
 #include "storage/hdf5_driver.h"
 
 namespace magicid::storage {
@@ -37,7 +39,7 @@ struct Library {
   }
 };
 
-// What the innermost failing call said, and the errno that it mentions (0 when the system was not at fault).
+// What the innermost failing call said, and the errno that it mentions (0 when the system was not at fault; ENOMEM when the library got no memory).
 struct Failure {
   std::string text;
   int error_number = 0;
@@ -50,6 +52,8 @@ Failure last_failure() {
     const std::string text = entry->desc ? entry->desc : "";
     if (found.text.empty()) found.text = text;
     if (const auto at = text.find("errno = "); at != std::string::npos && found.error_number == 0) found.error_number = std::atoi(text.c_str() + at + 8);
+    const bool no_memory = entry->maj_num == H5E_RESOURCE && (entry->min_num == H5E_NOSPACE || entry->min_num == H5E_CANTALLOC);
+    if (no_memory && found.error_number == 0) found.error_number = ENOMEM;
     return 0;
   }, &failure);
   if (failure.error_number) failure.text = base::errno_text(failure.error_number);
@@ -286,8 +290,9 @@ struct Hdf5File::State {
 
   [[noreturn]] void fail(const std::string& what) const {
     const Failure failure = last_failure();
-    if (failure.error_number == EIO || failure.error_number == EACCES || failure.error_number == EMFILE || failure.error_number == ESTALE)
-      throw SystemError(path.string(), ": reading ", what, " failed: ", failure.text);
+    // Bytes that never came say nothing about the file. EINVAL alone is its own fault: a place in it that cannot be.
+    if (failure.error_number != 0 && failure.error_number != EINVAL)
+      throw SystemError(path.string(), ": reading ", what, " failed: ", failure.text, ". The file stays as it is.");
     throw DamagedFileError(path.string(), ": ", what, " is damaged: ", failure.text);
   }
 
@@ -438,9 +443,8 @@ struct Hdf5File::State {
 };
 
 Hdf5File Hdf5File::open(const std::filesystem::path& path, const Schema& schema, std::int64_t oldest_version) {
-  std::error_code code;
-  if (!std::filesystem::exists(path, code)) throw UserError(path.string(), ": no such file");
-  if (!std::filesystem::is_regular_file(path, code)) throw UserError(path.string(), ": is not a regular file");
+  // HDF5 has one answer for many reasons why a file does not open: the system is asked first.
+  ::close(open_for_reading(path));
   Library library;
   auto state = std::make_shared<State>();
   state->path = path;

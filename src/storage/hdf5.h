@@ -15,11 +15,12 @@
 #include <vector>
 
 #include "base/errors.h"
+#include "storage/files.h"
 #include "storage/safetensors.h"
 
 namespace magicid::storage {
 
-// The file is torn or its bytes changed: set it aside, do not trust it.
+// The file was read, and it is torn or its bytes changed: set it aside, do not trust it.
 class DamagedFileError : public base::UserError {
   using UserError::UserError;
 };
@@ -59,11 +60,11 @@ class Hdf5Writer {
 void write_hdf5(const std::filesystem::path& path, const Schema& schema, const std::function<void(Hdf5Writer&)>& fill);
 
 // A file opened for reading. Every reading call throws DamagedFileError naming file and dataset when a checksum fails, SystemError when
-// the disk does, and UserError with the nearest name when there is no such dataset.
+// the disk or the memory does (the file may be intact then), and UserError with the nearest name when there is no such dataset.
 class Hdf5File {
  public:
-  // Throws UserError (no such file), DamagedFileError (not HDF5, truncated), ForeignFileError (another schema, or a version outside
-  // oldest_version..schema.version).
+  // Throws MissingFileError, UserError (not a regular file), SystemError (it cannot be opened or read now), DamagedFileError (not HDF5, truncated),
+  // ForeignFileError (another schema, or a version outside oldest_version..schema.version).
   static Hdf5File open(const std::filesystem::path& path, const Schema& schema, std::int64_t oldest_version = 1);
 
   const std::filesystem::path& path() const;

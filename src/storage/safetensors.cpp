@@ -2,7 +2,6 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
-#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -19,6 +18,7 @@
 #include "base/errors.h"
 #include "base/names.h"
 #include "storage/atomic_file.h"
+#include "storage/files.h"
 
 namespace magicid::storage {
 namespace {
@@ -76,15 +76,12 @@ struct SafetensorsFile::Contents {
   }
 
   void map_file() {
-    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-      if (errno == ENOENT) throw UserError(path.string(), ": no such file");
-      throw SystemError(path.string(), ": cannot be opened: ", base::errno_text(errno));
-    }
+    const int fd = open_for_reading(path);
     struct stat status {};
-    if (::fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) {
+    if (::fstat(fd, &status) != 0) {
+      const int failure = errno;
       ::close(fd);
-      throw UserError(path.string(), ": is not a regular file");
+      throw SystemError(path.string(), ": cannot be examined: ", base::errno_text(failure));
     }
     mapping = std::make_shared<Mapping>();
     mapping->size = static_cast<std::size_t>(status.st_size);
@@ -109,24 +106,39 @@ struct SafetensorsFile::Contents {
       fail(base::concat("its header claims ", header_size, " bytes, the whole file has ", mapping->size, ". Was the download cut off?"));
     data_start = 8 + header_size;
 
-    // Duplicate keys are legal JSON for the library; here they would hide a tensor.
-    std::set<std::string> seen;
-    json header;
-    try {
-      header = json::parse(bytes + 8, bytes + 8 + header_size, [&](int depth, json::parse_event_t event, json& value) {
-        if (event == json::parse_event_t::key && depth == 1 && !seen.insert(value.get<std::string>()).second)
-          fail("tensor '" + value.get<std::string>() + "' stands twice in the header");
-        return true;
-      });
-    } catch (const json::exception& error) {
-      fail(std::string("its header is not JSON: ") + error.what());
-    }
-    if (!header.is_object()) fail("its header is not a JSON object");
+    const json header = parse_header(std::string_view(bytes + 8, header_size));
     for (const auto& [name, value] : header.items()) {
       if (name == "__metadata__") parse_metadata(value);
       else entries.emplace(name, parse_entry(name, value));
     }
     check_layout();
+  }
+
+  // What the format forbids and the JSON library lets pass: something before the '{' (it skips a byte order mark), NUL bytes (it takes the first for the end,
+  // whatever stands behind) and names that stand twice (the last one would hide the others). Spaces behind the '}' are padding.
+  json parse_header(std::string_view text) const {
+    if (text.starts_with("\xEF\xBB\xBF"))
+      fail("its header is not JSON: it begins with a byte order mark, '{' was expected. Was the file rewritten by a text editor?");
+    if (!text.starts_with('{')) fail("its header is not JSON as the format has it: it does not begin with '{'");
+    if (const auto at = text.find('\0'); at != std::string_view::npos)
+      fail(base::concat("its header is not JSON: byte ", at, " of it is NUL; only spaces may pad it"));
+    std::set<std::string> names, inner;  // of the header, and of the object in it that is being read
+    std::string name;
+    json header;
+    try {
+      header = json::parse(text.begin(), text.end(), [&](int depth, json::parse_event_t event, json& value) {
+        if (event == json::parse_event_t::object_start && depth == 1) inner.clear();
+        if (event != json::parse_event_t::key || depth > 2) return true;
+        const std::string key = value.get<std::string>();
+        if (depth == 1) name = key;
+        if (depth == 1 && !names.insert(key).second) fail("tensor '" + key + "' stands twice in the header");
+        if (depth == 2 && !inner.insert(key).second) fail("'" + key + "' stands twice in the header's '" + name + "'");
+        return true;
+      });
+    } catch (const json::exception& error) {
+      fail(std::string("its header is not JSON: ") + error.what());
+    }
+    return header;
   }
 
   void parse_metadata(const json& value) {

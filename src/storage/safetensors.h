@@ -13,9 +13,9 @@
 
 namespace magicid::storage {
 
-// A read-only file, mapped into memory. Everything is checked at opening: header limit (100 MB), JSON, known dtypes, sizes equal to
-// shape times type without overflow, no overlaps, no gaps. Tensors are views that keep the mapping alive; writing to one is an error
-// of the caller's (the mapping is private, the file never changes).
+// A read-only file, mapped into memory. Everything is checked at opening: header limit (100 MB), JSON from the first byte to the padding of spaces, no name
+// twice, known dtypes, sizes equal to shape times type without overflow, no overlaps, no gaps. Tensors are views that keep the mapping alive; writing to one is
+// an error of the caller's (the mapping is private, the file never changes).
 class SafetensorsFile {
  public:
   // Throws UserError naming the file, the tensor and a likely cause (truncated download, Git LFS pointer, ...).

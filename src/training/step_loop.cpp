@@ -12,10 +12,10 @@
 #include "base/errors.h"
 #include "base/log.h"
 #include "base/progress.h"
+#include "base/stop_signals.h"
 #include "parallel/replicas.h"
 #include "training/adamw.h"
 #include "training/background_write.h"
-#include "work/signals.h"
 
 namespace magicid::training {
 namespace {
@@ -37,7 +37,8 @@ void report_resume(const std::string& label, const Options& options, const comm:
 // Rank 0 reads, the others receive: ranks never disagree on which file was the newest intact one. Returns the step, 0 without a checkpoint.
 std::int64_t resume(const std::string& label, const Options& options, const comm::Mesh& mesh, const StepHooks& hooks, at::Tensor& parameters, AdamW& optimizer, Communicator& world) {
   std::optional<Checkpoint> checkpoint;
-  comm::agree(world, "reading the last checkpoint", [&] {
+  // Asked to stop while the networks were loaded: there is nothing yet that a step would have to be finished for.
+  comm::agree_unless_stopped(world, "reading the last checkpoint of " + label, [&] {
     if (world.rank() != 0 || !hooks.load) return;
     checkpoint = hooks.load();
     if (checkpoint && checkpoint->parameters.sizes() != parameters.sizes())
@@ -78,7 +79,7 @@ StepLoopResult run_steps(const std::string& label, const Options& options, Objec
   const bool leader = world.rank() == 0;
   if (leader && options.global_batch < replicas)
     base::log::warning(base::concat(label, ": global_batch is ", options.global_batch, " but ", replicas, " replicas take part: ", replicas - options.global_batch, " of them have nothing to do here"));
-  const work::StopSignals signals;
+  const base::StopSignals signals;
   at::Tensor parameters = objective.parameters().detach();
   AdamW optimizer(parameters, options);
   const c10::AutoGradMode no_grad(false);
@@ -101,7 +102,7 @@ StepLoopResult run_steps(const std::string& label, const Options& options, Objec
         const auto figures = objective.accumulate(step, slot, options.global_batch);
         for (std::size_t i = 0; first_of_replica && i < figures.size(); ++i) sum[i] += figures[i];
       }
-      sum[names.size()] = work::StopSignals::received() != 0;
+      sum[names.size()] = base::StopSignals::received() != 0;
       sum[names.size() + 1] = !writing.finish();
     };
     // A rank that fails must not wait for ranks that wait for it inside the objective.

@@ -10,7 +10,7 @@
 #include "comm/rank_errors.h"
 #include "comm/work_queue.h"
 #include "work/patience.h"
-#include "work/signals.h"
+#include "base/stop_signals.h"
 
 namespace magicid::work {
 namespace {
@@ -47,13 +47,13 @@ std::vector<std::size_t> find_missing(comm::Communicator& world, std::size_t cou
 }
 
 void work_through(comm::Communicator& world, const Pieces& pieces, const std::function<void(std::size_t, Pulse&)>& work) {
-  const StopSignals signals;
+  const base::StopSignals signals;
   const auto queue = world.make_work_queue(count_of(pieces));
   Pulse pulse(pieces.label, *queue);
   PieceProgress progress(world, pieces);
   agree_with_patience(world, pieces.label, *queue, [&] {
     while (const auto ticket = queue->next()) {
-      if (StopSignals::received() != 0) throw_stopped(pieces.label);
+      if (base::StopSignals::received() != 0) throw_stopped(pieces.label);
       work(pieces.missing[static_cast<std::size_t>(*ticket)], pulse);
       progress.made(*ticket);
     }
@@ -68,7 +68,7 @@ void work_through_together(const Ranks& ranks, const Pieces& pieces, const std::
     work_through(ranks.world, pieces, [&](std::size_t piece, Pulse& pulse) { keep(piece, make(piece, pulse)); });
     return;
   }
-  const StopSignals signals;
+  const base::StopSignals signals;
   // Over all ranks, though only the leaders draw: the others wait in it too, for as long as work is under way anywhere.
   const auto queue = ranks.world.make_work_queue(count_of(pieces));
   Pulse pulse(pieces.label, *queue, &sequence);

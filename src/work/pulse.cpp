@@ -6,7 +6,7 @@
 
 #include "base/errors.h"
 #include "work/patience.h"
-#include "work/signals.h"
+#include "base/stop_signals.h"
 
 namespace magicid::work {
 
@@ -17,7 +17,7 @@ void Pulse::beat() { queue_.alive(); }
 
 void Pulse::beat_or_stop() {
   beat();
-  bool asked = StopSignals::received() != 0;
+  bool asked = base::StopSignals::received() != 0;
   if (together_ != nullptr) {
     at::Tensor any = at::full({1}, asked ? 1 : 0, at::kLong);
     together_->all_reduce(any, comm::Reduce::maximum);

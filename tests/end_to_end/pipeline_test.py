@@ -133,6 +133,27 @@ class Pipeline(unittest.TestCase):
         self.assertRegex(text, r"generate 11/16")
         self.assertTrue(list((FOLDER / "changed/previous").iterdir()))
 
+    def test_a_candidate_lost_before_the_merge_is_made_again(self):
+        shutil.copytree(FOLDER / "two", FOLDER / "lost-candidate", copy_function=shutil.copy2)
+        folder = FOLDER / "lost-candidate/candidates"
+        shutil.rmtree(folder)
+        process = start(words("generate", FOLDER / "lost-candidate"))
+        deadline = time.monotonic() + LIMIT
+        while not (segments := list(folder.glob("segment-*.h5"))) and time.monotonic() < deadline:
+            time.sleep(0.002)
+        # After it was found that there is none of it, before all are merged.
+        with segments[0].open("r+b") as file:
+            file.seek(-20, os.SEEK_END)
+            byte = file.read(1)
+            file.seek(-20, os.SEEK_END)
+            file.write(bytes([byte[0] ^ 1]))
+        code, text = finish(process)
+        self.assertEqual(code, 0, text)
+        self.assertRegex(text, r"warning .*candidates: 1 of 11 candidates were finished and cannot be read back .*made again")
+        self.assertEqual(len(list(folder.glob("*.damaged-1"))), 1)
+        run("lost-candidate", verb="score")
+        self.assertEqual(stage_results("lost-candidate")["score"], stage_results("two")["score"])
+
     def test_stages_one_by_one_equal_run(self):
         for verb in ("prepare", "reconstruct", "generate", "score", "select", "optimize", "evaluate", "export", "report"):
             run("stages", ranks=2, verb=verb)
@@ -400,7 +421,7 @@ def steps_lost(stage, made, text):
 
 def kill(process):
     """SIGKILL to mpirun and every rank at once. A rank has a process group of its own, but mpirun's session."""
-    of_session = [int(p.name) for p in pathlib.Path("/proc").iterdir() if p.name.isdigit() and session_of(int(p.name)) == process.pid]
+    of_session = processes_of_session(process.pid)
     for pid in sorted(of_session, reverse=True):  # ranks before mpirun, which would end them in order
         try:
             os.kill(pid, signal.SIGKILL)
@@ -408,6 +429,10 @@ def kill(process):
             pass
     process.communicate()
     return len(of_session)
+
+
+def processes_of_session(leader):
+    return [int(p.name) for p in pathlib.Path("/proc").iterdir() if p.name.isdigit() and session_of(int(p.name)) == leader]
 
 
 def session_of(pid):
@@ -460,6 +485,27 @@ class Kills(unittest.TestCase):
         os.kill(max(victims), signal.SIGKILL)
         code, _ = finish(process)
         self.assertNotEqual(code, 0)
+
+    def test_a_stop_request_outside_of_a_loop_gives_the_lock_back(self):
+        """Between stages, while photos are encoded or networks loaded: a lock that stays would refuse a restart on another host for three minutes."""
+        heard = 0
+        for ranks, number, delay in ((0, signal.SIGTERM, 0), (0, signal.SIGINT, 0.3), (0, signal.SIGUSR1, 0.6), (2, signal.SIGTERM, 0), (2, signal.SIGTERM, 0.3)):
+            name = f"asked-{ranks}-{number}-{delay}"
+            process = start(words("run", FOLDER / name), ranks=ranks)
+            lock, deadline = FOLDER / name / "run.lock", time.monotonic() + LIMIT
+            while not lock.exists() and time.monotonic() < deadline:
+                time.sleep(0.002)
+            time.sleep(delay)
+            # One rank alone hears of it, the one that holds no lock where there are two.
+            os.kill(max(pid for pid in processes_of_session(process.pid) if pathlib.Path(f"/proc/{pid}/exe").resolve() == PROGRAM), number)
+            code, text = finish(process)
+            self.assertEqual(code, 75, f"{name}\n{text}")
+            self.assertIn("topped on request", text)
+            self.assertFalse(lock.exists(), f"{name}: the lock stayed\n{text}")
+            heard += not (FOLDER / name / "reconstruct/metrics.jsonl").exists()
+        self.assertGreaterEqual(heard, 3, "most requests were to come before the first loop")
+        run(name, ranks=2)
+        self.assertEqual(adapter(name).read_bytes(), adapter("two").read_bytes())
 
     def test_a_stop_request_saves_and_asks_to_be_started_again(self):
         process = start(words("run", FOLDER / "stopped", optimize__pairs_seen=4000), ranks=0)

@@ -77,6 +77,28 @@ TEST(JobEnd, AKilledRankEndsTheJob) {
   EXPECT_LT(ended.seconds, 40);
 }
 
+TEST(JobEnd, AnExceptionThatNothingCatchesEndsTheJobWithItsCode) {
+  for (const auto& ended : {shell(std::string(MAGICID_RANK_SCENARIOS) + " thrown-on-a-thread"), job(2, "thrown-on-a-thread")}) {
+    EXPECT_EQ(ended.code, 3) << ended.text;
+    EXPECT_THAT(ended.text, HasSubstr("the host's memory ran out"));
+    EXPECT_LT(ended.seconds, 40);
+  }
+}
+
+TEST(JobEnd, AStopRequestOutsideOfALoopEndsInOrder) {
+  const auto ended = job(3, "stopped-while-it-loads");
+  EXPECT_EQ(ended.code, 75) << ended.text;
+  EXPECT_EQ(occurrences(ended.text, "loading the network: stopped on request"), 1) << ended.text;
+  EXPECT_THAT(ended.text, ::testing::Not(HasSubstr("failed"))) << ended.text;
+}
+
+TEST(JobEnd, AFailureInAGroupNamesTheJobsRank) {
+  const auto ended = job(4, "group");
+  EXPECT_EQ(ended.code, 3) << ended.text;
+  EXPECT_THAT(ended.text, HasSubstr("keep failed on 1 of the 2 ranks of a group (of 4 in the job)"));
+  EXPECT_THAT(ended.text, HasSubstr("rank 3 (node "));
+}
+
 TEST(JobEnd, AWrongTimeoutIsAUserError) {
   const auto ended = shell("env MAGICID_COLLECTIVE_TIMEOUT=soon " + std::string(MAGICID_RANK_SCENARIOS) + " local");
   EXPECT_EQ(ended.code, 2) << ended.text;

@@ -1,4 +1,5 @@
 // Ways in which a job of several ranks ends; job_end_test starts them. Usage: rank_scenarios NAME [WORD...]
+#include "base/stop_signals.h"
 #include "comm/communicator.h"
 #include "comm/launch.h"
 #include "comm/work_queue.h"
@@ -15,6 +16,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <new>
 #include <string>
 #include <thread>
 #include <vector>
@@ -97,6 +99,17 @@ int run(const std::string& name, const std::vector<std::string>& words) {
   } else if (name == "killed") {
     if (rank == last) std::raise(SIGKILL);
     world->barrier();
+  } else if (name == "thrown-on-a-thread") {
+    std::thread([] { throw std::bad_alloc(); }).join();
+  } else if (name == "stopped-while-it-loads") {
+    // One rank hears of it while all load: none is left behind, and what is held is given back in order.
+    if (rank == last) std::raise(SIGTERM);
+    comm::agree_unless_stopped(*world, "loading the network", [&] { base::stop_if_asked("loading the network"); });
+  } else if (name == "group") {
+    const auto group = world->split(rank / 2, 0);
+    comm::agree(*group, "keep", [&] {
+      if (rank == last) throw base::SystemError("disk full");
+    });
   } else if (name == "queue") {
     return draw_while_rank_0_computes(*world);
   } else if (!magicid::testing::run_shared_work(*world, name, words)) {

@@ -11,6 +11,7 @@
 
 #include "base/errors.h"
 #include "base/names.h"
+#include "base/stop_signals.h"
 #include "storage/atomic_file.h"
 
 namespace magicid::models::nn {
@@ -177,6 +178,7 @@ at::Tensor Weights::take_as(const std::string& name, std::initializer_list<std::
     return at::zeros(sizes, at::TensorOptions().dtype(dtype).device(record_->placement.device));
   };
   record_->taken.insert(full);
+  base::stop_if_asked("loading " + record_->origin);
   if (!record_->contains(full)) {
     record_->missing.push_back(full);
     return absent();

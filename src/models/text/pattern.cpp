@@ -4,6 +4,7 @@
 #include <pcre2.h>
 
 #include <algorithm>
+#include <new>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -154,6 +155,7 @@ Pattern Pattern::from_regex(const std::string& regex, const std::string& where) 
   // Ruby's ^ and $ always match at lines.
   pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(), PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE,
                                    &error, &offset, context.get());
+  if (code == nullptr && error == PCRE2_ERROR_HEAP_FAILED) throw std::bad_alloc();
   if (code == nullptr) {
     PCRE2_UCHAR message[256] = {0};
     pcre2_get_error_message(error, message, sizeof(message));
@@ -197,6 +199,7 @@ std::vector<Stretch> Pattern::find(std::string_view text) const {
     while (from <= text.size()) {
       const int found = pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), from, PCRE2_NO_UTF_CHECK, data.get(), nullptr);
       if (found == PCRE2_ERROR_NOMATCH) break;
+      if (found == PCRE2_ERROR_NOMEMORY) throw std::bad_alloc();
       if (found < 0) throw base::UserError("a tokeniser's pattern gave up on a text of ", text.size(), " bytes (PCRE2 error ", found, "); shorten the text");
       const PCRE2_SIZE* ends = pcre2_get_ovector_pointer(data.get());
       if (ends[0] == ends[1] && last_end == ends[1]) {  // an empty match right behind a match does not count

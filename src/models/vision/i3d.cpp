@@ -39,6 +39,7 @@ I3d I3d::load(const std::filesystem::path& file, const c10::Device& device) {
     program->module = torch::jit::load(file.string(), device);
     program->module.eval();
   } catch (const std::exception& error) {
+    if (base::is_out_of_memory(error)) throw;
     throw base::UserError(file.string(), ": is no TorchScript program (", first_line(error), "); the file i3d_torchscript.pt was expected, not a checkpoint of weights");
   }
   return I3d(std::move(program), file, device);
@@ -67,8 +68,10 @@ at::Tensor I3d::operator()(const at::Tensor& frames) const {
     if (!answer.isTensor()) throw base::UserError(file_.string(), ": its program returns no tensor; i3d_torchscript.pt was expected");
     features = answer.toTensor().to(at::kCPU, at::kFloat);
   } catch (const c10::Error& error) {
+    if (base::is_out_of_memory(error)) throw;
     throw base::UserError(file_.string(), ": its program cannot be called as I3D is (", error.what_without_backtrace(), "); i3d_torchscript.pt was expected");
   } catch (const torch::jit::JITException& error) {
+    if (base::is_out_of_memory(error)) throw;
     throw base::UserError(file_.string(), ": its program failed: ", first_line(error));
   }
   if (features.dim() != 2 || features.size(0) != 1) throw base::UserError(file_.string(), ": its program returns a tensor of ", features.dim(), " dimensions; one row of features, [1,D], was expected");

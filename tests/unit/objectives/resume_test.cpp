@@ -8,7 +8,7 @@
 #include "run_directory/checkpoints.h"
 #include "support/small_hpo.h"
 #include "support/temporary_folder.h"
-#include "work/signals.h"
+#include "base/stop_signals.h"
 #include "training/step_loop.h"
 
 namespace magicid::objectives {
@@ -68,7 +68,7 @@ std::int64_t train(const std::filesystem::path& folder, const comm::Mesh& mesh, 
   };
   if (stop_at == 0) comm::run_threads(mesh.world_size(), work);
   else EXPECT_THROW(comm::run_threads(mesh.world_size(), work), base::RequeueRequest);
-  work::StopSignals::clear();
+  base::StopSignals::clear();
   return first_step;
 }
 

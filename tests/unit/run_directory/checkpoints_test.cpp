@@ -5,6 +5,7 @@
 
 #include "base/errors.h"
 #include "support/temporary_folder.h"
+#include "support/without_rights.h"
 
 namespace magicid::run_directory {
 namespace {
@@ -62,6 +63,41 @@ TEST(Checkpoints, DamagedOnesAreSetAsideNotDeleted) {
   damage(folder / "checkpoint-000002.h5");
   EXPECT_EQ(latest_intact(folder.path())->step, 1);
   EXPECT_TRUE(std::filesystem::exists(folder / "checkpoint-000002.h5.damaged-2"));
+}
+
+// Training from step 0 beside intact checkpoints of another user, or beside a disk that does not answer, would throw them away.
+TEST(Checkpoints, WhatCannotBeReadNowIsNotTakenForDamaged) {
+  namespace fs = std::filesystem;
+  TemporaryFolder folder;
+  save(folder.path(), 1);
+  save(folder.path(), 2, {.keep_as = "best"});
+  fs::permissions(folder.path(), fs::perms::all);
+  const auto refusal = [&]() -> std::string {
+    const tests::WithoutRights nobody;
+    if (!nobody.given_up()) return "skipped";
+    try {
+      latest_intact(folder.path());
+    } catch (const base::SystemError& error) {
+      return error.what();
+    }
+    return "none";
+  };
+  fs::permissions(folder / "checkpoint-000002.h5", fs::perms::none);
+  const std::string refused = refusal();
+  if (refused == "skipped") GTEST_SKIP() << "root cannot become another user here";
+  EXPECT_NE(refused.find("checkpoint-000002.h5"), std::string::npos) << refused;
+  EXPECT_NE(refused.find("Permission denied"), std::string::npos) << refused;
+  EXPECT_EQ(latest_intact(folder.path())->step, 2);
+  // The folder itself: no checkpoint to be seen is not no checkpoint.
+  fs::permissions(folder.path(), fs::perms::none);
+  const std::string closed = refusal();
+  fs::permissions(folder.path(), fs::perms::all);
+  EXPECT_NE(closed.find("Permission denied"), std::string::npos) << closed;
+  // A disk that opens the file and fails to read it: what /proc gives for the unmapped page 0.
+  fs::create_symlink("/proc/self/mem", folder / "checkpoint-000003.h5");
+  EXPECT_THROW(latest_intact(folder.path()), base::SystemError);
+  fs::remove(folder / "checkpoint-000003.h5");
+  for (const auto& entry : fs::directory_iterator(folder.path())) EXPECT_EQ(entry.path().string().find(".damaged-"), std::string::npos) << entry.path();
 }
 
 TEST(Checkpoints, NamedKeepsStay) {

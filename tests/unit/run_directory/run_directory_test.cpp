@@ -5,6 +5,7 @@
 
 #include "base/errors.h"
 #include "support/temporary_folder.h"
+#include "support/without_rights.h"
 
 namespace magicid::run_directory {
 namespace {
@@ -183,6 +184,56 @@ TEST(RunDirectory, DamagedManifestsAreSetAside) {
   } catch (const base::UserError& error) {
     EXPECT_THAT(error.what(), HasSubstr("newer program"));
   }
+}
+
+// Every stage would run again beside a manifest and files that are intact.
+TEST(RunDirectory, WhatCannotBeReadNowIsNeitherDamagedNorMissing) {
+  TemporaryFolder folder;
+  const fs::path root = folder / "a";
+  {
+    auto run = RunDirectory::open(root, options());
+    run.begin_stage(Stage::optimize, fingerprint(1));
+    fs::create_directories(run.layout().optimize());
+    write_bytes(run.layout().optimize() / "checkpoint-000001.h5", "weights");
+    run.mark_stage_done(Stage::optimize, fingerprint(1), {"optimize/checkpoint-000001.h5"});
+  }
+  const auto refusal = [&](const auto& action) -> std::string {
+    try {
+      action();
+    } catch (const base::SystemError& error) {
+      return error.what();
+    }
+    return "none";
+  };
+  // A manifest whose reading fails: what /proc gives for the unmapped page 0.
+  const std::string manifest = read_bytes(root / "manifest.json");
+  fs::rename(root / "manifest.json", folder / "kept");
+  fs::create_symlink("/proc/self/mem", root / "manifest.json");
+  EXPECT_THAT(refusal([&] { RunDirectory::open(root, options()); }), AllOf(HasSubstr("manifest.json"), HasSubstr("Input/output error")));
+  EXPECT_TRUE(fs::is_symlink(root / "manifest.json")) << "it was set aside";
+  fs::remove(root / "manifest.json");
+  fs::rename(folder / "kept", root / "manifest.json");
+
+  fs::permissions(root, fs::perms::all);
+  fs::permissions(root / "optimize", fs::perms::none);
+  fs::permissions(root / "manifest.json", fs::perms::none);
+  {
+    const tests::WithoutRights nobody;
+    if (!nobody.given_up()) GTEST_SKIP() << "root cannot become another user here";
+    EXPECT_THAT(refusal([&] { RunDirectory::open(root, options()); }), AllOf(HasSubstr("manifest.json"), HasSubstr("Permission denied")));
+    EXPECT_THAT(refusal([&] { RunDirectory::view(root); }), HasSubstr("Permission denied"));
+  }
+  fs::permissions(root / "manifest.json", fs::perms::owner_all | fs::perms::others_read);
+  {
+    const tests::WithoutRights nobody;
+    EXPECT_THAT(refusal([&] { RunDirectory::view(root).stage_state(Stage::optimize, fingerprint(1)); }),
+                AllOf(HasSubstr("checkpoint-000001.h5"), HasSubstr("Permission denied")));
+    EXPECT_THAT(refusal([&] { RunDirectory::open(root, options()); }), AllOf(HasSubstr("optimize"), HasSubstr("Permission denied"))) << "its files cannot be seen";
+  }
+  fs::permissions(root / "optimize", fs::perms::owner_all);
+  EXPECT_EQ(read_bytes(root / "manifest.json"), manifest);
+  auto run = RunDirectory::open(root, options());
+  EXPECT_TRUE(run.stage_is_current(Stage::optimize, fingerprint(1)));
 }
 
 TEST(RunDirectory, LeftoversOfKilledWritersGo) {

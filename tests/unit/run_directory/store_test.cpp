@@ -5,8 +5,11 @@
 #include <cmath>
 #include <limits>
 
+#include "base/errors.h"
 #include "run_directory/candidate_store.h"
+#include "run_directory/set_aside.h"
 #include "support/temporary_folder.h"
+#include "support/without_rights.h"
 
 namespace magicid::run_directory {
 namespace {
@@ -130,6 +133,85 @@ TEST(CandidateStore, DamagedMergedFileGivesItsIntactEntriesBack) {
   for (int seed = 0; seed < 5; ++seed) EXPECT_EQ(again.contains(keys[seed]), seed != 3) << seed;
   EXPECT_EQ(damaged_files(folder.path()), 1);
   EXPECT_EQ(CandidateStore(folder.path()).list().size(), 4u);
+}
+
+TEST(CandidateStore, WhatCannotBeReadNowIsNeitherAbsentNorDamaged) {
+  namespace fs = std::filesystem;
+  TemporaryFolder folder;
+  CandidateStore store(folder.path());
+  const std::string merged = store.put(candidate(1)), segment = [&] {
+    store.merge();
+    return store.put(candidate(2));
+  }();
+  const auto file = store.files().front(), single = folder / ("segment-" + segment + ".h5");
+  ASSERT_NE(file, single);
+  fs::permissions(folder.path(), fs::perms::all);
+  const auto refusal = [&](const auto& action) -> std::string {
+    const tests::WithoutRights nobody;
+    if (!nobody.given_up()) return "skipped";
+    try {
+      action();
+    } catch (const base::SystemError& error) {
+      return error.what();
+    }
+    return "none";
+  };
+  fs::permissions(single, fs::perms::none);
+  CandidateStore opened(folder.path());
+  const std::string refused = refusal([&] { opened.contains(segment); });
+  if (refused == "skipped") GTEST_SKIP() << "root cannot become another user here";
+  EXPECT_THAT(refused, ::testing::AllOf(::testing::HasSubstr(single.string()), ::testing::HasSubstr("Permission denied")));
+  fs::permissions(file, fs::perms::none);
+  EXPECT_THAT(refusal([&] { opened.find(merged); }), ::testing::HasSubstr(file.string()));
+  EXPECT_THAT(refusal([&] { CandidateStore again(folder.path()); }), ::testing::HasSubstr(file.string())) << "its table of contents";
+  EXPECT_THAT(refusal([&] { opened.merge(); }), ::testing::HasSubstr("Permission denied"));
+  fs::permissions(folder.path(), fs::perms::none);
+  EXPECT_THAT(refusal([&] { CandidateStore again(folder.path()); }), ::testing::HasSubstr("Permission denied")) << "it is not an empty one";
+  EXPECT_THAT(refusal([&] { opened.contains(std::string(32, '0')); }), ::testing::HasSubstr("Permission denied"));
+  fs::permissions(folder.path(), fs::perms::all);
+  EXPECT_EQ(damaged_files(folder.path()), 0);
+  for (const auto& path : {file, single}) fs::permissions(path, fs::perms::owner_read | fs::perms::owner_write);
+  CandidateStore again(folder.path());
+  EXPECT_TRUE(again.contains(merged));
+  EXPECT_TRUE(again.contains(segment));
+}
+
+TEST(CandidateStore, ACandidateLostBeforeTheMergeIsTold) {
+  TemporaryFolder folder;
+  CandidateStore store(folder.path());
+  std::vector<std::string> keys;
+  for (int seed = 0; seed < 3; ++seed) keys.push_back(store.put(candidate(seed)));
+  for (const auto& key : keys) EXPECT_TRUE(store.contains(key));
+  flip_byte(folder / ("segment-" + keys[1] + ".h5"), 20);  // after it was found intact
+  EXPECT_TRUE(store.absent(keys).empty());
+  EXPECT_EQ(store.merge().size(), 1u);
+  EXPECT_EQ(store.absent(keys), std::vector<std::string>{keys[1]});
+  store.put(candidate(1));
+  store.merge();
+  EXPECT_TRUE(store.absent(keys).empty());
+}
+
+// Two ranks know a merged file and meet its damage one after the other.
+TEST(CandidateStore, WhatAnotherRankSavedFromADamagedFileIsFound) {
+  TemporaryFolder folder;
+  std::vector<std::string> keys;
+  {
+    CandidateStore store(folder.path());
+    for (int seed = 0; seed < 3; ++seed) keys.push_back(store.put({{{"seed", seed}}, {}, at::full({5000}, seed, at::kFloat)}));
+    store.merge();
+  }
+  CandidateStore first(folder.path()), second(folder.path());
+  const auto file = first.files().front();
+  std::string bytes = read_bytes(file);
+  const float mark[3] = {2, 2, 2};
+  bytes[bytes.find(std::string(reinterpret_cast<const char*>(mark), sizeof mark)) + 40] ^= 1;
+  write_bytes(file, bytes);
+  EXPECT_FALSE(first.contains(keys[2]));
+  EXPECT_EQ(damaged_files(folder.path()), 1);
+  EXPECT_TRUE(second.contains(keys[0])) << "it lies in a segment now";
+  EXPECT_FALSE(second.contains(keys[2]));
+  EXPECT_EQ(damaged_files(folder.path()), 1);
+  EXPECT_NO_THROW(set_aside(file, "it is gone already"));
 }
 
 TEST(ScoreStore, NumbersAreExactNotFiniteOnesIncluded) {

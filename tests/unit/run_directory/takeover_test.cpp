@@ -13,6 +13,7 @@
 #include "run_directory/candidate_store.h"
 #include "run_directory/run_directory.h"
 #include "support/temporary_folder.h"
+#include "support/without_rights.h"
 
 namespace magicid::run_directory {
 namespace {
@@ -103,6 +104,23 @@ TEST(Takeover, DamageIsFoundByReadingNotByTimes) {
   EXPECT_THAT(outcome.reason, HasSubstr("checkpoint-0.h5 is damaged"));
   EXPECT_FALSE(run.stage_is_current(Stage::reconstruct, fingerprint(5)));
   EXPECT_TRUE(fs::exists(checkpoint)) << "the other run's files are not ours to move";
+}
+
+TEST(Takeover, WhatCannotBeReadNowIsNotMadeAgain) {
+  TemporaryFolder folder;
+  fs::permissions(folder.path(), fs::perms::all);
+  finish_stage_one(folder / "a");
+  fs::permissions(folder / "a/reconstruct/checkpoint-0.h5", fs::perms::none);
+  const tests::WithoutRights nobody;
+  if (!nobody.given_up()) GTEST_SKIP() << "root cannot become another user here";
+  auto run = RunDirectory::open(folder / "b", options());
+  try {
+    const auto outcome = run.take_over(Stage::reconstruct, fingerprint(5), folder / "a");
+    ADD_FAILURE() << outcome.done << ' ' << outcome.reason;
+  } catch (const base::SystemError& error) {
+    EXPECT_THAT(error.what(), ::testing::AllOf(HasSubstr("checkpoint-0.h5"), HasSubstr("Permission denied")));
+  }
+  EXPECT_FALSE(run.result_hash(Stage::reconstruct));
 }
 
 TEST(Takeover, ResultsOfOtherOptionsAreKept) {

@@ -11,7 +11,9 @@
 #include <limits>
 #include <thread>
 
+#include "storage/atomic_file.h"
 #include "support/temporary_folder.h"
+#include "support/without_rights.h"
 
 namespace magicid::storage {
 namespace {
@@ -118,6 +120,47 @@ TEST(Hdf5, SchemaAndVersionAreChecked) {
   EXPECT_THAT(message_of<DamagedFileError>([&] { Hdf5File::open(folder / "text.h5", schema); }), HasSubstr("text.h5"));
   write_bytes(folder / "nothing.h5", "");
   EXPECT_THROW(Hdf5File::open(folder / "nothing.h5", schema), DamagedFileError);
+}
+
+// Set aside is what was read and is wrong. Three reasons why nothing could be read, in each reader of this room.
+TEST(Hdf5, WhatCannotBeReadIsASystemErrorWithItsReason) {
+  TemporaryFolder folder;
+  const auto path = folder / "a.h5";
+  write_hdf5(path, schema, [](Hdf5Writer& out) { out.tensor("x", at::ones({10})); });
+  const auto open = [&] { Hdf5File::open(path, schema); };
+  const auto read = [&] { read_text(path); };
+  const auto map = [&] { SafetensorsFile::open(path); };
+  EXPECT_THROW(Hdf5File::open(folder / "absent.h5", schema), MissingFileError);
+  EXPECT_THROW(read_text(folder / "absent/inside"), MissingFileError);
+  EXPECT_THROW(read_text(folder.path()), base::UserError);
+  {
+    struct rlimit before {};
+    ::getrlimit(RLIMIT_NOFILE, &before);
+    struct rlimit now = before;
+    now.rlim_cur = 0;
+    ::setrlimit(RLIMIT_NOFILE, &now);
+    const std::string opened = message_of<base::SystemError>(open), text = message_of<base::SystemError>(read);
+    const std::string mapped = message_of<base::SystemError>(map);
+    const std::string listed = message_of<base::SystemError>([&] { list_folder(folder.path()); });
+    ::setrlimit(RLIMIT_NOFILE, &before);
+    for (const auto& message : {opened, text, mapped}) EXPECT_THAT(message, AllOf(HasSubstr("a.h5"), HasSubstr("Too many open files")));
+    EXPECT_THAT(listed, HasSubstr("Too many open files"));
+  }
+  EXPECT_EQ(Hdf5File::open(path, schema).tensor("x").numel(), 10);
+  // /proc gives EIO for the unmapped page 0.
+  std::filesystem::create_symlink("/proc/self/mem", folder / "unreadable");
+  EXPECT_THAT(message_of<base::SystemError>([&] { Hdf5File::open(folder / "unreadable", schema); }), AllOf(HasSubstr("unreadable"), HasSubstr("Input/output error")));
+  EXPECT_THAT(message_of<base::SystemError>([&] { read_text(folder / "unreadable"); }), HasSubstr("Input/output error"));
+
+  std::filesystem::create_directory(folder / "inside");
+  std::filesystem::rename(path, folder / "inside/a.h5");
+  std::filesystem::permissions(folder / "inside", std::filesystem::perms::none);
+  const tests::WithoutRights nobody;
+  if (!nobody.given_up()) GTEST_SKIP() << "root cannot become another user here";
+  EXPECT_THAT(message_of<base::SystemError>([&] { Hdf5File::open(folder / "inside/a.h5", schema); }), HasSubstr("Permission denied"));
+  EXPECT_THAT(message_of<base::SystemError>([&] { storage::exists(folder / "inside/a.h5"); }), HasSubstr("Permission denied"));
+  EXPECT_FALSE(storage::exists(folder / "absent"));
+  EXPECT_TRUE(list_folder(folder / "absent").empty());
 }
 
 TEST(Hdf5, MissingDatasetNamesTheNearest) {

@@ -189,6 +189,28 @@ TEST_F(Malformed, OverlapGapAndDuplicates) {
   EXPECT_THAT(refusal_of_header(two("[0,4]", "[4,8]", "\\u0061"), 8), HasSubstr("twice"));
 }
 
+// The reference reader refuses these; the JSON library by itself would read each as something else than stands there.
+TEST_F(Malformed, HeadersThatTwoReadersReadDifferently) {
+  const std::string entry = "\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}", header = "{" + entry + "}";
+  const auto path = folder_ / "padded.safetensors";
+  write_bytes(path, with_header(header + "     ", "abcd"));
+  EXPECT_EQ(SafetensorsFile::open(path).names(), std::vector<std::string>{"a"});
+
+  EXPECT_THAT(refusal_of_header(header + std::string(5, '\0'), 4), AllOf(HasSubstr("NUL"), HasSubstr("only spaces")));
+  EXPECT_THAT(refusal_of_header(header + '\0' + ",\"b\":1}", 4), HasSubstr("NUL"));  // a reader that stops there sees one tensor, another one none
+  EXPECT_THAT(refusal_of_header("\xEF\xBB\xBF" + header, 4), HasSubstr("byte order mark"));
+  for (const char* front : {" ", "\n", "\t"}) EXPECT_THAT(refusal_of_header(front + header, 4), HasSubstr("begin with '{'"));
+
+  EXPECT_THAT(
+      refusal_of_header("{\"a\":{\"dtype\":\"F32\",\"dtype\":\"I32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4), AllOf(HasSubstr("'dtype' stands twice"), HasSubstr("'a'")));
+  EXPECT_THAT(refusal_of_header("{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"sh\\u0061pe\":[1],\"data_offsets\":[0,4]}}", 4), HasSubstr("'shape' stands twice"));
+  EXPECT_THAT(refusal_of_header("{\"__metadata__\":{\"alpha\":\"1\",\"alpha\":\"2\"}," + entry + "}", 4),
+              AllOf(HasSubstr("'alpha' stands twice"), HasSubstr("__metadata__")));
+  // The same key in two tensors is how every file looks.
+  write_bytes(path, with_header("{" + entry + ",\"b\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[4,4]}}", "abcd"));
+  EXPECT_EQ(SafetensorsFile::open(path).names().size(), 2u);
+}
+
 TEST_F(Malformed, KnownButUnsupportedTypeIsRefusedWhenRead) {
   write_bytes(folder_ / "u16.safetensors", with_header("{\"x\":{\"dtype\":\"U16\",\"shape\":[2],\"data_offsets\":[0,4]}}", "abcd"));
   const auto file = SafetensorsFile::open(folder_ / "u16.safetensors");

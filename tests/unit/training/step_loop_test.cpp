@@ -14,7 +14,7 @@
 #include "base/random.h"
 #include "comm/local.h"
 #include "comm/threads.h"
-#include "work/signals.h"
+#include "base/stop_signals.h"
 
 namespace magicid::training {
 namespace {
@@ -145,7 +145,7 @@ TEST(StepLoop, AStopRequestSavesAndAsksToBeStartedAgain) {
   Pull pull;
   pull.signal_at = 4;
   EXPECT_THROW(run_steps("pull", options_for(10, 1), pull, world, memory.hooks()), base::RequeueRequest);
-  work::StopSignals::clear();
+  base::StopSignals::clear();
   EXPECT_EQ(memory.checkpoint->step, 5);
   EXPECT_TRUE(at::equal(train(1, 10, 1, memory), train(1, 10, 1, whole)));
 }

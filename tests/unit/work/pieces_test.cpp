@@ -16,7 +16,7 @@
 #include "comm/threads.h"
 #include "comm/watchdog.h"
 #include "support/failing_pieces.h"
-#include "work/signals.h"
+#include "base/stop_signals.h"
 
 namespace magicid::work {
 namespace {
@@ -223,7 +223,7 @@ TEST(FinishedUnlessStopped, AStopRequestBetweenStepsLeavesWhatIsFinished) {
   });
   EXPECT_GE(kept, 17);
   EXPECT_LT(kept, 1000);
-  StopSignals::clear();
+  base::StopSignals::clear();
 }
 
 TEST(FinishedUnlessStopped, FinishedWorkIsFinished) {
