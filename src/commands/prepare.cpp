@@ -49,6 +49,17 @@ std::vector<Photo> find_photos(const Configuration& c) {
   return photos;
 }
 
+// A phone leaves HEIC beside JPEG: the user should know that these photos are not in use.
+void tell_unread_photos(const Configuration& c) {
+  const auto unread = media::list_unread_pictures(c.subject.references);
+  if (unread.empty()) return;
+  std::string names;
+  for (std::size_t i = 0; i < std::min<std::size_t>(unread.size(), 5); ++i) names += (i ? ", " : "") + unread[i].filename().string();
+  if (unread.size() > 5) names += base::concat(" and ", unread.size() - 5, " more");
+  base::log::warning(base::concat(c.subject.references, ": ", unread.size(), unread.size() == 1 ? " picture is" : " pictures are", " of a format that is not read and not used: ", names,
+                                  ". Convert to JPEG what shows the person (`heif-convert a.heic a.jpg`, or `convert a.tif a.jpg` of ImageMagick), or take it out of the folder."));
+}
+
 // Every text that a later stage needs embedded.
 std::vector<std::string> needed_prompts(const Configuration& c, const std::vector<Photo>& photos, const std::vector<std::string>& templates) {
   // The one without the trigger is prior preservation's: embedded always, so that switching it on leaves this stage as it is.
@@ -166,6 +177,7 @@ void prepare(RunContext& context) {
   comm::agree(context.world(), "reading photos and prompts", [&] {
     generation::latent_shape({c.video.height, c.video.width, c.video.frames}, context.pipeline().transformer_config(), context.pipeline().autoencoder_config());
     photos = find_photos(c);
+    if (context.leader()) tell_unread_photos(c);
     templates = read_prompt_templates(c.prompts);
     folders = reward_folders(c);
   });

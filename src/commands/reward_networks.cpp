@@ -24,8 +24,8 @@ class WholeFrameWithoutFace : public media::FaceDetector {
   explicit WholeFrameWithoutFace(media::FaceDetector& detector) : detector_(detector) {}
   std::vector<media::FaceDetection> detect(const at::Tensor& image) override {
     auto faces = detector_.detect(image);
-    if (faces.empty())
-      faces.push_back({.box = {0, 0, static_cast<double>(image.size(2)), static_cast<double>(image.size(1))}, .score = 0, .whole_image = true});
+    const media::Box whole{0, 0, static_cast<double>(image.size(2)), static_cast<double>(image.size(1))};
+    if (faces.empty() && media::has_texture(image, whole)) faces.push_back({.box = whole, .score = 0, .whole_image = true});
     return faces;
   }
   std::string name() const override { return detector_.name() + ", whole frame without a face"; }
@@ -39,7 +39,7 @@ std::unique_ptr<media::FaceDetector> landmark_detector(const Configuration& conf
   const fs::path folder = wanted.file.empty() ? fs::path(configuration.model.folder) / "rewards" / "landmarks" : fs::path(wanted.file);
   if (!fs::is_directory(folder))
     throw base::UserError("rewards.face_detector.file: ", folder.string(), " is no folder; kind landmarks expects one with config.json and model.safetensors, as `magicid pretrain` writes it");
-  return rewards::landmark_face_detector(std::make_shared<models::vision::LandmarkDetector>(models::vision::LandmarkDetector::load(folder, placement)), wanted.score_threshold);
+  return rewards::landmark_face_detector(std::make_shared<models::vision::LandmarkDetector>(models::vision::LandmarkDetector::load(folder, placement)), media::score_threshold_of(wanted));
 }
 
 }  // namespace

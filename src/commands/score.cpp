@@ -48,7 +48,8 @@ json scorer_description(RunContext& context, const Prepared& prepared) {
   comm::agree(context.world(), "hashing the reward networks", [&] {
     if (!context.leader()) return;
     const RewardFolders folders = reward_folders(context.config());
-    description = {{"arcface", RunContext::folder_fingerprint(folders.arcface)},
+    description = {{"measures", rewards::measures_version},
+                   {"arcface", RunContext::folder_fingerprint(folders.arcface)},
                    {"raft", RunContext::folder_fingerprint(folders.raft)},
                    {"clip", RunContext::folder_fingerprint(folders.clip)},
                    {"references", parallel::hash_of(prepared.face_embeddings)},
