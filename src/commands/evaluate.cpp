@@ -199,7 +199,8 @@ run_directory::Entry measure(RunContext& context, Measurer& m, const EvaluationI
   if (item.arm.empty()) {
     images = rewards::image_features(video.frames, 0, m.networks.models().image, c.rewards.scoring.batch);
   } else {
-    const auto features = rewards::measure_video(video.frames, fps, m.networks.models(), m.networks.frame_detector(), c.rewards.scoring, {.every_frame = true, .motion_reward = false});
+    const auto features = rewards::measure_video(video.frames, fps, m.networks.models(), m.networks.frame_detector(), c.rewards.scoring,
+                                                 {.every_frame = true, .motion_reward = false});
     const auto f = rewards::evaluate_video(features, prepared.face_embeddings, m.networks.text_feature(item.measured_text), prepared.image_embeddings, c.rewards.scoring);
     images = features.images;
     entry.metadata["metrics"] = {{"face_similarity", number(f.face_similarity)},

@@ -56,8 +56,9 @@ void tell_unread_photos(const Configuration& c) {
   std::string names;
   for (std::size_t i = 0; i < std::min<std::size_t>(unread.size(), 5); ++i) names += (i ? ", " : "") + unread[i].filename().string();
   if (unread.size() > 5) names += base::concat(" and ", unread.size() - 5, " more");
-  base::log::warning(base::concat(c.subject.references, ": ", unread.size(), unread.size() == 1 ? " picture is" : " pictures are", " of a format that is not read and not used: ", names,
-                                  ". Convert to JPEG what shows the person (`heif-convert a.heic a.jpg`, or `convert a.tif a.jpg` of ImageMagick), or take it out of the folder."));
+  base::log::warning(base::concat(
+      c.subject.references, ": ", unread.size(), unread.size() == 1 ? " picture is" : " pictures are", " of a format that is not read and not used: ", names,
+      ". Convert to JPEG what shows the person (`heif-convert a.heic a.jpg`, or `convert a.tif a.jpg` of ImageMagick), or take it out of the folder."));
 }
 
 // Every text that a later stage needs embedded.

@@ -39,7 +39,8 @@ std::unique_ptr<media::FaceDetector> landmark_detector(const Configuration& conf
   const fs::path folder = wanted.file.empty() ? fs::path(configuration.model.folder) / "rewards" / "landmarks" : fs::path(wanted.file);
   if (!fs::is_directory(folder))
     throw base::UserError("rewards.face_detector.file: ", folder.string(), " is no folder; kind landmarks expects one with config.json and model.safetensors, as `magicid pretrain` writes it");
-  return rewards::landmark_face_detector(std::make_shared<models::vision::LandmarkDetector>(models::vision::LandmarkDetector::load(folder, placement)), media::score_threshold_of(wanted));
+  return rewards::landmark_face_detector(std::make_shared<models::vision::LandmarkDetector>(models::vision::LandmarkDetector::load(folder, placement)),
+                                         media::score_threshold_of(wanted));
 }
 
 }  // namespace

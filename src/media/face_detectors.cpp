@@ -164,7 +164,8 @@ std::filesystem::path find_cascade() {
 std::unique_ptr<FaceDetector> make_face_detector(const DetectorOptions& options) {
   if (options.kind == "none") return only_with_texture(std::make_unique<NoDetector>());
   if (options.kind == "yunet") return only_with_texture(std::make_unique<YuNetDetector>(options.file, score_threshold_of(options)));
-  if (options.kind == "haar") return only_with_texture(std::make_unique<HaarDetector>(options.file.empty() ? find_cascade() : std::filesystem::path(options.file)));
+  if (options.kind == "haar")
+    return only_with_texture(std::make_unique<HaarDetector>(options.file.empty() ? find_cascade() : std::filesystem::path(options.file)));
   base::check_invariant(options.kind != "landmarks", "the detector of landmarks is made from its network, by rewards::landmark_face_detector");
   throw UserError("face_detector.kind: \"", options.kind, "\" is not a face detector; expected haar, yunet or none.");
 }

@@ -25,7 +25,8 @@ FaceDetection shifted(FaceDetection face, double x, double y) {
   return face;
 }
 
-// The image inside a grey border, and the faces that are found there and have texture in the image itself (the border's edge is none). Coordinates are those of the larger picture.
+// The image inside a grey border, and the faces that are found there and have texture in the image itself (the border's edge is none). Coordinates are those of
+// the larger picture.
 struct Bordered {
   at::Tensor image;
   double x = 0, y = 0;  // where the image begins
@@ -91,10 +92,12 @@ void describe(config::Fields& fields, DetectorOptions& options) {
   fields.choice("kind", options.kind, {"haar", "yunet", "landmarks", "none"},
                 {.help = "face detector: haar (OpenCV's cascade, nothing to download), yunet (needs its ONNX file, finds landmarks), landmarks (a network made by `magicid pretrain` for the small world's pictures), none (the images are face crops already)"});
   fields.path("file", options.file, {.help = "yunet: face_detection_yunet_2022mar.onnx; haar: another cascade XML (empty: the installed one); landmarks: the network's folder (empty: rewards/landmarks below the model folder)"});
-  fields.number("score_threshold", options.score_threshold, {.help = "yunet and landmarks: faces with a lower score are ignored; -1: 0.9 for yunet, 0.6 for landmarks", .minimum = -1, .maximum = 1});
+  fields.number("score_threshold", options.score_threshold,
+                {.help = "yunet and landmarks: faces with a lower score are ignored; -1: 0.9 for yunet, 0.6 for landmarks", .minimum = -1, .maximum = 1});
   fields.integer("face_index", options.face_index,
                  {.help = "which face of a reference photo with several, from 0 by size; -1: a photo must show one face", .minimum = -1});
-  fields.require("score_threshold", options.score_threshold >= 0 || options.score_threshold == -1, "a score lies in 0..1; -1 stands for the detector's own threshold");
+  fields.require("score_threshold", options.score_threshold >= 0 || options.score_threshold == -1,
+                 "a score lies in 0..1; -1 stands for the detector's own threshold");
   fields.require("file", options.kind != "yunet" || !options.file.empty(), "detector yunet needs the path of its ONNX file (face_detection_yunet_2022mar.onnx)");
 }
 
@@ -102,7 +105,8 @@ FaceDetection find_reference_face(const at::Tensor& image, FaceDetector& detecto
   const std::vector<FaceDetection> faces = find_in_photo(image, detector);
   if (faces.empty())
     throw base::UserError(name, ": no face was found by the ", detector.name(), " detector in this ", image.size(2), " x ", image.size(1),
-                          " photo, nor inside a grey border. Use a photo with a frontal, upright, well-lit face, or another detector (face_detector.kind: yunet finds more than haar).");
+                          " photo, nor inside a grey border. Use a photo with a frontal, upright, well-lit face, or another detector (face_detector.kind: "
+                          "yunet finds more than haar).");
   const auto list = [&](std::size_t count) {
     std::ostringstream text;
     for (std::size_t i = 0; i < count; ++i)

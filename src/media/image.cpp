@@ -127,7 +127,8 @@ std::vector<std::filesystem::path> list_images(const std::filesystem::path& fold
   std::vector<std::filesystem::path> images;
   std::size_t others = 0;
   for (const auto& path : visible_files(folder)) {
-    if (is_read(lower_extension(path))) images.push_back(path);
+    if (is_read(lower_extension(path)))
+      images.push_back(path);
     else ++others;
   }
   if (images.empty())
@@ -137,7 +138,8 @@ std::vector<std::filesystem::path> list_images(const std::filesystem::path& fold
 }
 
 std::vector<std::filesystem::path> list_unread_pictures(const std::filesystem::path& folder) {
-  static const std::set<std::string> kinds{".heic", ".heif", ".avif", ".jxl", ".jp2", ".tif", ".tiff", ".bmp", ".gif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2", ".jfif", ".jpe", ".mpo"};
+  static const std::set<std::string> kinds{".heic", ".heif", ".avif", ".jxl", ".jp2", ".tif", ".tiff", ".bmp",  ".gif", ".dng",
+                                           ".cr2",  ".cr3",  ".nef",  ".arw", ".orf", ".raf", ".rw2",  ".jfif", ".jpe", ".mpo"};
   std::vector<std::filesystem::path> unread = visible_files(folder);
   std::erase_if(unread, [&](const std::filesystem::path& path) { return !kinds.contains(lower_extension(path)); });
   return unread;

@@ -16,7 +16,8 @@ namespace magicid::media {
 namespace {
 
 [[noreturn]] void fail_damaged(const std::string& name, const std::string& what) {
-  throw base::UserError(name, ": the picture is damaged (", what, "); a part of it would be grey or of wrong colours. Save or download it again, or take it out of the folder.");
+  throw base::UserError(name, ": the picture is damaged (", what,
+                        "); a part of it would be grey or of wrong colours. Save or download it again, or take it out of the folder.");
 }
 
 // Some cameras leave a few bytes behind the last code.
@@ -50,8 +51,10 @@ void note_jpeg_warning(j_common_ptr info, int level) {
     case JWRN_HIT_MARKER:
     case JWRN_HUFF_BAD_CODE:
     case JWRN_JPEG_EOF:
-    case JWRN_MUST_RESYNC: break;
-    default: return;  // odd, but nothing of the picture is lost
+    case JWRN_MUST_RESYNC:
+      break;
+    default:
+      return;  // odd, but nothing of the picture is lost
   }
   if (watch.damage[0] == '\0') info->err->format_message(info, watch.damage);
 }
@@ -69,7 +72,8 @@ void read_through(jpeg_decompress_struct& info, JpegWatch& watch, std::string_vi
   info.dct_method = JDCT_IFAST;
   info.do_fancy_upsampling = FALSE;
   jpeg_start_decompress(&info);
-  JSAMPARRAY row = info.mem->alloc_sarray(reinterpret_cast<j_common_ptr>(&info), JPOOL_IMAGE, info.output_width * static_cast<JDIMENSION>(info.output_components), 1);
+  JSAMPARRAY row =
+      info.mem->alloc_sarray(reinterpret_cast<j_common_ptr>(&info), JPOOL_IMAGE, info.output_width * static_cast<JDIMENSION>(info.output_components), 1);
   while (info.output_scanline < info.output_height) jpeg_read_scanlines(&info, row, 1);
   jpeg_finish_decompress(&info);
 }
@@ -86,7 +90,8 @@ void check_jpeg(std::string_view bytes, const std::string& name) {
   if (watch.damage[0] != '\0') fail_damaged(name, watch.damage);
 }
 
-// The data of a whole picture are needed to their last bytes. Of damaged data the decoder needs more than there are, which is an error, or fewer: then it is ready although the end was kept from it.
+// The data of a whole picture are needed to their last bytes. Of damaged data the decoder needs more than there are, which is an error, or fewer: then it is
+// ready although the end was kept from it.
 void check_webp(std::string_view bytes, const ImageHeader& header, const std::string& name) {
   WebPDecoderConfig config;
   base::check_invariant(WebPInitDecoderConfig(&config) != 0, "libwebp is of another version than its header");
@@ -98,7 +103,8 @@ void check_webp(std::string_view bytes, const ImageHeader& header, const std::st
   if (!decoder) fail_damaged(name, "its WebP data cannot be decoded");
   const std::size_t end = std::min(header.data_end, bytes.size()), kept_back = 16 + header.data_size / 64;
   const auto* data = reinterpret_cast<const std::uint8_t*>(bytes.data());
-  if (header.data_size >= 16 * kept_back && WebPIUpdate(decoder.get(), data, end - kept_back) == VP8_STATUS_OK) fail_damaged(name, "its WebP data go on after the picture's end");
+  if (header.data_size >= 16 * kept_back && WebPIUpdate(decoder.get(), data, end - kept_back) == VP8_STATUS_OK)
+    fail_damaged(name, "its WebP data go on after the picture's end");
   if (WebPIUpdate(decoder.get(), data, bytes.size()) != VP8_STATUS_OK) fail_damaged(name, "its WebP data are broken or end before the picture does");
 }
 

@@ -4,7 +4,8 @@
 
 namespace magicid::rewards {
 
-VideoFeatures measure_video(const at::Tensor& frames, double fps, const Models& models, media::FaceDetector& detector, const Options& options, const Wanted& wanted) {
+VideoFeatures measure_video(const at::Tensor& frames, double fps, const Models& models, media::FaceDetector& detector, const Options& options,
+                            const Wanted& wanted) {
   base::check_invariant(frames.dim() == 4 && frames.size(1) == 3 && frames.size(0) >= 1, "measure_video needs frames [F,3,H,W]");
   VideoFeatures features;
   features.frames = frames.size(0);

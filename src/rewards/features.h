@@ -25,12 +25,13 @@ struct VideoFeatures {
 
 // What is asked for beyond the rest.
 struct Wanted {
-  bool every_frame = false;    // image features of all frames, as temporal_consistency needs
-  bool motion_reward = true;   // R_dy, which needs the flow in both directions; VBench's figures are there without it
+  bool every_frame = false;   // image features of all frames, as temporal_consistency needs
+  bool motion_reward = true;  // R_dy, which needs the flow in both directions; VBench's figures are there without it
 };
 
 // frames [F,3,H,W] RGB in 0..1. Networks missing from `models` leave their part empty.
-VideoFeatures measure_video(const at::Tensor& frames, double fps, const Models& models, media::FaceDetector& detector, const Options& options, const Wanted& wanted = {});
+VideoFeatures measure_video(const at::Tensor& frames, double fps, const Models& models, media::FaceDetector& detector, const Options& options,
+                            const Wanted& wanted = {});
 
 // The three raw rewards. references [R,D] face embeddings, text [D] CLIP text feature of the prompt.
 Rewards raw_rewards(const VideoFeatures& features, const at::Tensor& references, const at::Tensor& text, const Options& options);

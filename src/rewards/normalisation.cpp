@@ -72,13 +72,16 @@ NormalisedPool normalise_jointly(const std::vector<Rewards>& raw) {
   pool.dynamics = range_without_high_outliers(dynamics);
   pool.semantic = range_of(semantic);
   for (std::size_t i = 0; i < raw.size(); ++i) {
-    if (pool.rejections[i].empty()) pool.rewards.push_back({normalise(raw[i].identity, pool.identity), std::min(10.0, normalise(raw[i].dynamics, pool.dynamics)), normalise(raw[i].semantic, pool.semantic)});
+    if (pool.rejections[i].empty())
+      pool.rewards.push_back(
+          {normalise(raw[i].identity, pool.identity), std::min(10.0, normalise(raw[i].dynamics, pool.dynamics)), normalise(raw[i].semantic, pool.semantic)});
     else pool.rewards.push_back({nan, nan, nan});
   }
   if (kept < raw.size()) pool.notes.push_back(base::concat(raw.size() - kept, " of ", raw.size(), " candidates have rewards that are not finite and are not used"));
   if (const auto apart = std::count_if(dynamics.begin(), dynamics.end(), [&](double v) { return v > pool.dynamics.maximum; }))
-    pool.notes.push_back(base::concat("the dynamics reward of ", apart, " of ", kept, " candidates lies far above the others' (", *std::max_element(dynamics.begin(), dynamics.end()), "; theirs reach ",
-                                      pool.dynamics.maximum, "): it counts as the largest of theirs, 10. Look at the previews"));
+    pool.notes.push_back(base::concat("the dynamics reward of ", apart, " of ", kept, " candidates lies far above the others' (",
+                                      *std::max_element(dynamics.begin(), dynamics.end()), "; theirs reach ", pool.dynamics.maximum,
+                                      "): it counts as the largest of theirs, 10. Look at the previews"));
   if (kept == 1) {
     pool.notes.push_back("there is one candidate: nothing to compare it with, every reward is 1");
   } else {

@@ -23,8 +23,8 @@ namespace {
 
 // Two grey levels of 255, as a variance: a smaller change cannot be told from rounding.
 constexpr double smallest_change = (2.0 / 255) * (2.0 / 255);
-// Below the first figure a pair counts 0, from the second on it counts whole. Measured: moving clips explain 0.79 and more, noise and cuts less than 0.6 but for accidents, of which the backward
-// flow finds nine of ten.
+// Below the first figure a pair counts 0, from the second on it counts whole. Measured: moving clips explain 0.79 and more, noise and cuts less than 0.6 but
+// for accidents, of which the backward flow finds nine of ten.
 constexpr double explained_from = 0.6, explained_to = 0.8, consistent_from = 0.3, consistent_to = 0.5;
 
 double rise(double value, double from, double to) { return std::clamp((value - from) / (to - from), 0.0, 1.0); }
@@ -61,9 +61,10 @@ double VisibleMotion::score() const {
 }
 
 VisibleMotion visible_motion(const at::Tensor& first, const at::Tensor& second, const at::Tensor& forward, const at::Tensor& backward) {
-  base::check_invariant(first.dim() == 3 && first.size(0) == 3 && first.sizes() == second.sizes() && forward.dim() == 3 && forward.size(0) == 2 && forward.sizes() == backward.sizes() &&
-                            forward.size(1) == first.size(1) && forward.size(2) == first.size(2),
-                        "visible_motion needs frames [3,H,W] and flows [2,H,W], not ", first.sizes(), ", ", second.sizes(), ", ", forward.sizes(), " and ", backward.sizes());
+  base::check_invariant(first.dim() == 3 && first.size(0) == 3 && first.sizes() == second.sizes() && forward.dim() == 3 && forward.size(0) == 2 &&
+                            forward.sizes() == backward.sizes() && forward.size(1) == first.size(1) && forward.size(2) == first.size(2),
+                        "visible_motion needs frames [3,H,W] and flows [2,H,W], not ", first.sizes(), ", ", second.sizes(), ", ", forward.sizes(), " and ",
+                        backward.sizes());
   const std::int64_t height = first.size(1), width = first.size(2);
   if (!at::isfinite(forward).all().item<bool>() || !at::isfinite(backward).all().item<bool>()) return {.pixels = std::numeric_limits<double>::quiet_NaN()};
   const at::Tensor x = at::arange(width, forward.options()).unsqueeze(0) + forward[0], y = at::arange(height, forward.options()).unsqueeze(1) + forward[1];
@@ -85,7 +86,8 @@ VisibleMotion visible_motion(const at::Tensor& first, const at::Tensor& second, 
   const auto energy = [&](const at::Tensor& map) { return at::clamp_min(map.flatten().index_select(0, checked) - noise, 0).sum().item<double>(); };
   motion.explained = 1 - energy(after) / energy(before);
 
-  const at::Tensor returned = sample_at(backward, x, y), error = (forward + returned).square().sum(0), length = forward.square().sum(0) + returned.square().sum(0);
+  const at::Tensor returned = sample_at(backward, x, y), error = (forward + returned).square().sum(0),
+                   length = forward.square().sum(0) + returned.square().sum(0);
   motion.consistent = (error < 0.04 * length + 1).flatten().index_select(0, checked).to(at::kDouble).mean().item<double>();
   return motion;
 }

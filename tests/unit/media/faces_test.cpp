@@ -166,13 +166,16 @@ TEST(Faces, TightCropsOfAPhotoAreFoundInsideAGreyBorder) {
   const Box box = detector->detect(image).at(0).box;
   for (const double cut : {0.0, 0.05, 0.1, 0.15, 0.2})
     for (const double scale : {1.0, 2.0, 4.0}) {
-      const Window window{std::lround(box.x + cut * box.width), std::lround(box.y + cut * box.height), std::lround(box.width * (1 - 2 * cut)), std::lround(box.height * (1 - 2 * cut))};
+      const Window window{std::lround(box.x + cut * box.width), std::lround(box.y + cut * box.height), std::lround(box.width * (1 - 2 * cut)),
+                          std::lround(box.height * (1 - 2 * cut))};
       at::Tensor crop = crop_edge_padded(image, window);
-      crop = resize(crop, {static_cast<std::int64_t>(static_cast<double>(crop.size(1)) * scale), static_cast<std::int64_t>(static_cast<double>(crop.size(2)) * scale)});
+      crop = resize(
+          crop, {static_cast<std::int64_t>(static_cast<double>(crop.size(1)) * scale), static_cast<std::int64_t>(static_cast<double>(crop.size(2)) * scale)});
       FaceDetection face;
       EXPECT_EQ(message_of([&] { face = find_reference_face(crop, *detector, "crop.png"); }), "no UserError") << cut << " x " << scale;
       // The same face, in the crop's own coordinates.
-      const Box back{face.box.x / scale + static_cast<double>(window.x), face.box.y / scale + static_cast<double>(window.y), face.box.width / scale, face.box.height / scale};
+      const Box back{face.box.x / scale + static_cast<double>(window.x), face.box.y / scale + static_cast<double>(window.y), face.box.width / scale,
+                     face.box.height / scale};
       EXPECT_GT(overlap(back, box), 0.5) << cut << " x " << scale;
     }
   const std::string message = message_of([&] { find_reference_face(image.slice(1, 200), *detector, "sky.jpg"); });
@@ -186,7 +189,8 @@ TEST(Faces, ThresholdsOfTheKinds) {
   EXPECT_EQ(score_threshold_of({.kind = "yunet", .score_threshold = 0}), 0);
 }
 
-// The measurement behind YuNet's threshold: its scores of the photo's face, made worse in many ways, and of pictures that show nobody. --gtest_filter=Faces.YuNetsScores prints them.
+// The measurement behind YuNet's threshold: its scores of the photo's face, made worse in many ways, and of pictures that show nobody.
+// --gtest_filter=Faces.YuNetsScores prints them.
 TEST(Faces, YuNetsScores) {
   const std::string file = yunet_file();
   if (file.empty()) GTEST_SKIP() << "set MAGICID_YUNET to face_detection_yunet_2022mar.onnx to run this test";
@@ -205,7 +209,8 @@ TEST(Faces, YuNetsScores) {
   };
   std::vector<std::pair<std::string, at::Tensor>> faces, nobody;
   for (const std::int64_t side : {512, 256, 128, 64}) faces.emplace_back("photo of " + std::to_string(side) + " pixels", resize(image, {side, side}));
-  for (const std::int64_t side : {400, 200, 128, 100, 80}) faces.emplace_back("photo of " + std::to_string(side) + " pixels in a frame", inside(resize(image, {side, side})));
+  for (const std::int64_t side : {400, 200, 128, 100, 80})
+    faces.emplace_back("photo of " + std::to_string(side) + " pixels in a frame", inside(resize(image, {side, side})));
   for (const double light : {0.3, 0.1}) faces.emplace_back("light " + std::to_string(light), image * light);
   for (const std::int64_t side : {96, 64}) faces.emplace_back("blurred to " + std::to_string(side), resize(resize(image, {side, side}), {512, 512}));
   faces.emplace_back("JPEG of quality 10", decode_image(encode_jpeg(image, 10), "memory"));
@@ -217,7 +222,8 @@ TEST(Faces, YuNetsScores) {
     nobody.emplace_back(std::string("black with noise, ") + name, (0.01 * at::randn({3, size.height, size.width})).clamp(0, 1));
   }
   nobody.emplace_back("noise", (0.5 + 0.2 * at::randn({3, 480, 848})).clamp(0, 1));
-  for (const std::int64_t grain : {4, 8, 16, 60}) nobody.emplace_back("soft noise " + std::to_string(grain), resize((0.5 + 0.2 * at::randn({3, 480 / grain, 848 / grain})).clamp(0, 1), {480, 848}));
+  for (const std::int64_t grain : {4, 8, 16, 60})
+    nobody.emplace_back("soft noise " + std::to_string(grain), resize((0.5 + 0.2 * at::randn({3, 480 / grain, 848 / grain})).clamp(0, 1), {480, 848}));
   nobody.emplace_back("below the face", image.slice(1, 190));
   for (const auto& [name, picture] : faces) {
     std::printf("face    %.2f  %s\n", best(picture), name.c_str());

@@ -127,15 +127,19 @@ std::string damaged_in_the_middle(std::string bytes, const std::string& how) {
   const std::size_t middle = bytes.size() / 2;
   if (how == "zeros") std::fill_n(bytes.begin() + middle, 1024, '\0');
   if (how == "rest zeros") std::fill(bytes.begin() + middle, bytes.end() - 2, '\0');
-  if (how == "other bytes") for (std::size_t i = 0; i < 1024; ++i) bytes[middle + i] = static_cast<char>(i * 2654435761u >> 13);
+  if (how == "other bytes")
+    for (std::size_t i = 0; i < 1024; ++i) bytes[middle + i] = static_cast<char>(i * 2654435761u >> 13);
   if (how == "lost") bytes.erase(middle, 512);
   return bytes;
 }
 
 TEST_F(ImageFiles, PicturesBrokenInTheMiddleAreRefusedByName) {
   const at::Tensor photo = read_image(fs::path(MAGICID_SOURCE_DIR) / "datasets/reference/astronaut.png");
-  const std::vector<std::pair<std::string, std::string>> files{
-      {"photo.jpg", encode_jpeg(photo)}, {"small.jpg", encode_jpeg(photo, 60)}, {"photo.webp", encode_webp(photo)}, {"lossless.webp", encode_webp(photo, 101)}, {"photo.png", encode_png(photo)}};
+  const std::vector<std::pair<std::string, std::string>> files{{"photo.jpg", encode_jpeg(photo)},
+                                                               {"small.jpg", encode_jpeg(photo, 60)},
+                                                               {"photo.webp", encode_webp(photo)},
+                                                               {"lossless.webp", encode_webp(photo, 101)},
+                                                               {"photo.png", encode_png(photo)}};
   for (const auto& [name, bytes] : files)
     for (const char* how : {"zeros", "rest zeros", "other bytes", "lost"}) {
       const fs::path file = put(name, damaged_in_the_middle(bytes, how));

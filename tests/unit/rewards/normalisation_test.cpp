@@ -69,7 +69,7 @@ TEST(Normalisation, OneOutlierOfDynamicsDoesNotDecide) {
 }
 
 TEST(Normalisation, WhatIsNoOutlier) {
-  EXPECT_EQ(range_without_high_outliers({0, 1, 2, 40}).maximum, 40);         // of four nobody can say
+  EXPECT_EQ(range_without_high_outliers({0, 1, 2, 40}).maximum, 40);  // of four nobody can say
   EXPECT_EQ(range_without_high_outliers({0, 1, 2, 3, 40}).maximum, 3);
   EXPECT_EQ(range_without_high_outliers({0, 1, 2, 3, 9}).maximum, 9);        // three times the others' width is healthy
   EXPECT_EQ(range_without_high_outliers({0, 0, 0, 0, 0, 0, 5}).maximum, 5);  // the others hold nothing that could be pressed together

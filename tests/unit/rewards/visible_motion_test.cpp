@@ -23,7 +23,8 @@ constexpr std::int64_t height = 96, width = 128, frames = 6;
 // A texture with detail at several sizes, [3,h,w] in 0..1.
 at::Tensor texture(std::int64_t h, std::int64_t w, double contrast = 0.15) {
   at::Tensor picture = at::full({3, h, w}, 0.5);
-  for (const std::int64_t grain : {4, 10, 30}) picture = picture + contrast * media::resize(at::randn({3, 2 + h / grain, 2 + w / grain}), {h, w}, media::Interpolation::bilinear);
+  for (const std::int64_t grain : {4, 10, 30})
+    picture = picture + contrast * media::resize(at::randn({3, 2 + h / grain, 2 + w / grain}), {h, w}, media::Interpolation::bilinear);
   return picture.clamp(0, 1);
 }
 
@@ -40,9 +41,11 @@ TEST(VisibleMotion, ATextureThatMovesCountsWhole) {
     EXPECT_GT(motion.consistent, 0.99);
     EXPECT_NEAR(motion.score(), std::hypot(dx, dy), 1e-4);
     // Under a lamp that grows brighter, and with noise over both.
-    EXPECT_NEAR(visible_motion(first, (second * 0.9 + 0.05), constant_flow(dx, dy), constant_flow(-dx, -dy)).score(), std::hypot(dx, dy), 0.02 * std::hypot(dx, dy));
+    EXPECT_NEAR(visible_motion(first, (second * 0.9 + 0.05), constant_flow(dx, dy), constant_flow(-dx, -dy)).score(), std::hypot(dx, dy),
+                0.02 * std::hypot(dx, dy));
     const auto noisy = [](const at::Tensor& image) { return (image + 0.012 * at::randn_like(image)).clamp(0, 1); };
-    EXPECT_NEAR(visible_motion(noisy(first), noisy(second), constant_flow(dx, dy), constant_flow(-dx, -dy)).score(), std::hypot(dx, dy), 0.02 * std::hypot(dx, dy));
+    EXPECT_NEAR(visible_motion(noisy(first), noisy(second), constant_flow(dx, dy), constant_flow(-dx, -dy)).score(), std::hypot(dx, dy),
+                0.02 * std::hypot(dx, dy));
   }
 }
 
@@ -52,7 +55,7 @@ TEST(VisibleMotion, AFlowThatExplainsNothingIsNoMotion) {
   const auto score = [&](const at::Tensor& first, const at::Tensor& second) { return visible_motion(first, second, forward, backward).score(); };
   EXPECT_EQ(score(black, black), 0);
   EXPECT_EQ(score(still, still), 0);
-  EXPECT_EQ(score(still * 0.7, still * 0.9), 0);                                    // a lamp
+  EXPECT_EQ(score(still * 0.7, still * 0.9), 0);  // a lamp
   EXPECT_EQ(score(still * 0.7, still * 0.7 + 0.2), 0);
   EXPECT_EQ(score(still, texture(height, width)), 0);                               // a cut
   EXPECT_EQ(score(at::rand({3, height, width}), at::rand({3, height, width})), 0);  // noise
@@ -92,23 +95,34 @@ std::vector<ClipKind> clips_that_seem_to_move() {
   const at::Tensor still = world_clip(0, Action::stands_still), moving = world_clip(1, Action::moves_left);
   const auto other_scene = [](std::int64_t f) { return world_clip(static_cast<int>(2 + f), Action::stands_still)[0]; };
   const auto soft = [](std::int64_t grain) {
-    return each_frame([grain](std::int64_t) { return media::resize(at::randn({3, 2 + height / grain, 2 + width / grain}) * 0.2 + 0.5, {height, width}, media::Interpolation::bicubic); });
+    return each_frame([grain](std::int64_t) {
+      return media::resize(at::randn({3, 2 + height / grain, 2 + width / grain}) * 0.2 + 0.5, {height, width}, media::Interpolation::bicubic);
+    });
   };
   const at::Tensor lamp = (-((at::arange(height).view({-1, 1}) - 30).square() + (at::arange(width).view({1, -1}) - 40).square()) / 1800.0).exp();
   return {{"soft noise, grains of 4 pixels", soft(4)},
           {"soft noise, grains of 12 pixels", soft(12)},
           {"soft noise, grains of 30 pixels", soft(30)},
-          {"white noise", each_frame([](std::int64_t) { return 0.5 + 0.2 * at::randn({3, height, width}); })},
+          {"white noise", each_frame([](std::int64_t) {
+             return 0.5 + 0.2 * at::randn({3, height, width});
+           })},
           {"a cut at every frame", each_frame(other_scene)},
           {"one cut between stills", each_frame([&](std::int64_t f) { return f < 3 ? still[0] : other_scene(1); })},
           {"black", at::zeros({frames, 3, height, width})},
-          {"black with noise", each_frame([](std::int64_t) { return 0.01 * at::randn({3, height, width}); })},
-          {"one colour that changes", each_frame([](std::int64_t f) { return at::full({3, height, width}, 0.1 + 0.15 * static_cast<double>(f)); })},
+          {"black with noise", each_frame([](std::int64_t) {
+             return 0.01 * at::randn({3, height, width});
+           })},
+          {"one colour that changes", each_frame([](std::int64_t f) {
+             return at::full({3, height, width}, 0.1 + 0.15 * static_cast<double>(f));
+           })},
           {"a still under a flickering lamp", each_frame([&](std::int64_t f) { return still[0] * (0.4 + 0.5 * static_cast<double>(f % 2) * lamp); })},
           {"a still that flickers", each_frame([&](std::int64_t f) { return still[0] * (f % 2 ? 0.9 : 0.6); })},
           {"a still that fades in", each_frame([&](std::int64_t f) { return still[0] * static_cast<double>(f) / static_cast<double>(frames); })},
-          {"one still dissolves into another", each_frame([&](std::int64_t f) { return still[0] + (other_scene(1) - still[0]) * static_cast<double>(f) / static_cast<double>(frames - 1); })},
-          {"a still with noise", each_frame([&](std::int64_t) { return still[0] + 0.02 * at::randn({3, height, width}); })}};
+          {"one still dissolves into another",
+           each_frame([&](std::int64_t f) { return still[0] + (other_scene(1) - still[0]) * static_cast<double>(f) / static_cast<double>(frames - 1); })},
+          {"a still with noise", each_frame([&](std::int64_t) {
+             return still[0] + 0.02 * at::randn({3, height, width});
+           })}};
 }
 
 std::vector<ClipKind> clips_that_move() {
@@ -124,7 +138,9 @@ std::vector<ClipKind> clips_that_move() {
           {"spins the head", world_clip(7, Action::spins_head)},
           {"the camera zooms in", world_clip(8, Action::stands_still, Camera::zooms_in)},
           {"the camera pans", world_clip(9, Action::stands_still, Camera::pans_left)},
-          {"moves left, with noise", each_frame([&](std::int64_t f) { return left[f] + 0.02 * at::randn({3, height, width}); })},
+          {"moves left, with noise", each_frame([&](std::int64_t f) {
+             return left[f] + 0.02 * at::randn({3, height, width});
+           })},
           {"moves left under a flickering lamp", each_frame([&](std::int64_t f) { return left[f] * (f % 2 ? 1.0 : 0.85); })},
           {"moves left, one cut", each_frame([&](std::int64_t f) { return f < 3 ? left[f] : left[f].flip({2}) * 0.8; })}};
 }
