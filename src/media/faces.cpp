@@ -34,7 +34,8 @@ struct Bordered {
 };
 
 Bordered find_inside_border(const at::Tensor& image, double factor, FaceDetector& detector) {
-  Bordered out{.image = pad_centered(image, factor, 0.5)};
+  Bordered out;
+  out.image = pad_centered(image, factor, 0.5);
   out.x = static_cast<double>((out.image.size(2) - image.size(2)) / 2);
   out.y = static_cast<double>((out.image.size(1) - image.size(1)) / 2);
   for (const FaceDetection& face : detector.detect(out.image))

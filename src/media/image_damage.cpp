@@ -47,7 +47,6 @@ void note_jpeg_warning(j_common_ptr info, int level) {
       watch.stray_bytes += info->err->msg_parm.i[0];
       if (watch.stray_bytes < stray_jpeg_bytes) return;
       break;
-    case JWRN_ARITH_BAD_CODE:
     case JWRN_HIT_MARKER:
     case JWRN_HUFF_BAD_CODE:
     case JWRN_JPEG_EOF:

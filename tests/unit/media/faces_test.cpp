@@ -169,8 +169,8 @@ TEST(Faces, TightCropsOfAPhotoAreFoundInsideAGreyBorder) {
       const Window window{std::lround(box.x + cut * box.width), std::lround(box.y + cut * box.height), std::lround(box.width * (1 - 2 * cut)),
                           std::lround(box.height * (1 - 2 * cut))};
       at::Tensor crop = crop_edge_padded(image, window);
-      crop = resize(
-          crop, {static_cast<std::int64_t>(static_cast<double>(crop.size(1)) * scale), static_cast<std::int64_t>(static_cast<double>(crop.size(2)) * scale)});
+      const auto scaled = [&](std::int64_t side) { return static_cast<std::int64_t>(static_cast<double>(side) * scale); };
+      crop = resize(crop, Size{scaled(crop.size(1)), scaled(crop.size(2))});
       FaceDetection face;
       EXPECT_EQ(message_of([&] { face = find_reference_face(crop, *detector, "crop.png"); }), "no UserError") << cut << " x " << scale;
       // The same face, in the crop's own coordinates.
@@ -208,11 +208,11 @@ TEST(Faces, YuNetsScores) {
     return frame;
   };
   std::vector<std::pair<std::string, at::Tensor>> faces, nobody;
-  for (const std::int64_t side : {512, 256, 128, 64}) faces.emplace_back("photo of " + std::to_string(side) + " pixels", resize(image, {side, side}));
+  for (const std::int64_t side : {512, 256, 128, 64}) faces.emplace_back("photo of " + std::to_string(side) + " pixels", resize(image, Size{side, side}));
   for (const std::int64_t side : {400, 200, 128, 100, 80})
-    faces.emplace_back("photo of " + std::to_string(side) + " pixels in a frame", inside(resize(image, {side, side})));
+    faces.emplace_back("photo of " + std::to_string(side) + " pixels in a frame", inside(resize(image, Size{side, side})));
   for (const double light : {0.3, 0.1}) faces.emplace_back("light " + std::to_string(light), image * light);
-  for (const std::int64_t side : {96, 64}) faces.emplace_back("blurred to " + std::to_string(side), resize(resize(image, {side, side}), {512, 512}));
+  for (const std::int64_t side : {96, 64}) faces.emplace_back("blurred to " + std::to_string(side), resize(resize(image, Size{side, side}), Size{512, 512}));
   faces.emplace_back("JPEG of quality 10", decode_image(encode_jpeg(image, 10), "memory"));
   faces.emplace_back("noise 0.1", (image + 0.1 * at::randn_like(image)).clamp(0, 1));
   faces.emplace_back("mirrored", image.flip({2}));
@@ -223,7 +223,7 @@ TEST(Faces, YuNetsScores) {
   }
   nobody.emplace_back("noise", (0.5 + 0.2 * at::randn({3, 480, 848})).clamp(0, 1));
   for (const std::int64_t grain : {4, 8, 16, 60})
-    nobody.emplace_back("soft noise " + std::to_string(grain), resize((0.5 + 0.2 * at::randn({3, 480 / grain, 848 / grain})).clamp(0, 1), {480, 848}));
+    nobody.emplace_back("soft noise " + std::to_string(grain), resize((0.5 + 0.2 * at::randn({3, 480 / grain, 848 / grain})).clamp(0, 1), Size{480, 848}));
   nobody.emplace_back("below the face", image.slice(1, 190));
   for (const auto& [name, picture] : faces) {
     std::printf("face    %.2f  %s\n", best(picture), name.c_str());
