@@ -42,7 +42,7 @@ namespace hv = models::hunyuan_video;
 const storage::Schema schema{"magicid.evaluation", 1};
 
 // Raised when figures of the same video change their meaning, so that older ones are measured anew.
-constexpr int measure_version = 3;
+constexpr int measure_version = 4;
 // Of a video, as FVD is usually computed; fewer where the video is shorter.
 constexpr std::int64_t fvd_frames = 16;
 
@@ -261,7 +261,8 @@ run_directory::Entry measure(RunContext& context, Measurer& m, const EvaluationI
   if (item.arm.empty()) {
     images = rewards::image_features(video.frames, 0, m.networks.models().image, c.rewards.scoring.batch);
   } else {
-    const auto features = rewards::measure_video(video.frames, fps, m.networks.models(), m.networks.frame_detector(), c.rewards.scoring, /*every_frame=*/true);
+    const auto features = rewards::measure_video(video.frames, fps, m.networks.models(), m.networks.frame_detector(), c.rewards.scoring,
+                                                 {.every_frame = true, .motion_reward = false});
     const auto f = rewards::evaluate_video(features, prepared.face_embeddings, m.networks.text_feature(item.measured_text), prepared.image_embeddings, c.rewards.scoring);
     images = features.images;
     entry.metadata["metrics"] = {{"face_similarity", number(f.face_similarity)},

@@ -76,6 +76,18 @@ struct PreparationInputs {
   std::vector<std::string> prompts;
 };
 
+// A phone leaves HEIC beside JPEG: the user should know that these photos are not in use.
+void tell_unread_photos(const Configuration& c) {
+  const auto unread = media::list_unread_pictures(c.subject.references);
+  if (unread.empty()) return;
+  std::string names;
+  for (std::size_t i = 0; i < std::min<std::size_t>(unread.size(), 5); ++i) names += (i ? ", " : "") + unread[i].filename().string();
+  if (unread.size() > 5) names += base::concat(" and ", unread.size() - 5, " more");
+  base::log::warning(base::concat(
+      c.subject.references, ": ", unread.size(), unread.size() == 1 ? " picture is" : " pictures are", " of a format that is not read and not used: ", names,
+      ". Convert to JPEG what shows the person (`heif-convert a.heic a.jpg`, or `convert a.tif a.jpg` of ImageMagick), or take it out of the folder."));
+}
+
 // Every text that a later stage needs embedded.
 std::vector<std::string> needed_prompts(const Configuration& c, const std::vector<Photo>& photos, const std::vector<PromptLine>& templates) {
   // The one without the trigger is prior preservation's: embedded always, so that switching it on leaves this stage as it is.
@@ -94,6 +106,7 @@ PreparationInputs read_preparation_inputs(RunContext& context) {
   const json shared = context.from_leader("reading photos and prompts", [&]() -> json {
     generation::latent_shape({c.video.height, c.video.width, c.video.frames}, context.pipeline().transformer_config(), context.pipeline().autoencoder_config());
     const auto photos = find_photos(c);
+    tell_unread_photos(c);
     const auto templates = read_prompt_lines(c.prompts);
     check_triggers(context, prompts_with_trigger(c, photos, templates));
     json list = json::array();

@@ -26,8 +26,8 @@ class WholeFrameWithoutFace : public media::FaceDetector {
   explicit WholeFrameWithoutFace(media::FaceDetector& detector) : detector_(detector) {}
   std::vector<media::FaceDetection> detect(const at::Tensor& image) override {
     auto faces = detector_.detect(image);
-    if (faces.empty())
-      faces.push_back({.box = {0, 0, static_cast<double>(image.size(2)), static_cast<double>(image.size(1))}, .score = 0, .whole_image = true});
+    const media::Box whole{0, 0, static_cast<double>(image.size(2)), static_cast<double>(image.size(1))};
+    if (faces.empty() && media::has_texture(image, whole)) faces.push_back({.box = whole, .score = 0, .whole_image = true});
     return faces;
   }
   std::string name() const override { return detector_.name() + ", whole frame without a face"; }
@@ -46,7 +46,7 @@ fs::path landmark_folder(const Configuration& configuration) {
 
 std::unique_ptr<media::FaceDetector> landmark_detector(const Configuration& configuration, const models::nn::Placement& placement) {
   const auto network = std::make_shared<models::vision::LandmarkDetector>(models::vision::LandmarkDetector::load(landmark_folder(configuration), placement));
-  return rewards::landmark_face_detector(network, configuration.rewards.scoring.face_detector.score_threshold);
+  return rewards::landmark_face_detector(network, media::score_threshold_of(configuration.rewards.scoring.face_detector));
 }
 
 }  // namespace

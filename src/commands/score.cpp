@@ -46,6 +46,7 @@ void score_one(RunContext& context, const Prepared& prepared, Scorer& scorer, ru
 
 json scorer_description(RunContext& context) {
   json description = context.reward_networks();
+  description["measures"] = rewards::measures_version;
   description["references"] = prepared_contents(context).face_embeddings;
   description["options"] = context.options_of({"rewards"})["rewards"];
   description["fps"] = context.config().video.fps;

@@ -170,9 +170,10 @@ std::filesystem::path face_detector_file(const DetectorOptions& options) {
 }
 
 std::unique_ptr<FaceDetector> make_face_detector(const DetectorOptions& options) {
-  if (options.kind == "none") return std::make_unique<NoDetector>();
-  if (options.kind == "yunet") return std::make_unique<YuNetDetector>(face_detector_file(options), options.score_threshold);
-  if (options.kind == "haar") return std::make_unique<HaarDetector>(face_detector_file(options));
+  if (options.kind == "none") return only_with_texture(std::make_unique<NoDetector>());
+  if (options.kind == "yunet") return only_with_texture(std::make_unique<YuNetDetector>(face_detector_file(options), score_threshold_of(options)));
+  if (options.kind == "haar")
+    return only_with_texture(std::make_unique<HaarDetector>(face_detector_file(options)));
   base::check_invariant(options.kind != "landmarks", "the detector of landmarks is made from its network, by rewards::landmark_face_detector");
   throw UserError("face_detector.kind: \"", options.kind, "\" is not a face detector; expected haar, yunet or none.");
 }

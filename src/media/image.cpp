@@ -10,9 +10,11 @@
 #include <algorithm>
 #include <cctype>
 #include <opencv2/imgcodecs.hpp>
+#include <set>
 
 #include "base/errors.h"
 #include "base/text.h"
+#include "media/image_damage.h"
 #include "media/image_header.h"
 #include "storage/atomic_file.h"
 
@@ -33,6 +35,23 @@ at::Tensor apply_orientation(const at::Tensor& chw, int orientation) {
     case 8: return chw.transpose(1, 2).flip({1});
     default: return chw;
   }
+}
+
+std::string lower_extension(const std::filesystem::path& path) {
+  std::string extension = path.extension().string();
+  std::transform(extension.begin(), extension.end(), extension.begin(), [](unsigned char c) { return std::tolower(c); });
+  return extension;
+}
+
+bool is_read(const std::string& extension) { return extension == ".jpg" || extension == ".jpeg" || extension == ".png" || extension == ".webp"; }
+
+// Not those whose names begin with a dot; sorted by name.
+std::vector<std::filesystem::path> visible_files(const std::filesystem::path& folder) {
+  std::vector<std::filesystem::path> files;
+  for (const auto& entry : std::filesystem::directory_iterator(folder))
+    if (entry.is_regular_file() && !entry.path().filename().string().starts_with('.')) files.push_back(entry.path());
+  std::sort(files.begin(), files.end());
+  return files;
 }
 
 std::string encode(const char* extension, const at::Tensor& image, const std::vector<int>& parameters) {
@@ -56,6 +75,7 @@ at::Tensor decode_image(std::string_view bytes, const std::string& name) {
   if (header.width * header.height > max_image_pixels)
     throw UserError(name, ": the picture has ", header.width, " x ", header.height, " pixels; at most ", max_image_pixels / 1'000'000,
                     " million are read. Scale it down.");
+  check_image_data(bytes, header, name);
   cv::Mat decoded;
   std::string cause;
   try {
@@ -108,19 +128,24 @@ std::vector<std::filesystem::path> list_images(const std::filesystem::path& fold
   if (!std::filesystem::is_directory(folder)) throw UserError(folder.string(), ": there is no such folder; expected a folder of JPEG, PNG or WebP pictures.");
   std::vector<std::filesystem::path> images;
   std::size_t others = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
-    std::string extension = entry.path().extension().string();
-    std::transform(extension.begin(), extension.end(), extension.begin(), [](unsigned char c) { return std::tolower(c); });
-    if (!entry.is_regular_file() || entry.path().filename().string().starts_with('.')) continue;
-    if (extension == ".jpg" || extension == ".jpeg" || extension == ".png" || extension == ".webp") images.push_back(entry.path());
+  for (const auto& path : visible_files(folder)) {
+    if (is_read(lower_extension(path)))
+      images.push_back(path);
     else ++others;
   }
   if (images.empty())
     throw UserError(folder.string(), ": the folder holds no picture (.jpg, .jpeg, .png or .webp)",
                     others ? base::concat("; ", others, " files of other kinds were passed over. Convert them.") : std::string("."));
-  std::sort(images.begin(), images.end());
   for (const auto& image : images) base::file_name(image);
   return images;
+}
+
+std::vector<std::filesystem::path> list_unread_pictures(const std::filesystem::path& folder) {
+  static const std::set<std::string> kinds{".heic", ".heif", ".avif", ".jxl", ".jp2", ".tif", ".tiff", ".bmp",  ".gif", ".dng",
+                                           ".cr2",  ".cr3",  ".nef",  ".arw", ".orf", ".raf", ".rw2",  ".jfif", ".jpe", ".mpo"};
+  std::vector<std::filesystem::path> unread = visible_files(folder);
+  std::erase_if(unread, [&](const std::filesystem::path& path) { return !kinds.contains(lower_extension(path)); });
+  return unread;
 }
 
 }  // namespace magicid::media

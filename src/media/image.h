@@ -35,5 +35,7 @@ at::Tensor to_bytes_hwc(const at::Tensor& images);
 // The pictures of a folder: files ending in .jpg, .jpeg, .png or .webp (any case), not hidden ones, sorted by name. Throws UserError when the
 // folder is missing or has none, and for a name that is not UTF-8, which run directories and reports could not hold.
 std::vector<std::filesystem::path> list_images(const std::filesystem::path& folder);
+// The files beside them that are pictures by their names but of formats that are not read (HEIC, AVIF, TIFF, camera raw ...), sorted by name: for a warning.
+std::vector<std::filesystem::path> list_unread_pictures(const std::filesystem::path& folder);
 
 }  // namespace magicid::media

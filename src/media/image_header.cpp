@@ -96,7 +96,8 @@ ImageHeader parse_webp(std::string_view bytes, const std::string& name) {
   for (std::size_t at = 12; in.has(at, 8);) {
     const std::string_view kind = bytes.substr(at, 4);
     const std::size_t length = in.u32(at + 4), data = at + 8;
-    if (!in.has(data, length)) break;
+    if (!in.has(data, length)) fail_truncated(name, "inside a WebP chunk");
+    if (kind == "VP8 " || kind == "VP8L") header.data_size = length, header.data_end = data + length;
     if (kind == "VP8X" && length >= 10) {
       header.width = in.u24(data + 4) + 1;
       header.height = in.u24(data + 7) + 1;
@@ -114,6 +115,7 @@ ImageHeader parse_webp(std::string_view bytes, const std::string& name) {
     }
     at = data + length + (length & 1);
   }
+  if (header.data_size == 0) fail_truncated(name, "the WebP file holds no picture");
   return header;
 }
 

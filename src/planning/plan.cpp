@@ -181,9 +181,10 @@ class Estimate {
     return phase;
   }
 
-  // Decoding and rewards of one video.
+  // Decoding and rewards of one video; the flow of a pair is computed forward and backward.
   double reward_flops() const {
-    return static_cast<double>(w_.face_frames) * iresnet_flops({3, 13, 30, 3}) + static_cast<double>(flow_pairs()) * raft_flops(true, w_.video.height, w_.video.width, w_.flow_updates) +
+    return static_cast<double>(w_.face_frames) * iresnet_flops({3, 13, 30, 3}) +
+           2 * static_cast<double>(flow_pairs()) * raft_flops(true, w_.video.height, w_.video.width, w_.flow_updates) +
            static_cast<double>(w_.semantic_frames) * clip_l_vision().flops(257);
   }
   std::int64_t flow_pairs() const { return std::max<std::int64_t>(0, static_cast<std::int64_t>(static_cast<double>(w_.video.frames - 1) * std::min(1.0, w_.flow_rate / static_cast<double>(w_.fps)))); }

@@ -6,9 +6,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "base/errors.h"
 #include "rewards/frame_sampling.h"
+#include "rewards/visible_motion.h"
 
 namespace magicid::rewards {
 
@@ -26,7 +28,7 @@ bool is_dynamic(const std::vector<double>& pair_scores, std::int64_t sampled_fra
   return std::count_if(pair_scores.begin(), pair_scores.end(), [&](double score) { return score > threshold; }) >= needed;
 }
 
-Dynamics measure_dynamics(const at::Tensor& frames, double fps, double rate, const FlowNetwork& network, std::int64_t batch) {
+Dynamics measure_dynamics(const at::Tensor& frames, double fps, double rate, const FlowNetwork& network, std::int64_t batch, bool reward) {
   base::check_invariant(frames.dim() == 4 && frames.size(1) == 3 && frames.size(0) >= 1, "measure_dynamics needs frames [F,3,H,W]");
   const std::vector<std::int64_t> indices = frames_for_flow(frames.size(0), fps, rate);
   Dynamics dynamics;
@@ -38,10 +40,14 @@ Dynamics measure_dynamics(const at::Tensor& frames, double fps, double rate, con
   const at::Tensor sampled = frames.index_select(0, at::tensor(indices, at::TensorOptions(frames.device()).dtype(at::kLong)));
   for (std::int64_t first = 0; first < pairs; first += batch) {
     const std::int64_t count = std::min(batch, pairs - first);
-    const at::Tensor flow = network(sampled.narrow(0, first, count), sampled.narrow(0, first + 1, count));
-    for (std::int64_t i = 0; i < count; ++i) dynamics.pair_scores.push_back(motion_of_flow(flow[i]));
+    const at::Tensor before = sampled.narrow(0, first, count), after = sampled.narrow(0, first + 1, count), forward = network(before, after);
+    for (std::int64_t i = 0; i < count; ++i) dynamics.pair_scores.push_back(motion_of_flow(forward[i]));
+    if (!reward) continue;
+    const at::Tensor backward = network(after, before), here = before.to(forward.options()), there = after.to(forward.options());
+    for (std::int64_t i = 0; i < count; ++i) dynamics.reward += visible_motion(here[i], there[i], forward[i], backward[i]).score() / static_cast<double>(pairs);
   }
   for (double score : dynamics.pair_scores) dynamics.score += score / static_cast<double>(pairs);
+  if (!reward) dynamics.reward = std::numeric_limits<double>::quiet_NaN();
   dynamics.dynamic = is_dynamic(dynamics.pair_scores, static_cast<std::int64_t>(indices.size()), frames.size(2), frames.size(3));
   return dynamics;
 }

@@ -4,7 +4,8 @@
 
 namespace magicid::rewards {
 
-VideoFeatures measure_video(const at::Tensor& frames, double fps, const Models& models, media::FaceDetector& detector, const Options& options, bool every_frame) {
+VideoFeatures measure_video(const at::Tensor& frames, double fps, const Models& models, media::FaceDetector& detector, const Options& options,
+                            const Wanted& wanted) {
   base::check_invariant(frames.dim() == 4 && frames.size(1) == 3 && frames.size(0) >= 1, "measure_video needs frames [F,3,H,W]");
   VideoFeatures features;
   features.frames = frames.size(0);
@@ -12,11 +13,11 @@ VideoFeatures measure_video(const at::Tensor& frames, double fps, const Models& 
   features.width = frames.size(3);
   features.fps = fps;
   if (models.face) features.faces = embed_faces(frames, options.face_frames, detector, models.face, options.batch);
-  if (models.flow) features.dynamics = measure_dynamics(frames, fps, options.flow_rate, models.flow, options.batch);
+  if (models.flow) features.dynamics = measure_dynamics(frames, fps, options.flow_rate, models.flow, options.batch, wanted.motion_reward);
   if (models.image) {
     const bool grid = options.semantic_input == "grid";
     // Single frames are needed for the metrics, or where the reward compares them.
-    if (every_frame || !grid) features.images = image_features(frames, every_frame ? 0 : options.semantic_frames, models.image, options.batch);
+    if (wanted.every_frame || !grid) features.images = image_features(frames, wanted.every_frame ? 0 : options.semantic_frames, models.image, options.batch);
     features.semantic = grid ? image_features(tile_frames(frames, options.semantic_grid).unsqueeze(0), 0, models.image, options.batch) : features.images;
   }
   return features;
@@ -24,7 +25,7 @@ VideoFeatures measure_video(const at::Tensor& frames, double fps, const Models& 
 
 Rewards raw_rewards(const VideoFeatures& features, const at::Tensor& references, const at::Tensor& text, const Options& options) {
   base::check_invariant(features.faces.found.defined() && features.semantic.defined(), "raw_rewards needs face and image features");
-  return {identity_reward(features.faces, references, options.reference_aggregation), features.dynamics.score, semantic_reward(features.semantic, text)};
+  return {identity_reward(features.faces, references, options.reference_aggregation), features.dynamics.reward, semantic_reward(features.semantic, text)};
 }
 
 Metrics evaluate_video(const VideoFeatures& features, const at::Tensor& references, const at::Tensor& text, const at::Tensor& image_references, const Options& options) {

@@ -11,6 +11,9 @@
 
 namespace magicid::rewards {
 
+// Part of what determines a score: another number where the same video and options give other figures than before.
+inline constexpr int measures_version = 2;
+
 struct VideoFeatures {
   FaceEmbeddings faces;
   Dynamics dynamics;
@@ -20,8 +23,15 @@ struct VideoFeatures {
   double fps = 0;
 };
 
-// frames [F,3,H,W] RGB in 0..1. Networks missing from `models` leave their part empty. `every_frame`: image features of all frames, as temporal_consistency needs.
-VideoFeatures measure_video(const at::Tensor& frames, double fps, const Models& models, media::FaceDetector& detector, const Options& options, bool every_frame = false);
+// What is asked for beyond the rest.
+struct Wanted {
+  bool every_frame = false;   // image features of all frames, as temporal_consistency needs
+  bool motion_reward = true;  // R_dy, which needs the flow in both directions; VBench's figures are there without it
+};
+
+// frames [F,3,H,W] RGB in 0..1. Networks missing from `models` leave their part empty.
+VideoFeatures measure_video(const at::Tensor& frames, double fps, const Models& models, media::FaceDetector& detector, const Options& options,
+                            const Wanted& wanted = {});
 
 // The three raw rewards. references [R,D] face embeddings, text [D] CLIP text feature of the prompt.
 Rewards raw_rewards(const VideoFeatures& features, const at::Tensor& references, const at::Tensor& text, const Options& options);

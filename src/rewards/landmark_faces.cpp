@@ -42,7 +42,7 @@ class LandmarkFaceDetector final : public media::FaceDetector {
 }  // namespace
 
 std::unique_ptr<media::FaceDetector> landmark_face_detector(std::shared_ptr<const models::vision::LandmarkDetector> network, double score_threshold) {
-  return std::make_unique<LandmarkFaceDetector>(std::move(network), score_threshold);
+  return media::only_with_texture(std::make_unique<LandmarkFaceDetector>(std::move(network), score_threshold));
 }
 
 }  // namespace magicid::rewards

@@ -189,7 +189,7 @@ class LandmarkDetectorNetwork : public Network {
   std::unique_ptr<media::FaceDetector> present_detector() const {
     const auto network = std::make_shared<vision::LandmarkDetector>(
         vision::LandmarkDetector::from_weights(models::nn::Weights::from_tensors(parameters_.named_tensors(), "landmark detector", {context_.placement.device, at::kFloat}), config_));
-    return rewards::landmark_face_detector(network, media::DetectorOptions{}.score_threshold);
+    return rewards::landmark_face_detector(network, media::score_threshold_of({.kind = "landmarks"}));
   }
 
   miniature::Scene validation_scene(std::int64_t i) const {

@@ -90,7 +90,9 @@ TEST(Faces, LargestFaceWithTheGreyRetry) {
     }
     std::string name() const override { return "only padded"; }
   } only_padded;
-  const auto padded = largest_face_crop(at::ones({3, 64, 64}), only_padded);
+  at::Tensor white = at::ones({3, 64, 64});
+  white.narrow(1, 0, 8).fill_(0);  // and black above: a picture of one colour shows no face
+  const auto padded = largest_face_crop(white, only_padded);
   ASSERT_TRUE(padded.has_value());
   EXPECT_EQ((*padded)[0][3][3].item<float>(), 0.5f);    // the grey border of an 80 x 80 canvas
   EXPECT_EQ((*padded)[0][56][56].item<float>(), 1.0f);
@@ -129,6 +131,119 @@ TEST(Faces, DetectorsNameTheFileThatTheyRead) {
   EXPECT_EQ(face_detector_file({.kind = "landmarks", .file = "folder"}), "");
 }
 
+// YuNet's file is the user's: MAGICID_YUNET=path of face_detection_yunet_2022mar.onnx, or data/yunet in a folder "shared" beside the sources.
+std::string yunet_file() {
+  if (const char* file = std::getenv("MAGICID_YUNET"); file && *file) return file;
+  const std::filesystem::path beside = std::filesystem::path(MAGICID_SOURCE_DIR).parent_path() / "shared/data/yunet/face_detection_yunet_2022mar.onnx";
+  return std::filesystem::exists(beside) ? beside.string() : "";
+}
+
+// A network that sees a face everywhere, with a given score.
+class FacesEverywhere final : public FaceDetector {
+ public:
+  std::vector<FaceDetection> detect(const at::Tensor& image) override {
+    return {{.box = {-5, -5, static_cast<double>(image.size(2)) * 0.8, static_cast<double>(image.size(1)) * 0.8}, .score = 0.99}};
+  }
+  std::string name() const override { return "everywhere"; }
+};
+
+TEST(Faces, AFaceWithoutTextureIsNone) {
+  const at::Tensor image = read_image(photo), noise = at::randn({3, 480, 848});
+  const std::vector<std::pair<const char*, at::Tensor>> empty{{"black", at::zeros({3, 480, 848})},
+                                                              {"one colour", at::tensor({0.9, 0.4, 0.1}).view({3, 1, 1}).expand({3, 480, 848})},
+                                                              {"black with noise", (noise * 0.02).clamp(0, 1)},
+                                                              {"grey with noise", (noise * 0.1 + 0.5).clamp(0, 1)}};
+  const auto everywhere = only_with_texture(std::make_unique<FacesEverywhere>());
+  const auto none = make_face_detector({.kind = "none"}), haar = make_face_detector({});
+  for (const auto& [name, picture] : empty)
+    for (FaceDetector* detector : {everywhere.get(), none.get(), haar.get()}) {
+      EXPECT_TRUE(detector->detect(picture).empty()) << name << ", " << detector->name();
+      EXPECT_FALSE(largest_face_crop(picture, *detector).has_value()) << name << ", " << detector->name();  // the grey border is no texture
+      EXPECT_THAT(message_of([&] { find_reference_face(picture, *detector, name); }), HasSubstr("no face")) << name;
+    }
+  for (const double light : {1.0, 0.3, 0.1, 0.05}) {
+    EXPECT_EQ(everywhere->detect(image * light).size(), 1u) << light;
+    EXPECT_EQ(none->detect(image * light).size(), 1u) << light;
+  }
+  EXPECT_EQ(everywhere->name(), "everywhere");
+}
+
+TEST(Faces, TightCropsOfAPhotoAreFoundInsideAGreyBorder) {
+  const at::Tensor image = read_image(photo);
+  const auto detector = make_face_detector({});
+  const Box box = detector->detect(image).at(0).box;
+  for (const double cut : {0.0, 0.05, 0.1, 0.15, 0.2})
+    for (const double scale : {1.0, 2.0, 4.0}) {
+      const Window window{std::lround(box.x + cut * box.width), std::lround(box.y + cut * box.height), std::lround(box.width * (1 - 2 * cut)),
+                          std::lround(box.height * (1 - 2 * cut))};
+      at::Tensor crop = crop_edge_padded(image, window);
+      const auto scaled = [&](std::int64_t side) { return static_cast<std::int64_t>(static_cast<double>(side) * scale); };
+      crop = resize(crop, Size{scaled(crop.size(1)), scaled(crop.size(2))});
+      FaceDetection face;
+      EXPECT_EQ(message_of([&] { face = find_reference_face(crop, *detector, "crop.png"); }), "no UserError") << cut << " x " << scale;
+      // The same face, in the crop's own coordinates.
+      const Box back{face.box.x / scale + static_cast<double>(window.x), face.box.y / scale + static_cast<double>(window.y), face.box.width / scale,
+                     face.box.height / scale};
+      EXPECT_GT(overlap(back, box), 0.5) << cut << " x " << scale;
+    }
+  const std::string message = message_of([&] { find_reference_face(image.slice(1, 200), *detector, "sky.jpg"); });
+  EXPECT_THAT(message, AllOf(HasSubstr("sky.jpg"), HasSubstr("no face"), HasSubstr("grey border"), testing::Not(HasSubstr("none"))));
+}
+
+TEST(Faces, ThresholdsOfTheKinds) {
+  EXPECT_EQ(score_threshold_of({.kind = "yunet"}), 0.9);
+  EXPECT_EQ(score_threshold_of({.kind = "landmarks"}), 0.6);
+  EXPECT_EQ(score_threshold_of({.kind = "yunet", .score_threshold = 0.7}), 0.7);
+  EXPECT_EQ(score_threshold_of({.kind = "yunet", .score_threshold = 0}), 0);
+}
+
+// The measurement behind YuNet's threshold: its scores of the photo's face, made worse in many ways, and of pictures that show nobody.
+// --gtest_filter=Faces.YuNetsScores prints them.
+TEST(Faces, YuNetsScores) {
+  const std::string file = yunet_file();
+  if (file.empty()) GTEST_SKIP() << "set MAGICID_YUNET to face_detection_yunet_2022mar.onnx to run this test";
+  const auto all = make_face_detector({.kind = "yunet", .file = file, .score_threshold = 0.3}), chosen = make_face_detector({.kind = "yunet", .file = file});
+  const auto best = [&](const at::Tensor& picture) {
+    double score = 0;
+    for (const auto& face : all->detect(picture)) score = std::max(score, face.score);
+    return score;
+  };
+  at::manual_seed(1);
+  const at::Tensor image = read_image(photo);
+  const auto inside = [](const at::Tensor& small) {
+    at::Tensor frame = at::full({3, 480, 848}, 0.5);
+    frame.narrow(1, (480 - small.size(1)) / 2, small.size(1)).narrow(2, (848 - small.size(2)) / 2, small.size(2)).copy_(small);
+    return frame;
+  };
+  std::vector<std::pair<std::string, at::Tensor>> faces, nobody;
+  for (const std::int64_t side : {512, 256, 128, 64}) faces.emplace_back("photo of " + std::to_string(side) + " pixels", resize(image, Size{side, side}));
+  for (const std::int64_t side : {400, 200, 128, 100, 80})
+    faces.emplace_back("photo of " + std::to_string(side) + " pixels in a frame", inside(resize(image, Size{side, side})));
+  for (const double light : {0.3, 0.1}) faces.emplace_back("light " + std::to_string(light), image * light);
+  for (const std::int64_t side : {96, 64}) faces.emplace_back("blurred to " + std::to_string(side), resize(resize(image, Size{side, side}), Size{512, 512}));
+  faces.emplace_back("JPEG of quality 10", decode_image(encode_jpeg(image, 10), "memory"));
+  faces.emplace_back("noise 0.1", (image + 0.1 * at::randn_like(image)).clamp(0, 1));
+  faces.emplace_back("mirrored", image.flip({2}));
+  for (const auto& [name, size] : {std::pair{"48 x 48", Size{48, 48}}, std::pair{"480 x 848", Size{480, 848}}, std::pair{"1280 x 720", Size{1280, 720}}}) {
+    nobody.emplace_back(std::string("black, ") + name, at::zeros({3, size.height, size.width}));
+    nobody.emplace_back(std::string("dark blue, ") + name, at::tensor({0.0, 0.0, 0.2}).view({3, 1, 1}).expand({3, size.height, size.width}));
+    nobody.emplace_back(std::string("black with noise, ") + name, (0.01 * at::randn({3, size.height, size.width})).clamp(0, 1));
+  }
+  nobody.emplace_back("noise", (0.5 + 0.2 * at::randn({3, 480, 848})).clamp(0, 1));
+  for (const std::int64_t grain : {4, 8, 16, 60})
+    nobody.emplace_back("soft noise " + std::to_string(grain), resize((0.5 + 0.2 * at::randn({3, 480 / grain, 848 / grain})).clamp(0, 1), Size{480, 848}));
+  nobody.emplace_back("below the face", image.slice(1, 190));
+  for (const auto& [name, picture] : faces) {
+    std::printf("face    %.2f  %s\n", best(picture), name.c_str());
+    EXPECT_EQ(chosen->detect(picture).size(), 1u) << name;
+  }
+  for (const auto& [name, picture] : nobody) {
+    std::printf("nobody  %.2f  %s\n", best(picture), name.c_str());
+    EXPECT_TRUE(chosen->detect(picture).empty()) << name;
+    EXPECT_FALSE(largest_face_crop(picture, *chosen).has_value()) << name;
+  }
+}
+
 TEST(Faces, DetectorFilesThatCannotBeUsed) {
   EXPECT_THAT(message_of([] { make_face_detector({.kind = "yunet", .file = "absent.onnx"}); }), AllOf(HasSubstr("absent.onnx"), HasSubstr("2022mar")));
   EXPECT_THAT(message_of([] { make_face_detector({.kind = "yunet", .file = photo}); }), AllOf(HasSubstr("astronaut.png"), HasSubstr("OpenCV")));
@@ -136,10 +251,9 @@ TEST(Faces, DetectorFilesThatCannotBeUsed) {
   EXPECT_THAT(message_of([] { make_face_detector({.kind = "magic"}); }), HasSubstr("magic"));
 }
 
-// YuNet's file is the user's: MAGICID_YUNET=path of face_detection_yunet_2022mar.onnx.
 TEST(Faces, YuNetFindsTheAstronautsLandmarks) {
-  const char* file = std::getenv("MAGICID_YUNET");
-  if (!file || !*file) GTEST_SKIP() << "set MAGICID_YUNET to face_detection_yunet_2022mar.onnx to run this test";
+  const std::string file = yunet_file();
+  if (file.empty()) GTEST_SKIP() << "set MAGICID_YUNET to face_detection_yunet_2022mar.onnx to run this test";
   const auto detector = make_face_detector({.kind = "yunet", .file = file});
   const auto haar = make_face_detector({});
   const at::Tensor image = read_image(photo);

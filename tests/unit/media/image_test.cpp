@@ -122,6 +122,64 @@ TEST_F(ImageFiles, DamageIsAnErrorOrAnImageButNeverACrash) {
   }
 }
 
+// What happens to files on bad disks and in broken downloads: the middle is overwritten, lost, or never written.
+std::string damaged_in_the_middle(std::string bytes, const std::string& how) {
+  const std::size_t middle = bytes.size() / 2;
+  if (how == "zeros") std::fill_n(bytes.begin() + middle, 1024, '\0');
+  if (how == "rest zeros") std::fill(bytes.begin() + middle, bytes.end() - 2, '\0');
+  if (how == "other bytes")
+    for (std::size_t i = 0; i < 1024; ++i) bytes[middle + i] = static_cast<char>(i * 2654435761u >> 13);
+  if (how == "lost") bytes.erase(middle, 512);
+  return bytes;
+}
+
+TEST_F(ImageFiles, PicturesBrokenInTheMiddleAreRefusedByName) {
+  const at::Tensor photo = read_image(fs::path(MAGICID_SOURCE_DIR) / "datasets/reference/astronaut.png");
+  const std::vector<std::pair<std::string, std::string>> files{{"photo.jpg", encode_jpeg(photo)},
+                                                               {"small.jpg", encode_jpeg(photo, 60)},
+                                                               {"photo.webp", encode_webp(photo)},
+                                                               {"lossless.webp", encode_webp(photo, 101)},
+                                                               {"photo.png", encode_png(photo)}};
+  for (const auto& [name, bytes] : files)
+    for (const char* how : {"zeros", "rest zeros", "other bytes", "lost"}) {
+      const fs::path file = put(name, damaged_in_the_middle(bytes, how));
+      EXPECT_THAT(message_of([&] { read_image(file); }), AllOf(HasSubstr(name), HasSubstr("damaged"))) << how;
+    }
+}
+
+TEST_F(ImageFiles, MostPicturesWithOneWrongByteAreRefused) {
+  const at::Tensor photo = read_image(fs::path(MAGICID_SOURCE_DIR) / "datasets/reference/astronaut.png").slice(1, 0, 256).slice(2, 100, 356);
+  for (const auto& [name, bytes] : {std::pair{"photo.jpg", encode_jpeg(photo)}, std::pair{"photo.webp", encode_webp(photo)}}) {
+    int refused = 0;
+    for (int i = 0; i < 40; ++i) {
+      std::string damaged = bytes;
+      char& byte = damaged[bytes.size() / 4 + static_cast<std::size_t>(i) * bytes.size() / 160];  // in the second quarter of the file
+      byte = static_cast<char>(byte ^ 0x55);
+      refused += message_of([&] { decode_image(damaged, name); }) != "no UserError";
+    }
+    std::printf("%s: %d of 40 files with one wrong byte are refused\n", name, refused);
+    EXPECT_GE(refused, 24) << name;
+  }
+}
+
+TEST_F(ImageFiles, WholePicturesOfManyKindsAreRead) {
+  const at::Tensor photo = read_image(fs::path(MAGICID_SOURCE_DIR) / "datasets/reference/astronaut.png");
+  at::Tensor half_flat = photo.clone();
+  half_flat.slice(1, 200).fill_(1);  // the last rows need hardly any data
+  for (const at::Tensor& picture : {photo, half_flat, at::zeros({3, 300, 200}), at::rand({3, 70, 90}), photo.slice(1, 0, 33).slice(2, 0, 17)})
+    for (const int quality : {5, 50, 92, 100}) {
+      EXPECT_EQ(decode_image(encode_jpeg(picture, quality), "whole.jpg").sizes(), picture.sizes());
+      EXPECT_EQ(decode_image(encode_webp(picture, quality), "whole.webp").sizes(), picture.sizes());
+      EXPECT_EQ(decode_image(encode_webp(picture, 101), "lossless.webp").sizes(), picture.sizes());
+    }
+  // Trailers of cameras: bytes behind the end marker are none of the picture's.
+  EXPECT_EQ(decode_image(encode_jpeg(photo) + std::string(5000, 'x'), "motion.jpg").sizes(), photo.sizes());
+  // A few bytes before it are tolerated.
+  std::string stray = encode_jpeg(photo);
+  stray.insert(stray.size() - 2, std::string(18, '\x07'));
+  EXPECT_EQ(decode_image(stray, "stray.jpg").sizes(), photo.sizes());
+}
+
 TEST_F(ImageFiles, MessagesNameTheFileAndTheCause) {
   const auto message = [&](const std::string& name, const std::string& bytes) {
     const fs::path file = put(name, bytes);
@@ -144,6 +202,11 @@ TEST_F(ImageFiles, ListsPicturesOfAFolder) {
   EXPECT_THAT(message_of([&] { list_images(folder_); }), HasSubstr("holds no picture"));
   put("b.JPG", "x"), put("a.webp", "x"), put("notes.txt", "x"), put(".hidden.png", "x");
   EXPECT_THAT(list_images(folder_), testing::ElementsAre(folder_ / "a.webp", folder_ / "b.JPG"));
+  // A phone's other photos are passed over, and can be told.
+  EXPECT_THAT(list_unread_pictures(folder_), testing::IsEmpty());
+  put("IMG_2.HEIC", "x"), put("IMG_1.heic", "x"), put("scan.tiff", "x"), put("b.txt", "x"), put(".IMG_3.heic", "x");
+  EXPECT_THAT(list_images(folder_), testing::ElementsAre(folder_ / "a.webp", folder_ / "b.JPG"));
+  EXPECT_THAT(list_unread_pictures(folder_), testing::ElementsAre(folder_ / "IMG_1.heic", folder_ / "IMG_2.HEIC", folder_ / "scan.tiff"));
 }
 
 }  // namespace

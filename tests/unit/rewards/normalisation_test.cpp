@@ -47,6 +47,40 @@ TEST(Normalisation, EqualRewardsAreOneAndSaid) {
   EXPECT_THAT(pool.notes, ElementsAre(HasSubstr("identity"), HasSubstr("dynamics")));
 }
 
+// Stills at 0, videos between 2 and 12 pixels, and one candidate of noise.
+std::vector<Rewards> pool_with_noise(double noise) {
+  std::vector<Rewards> raw;
+  for (int i = 0; i < 4; ++i) raw.push_back({0.8, 0, 0.2});
+  for (int i = 0; i < 40; ++i) raw.push_back({0.1 + 0.005 * i, 2 + 0.25 * i, 0.2 + 0.001 * i});
+  raw.push_back({0.0, noise, 0.2});
+  return raw;
+}
+
+TEST(Normalisation, OneOutlierOfDynamicsDoesNotDecide) {
+  const NormalisedPool quiet = normalise_jointly(pool_with_noise(11)), noisy = normalise_jointly(pool_with_noise(189));
+  EXPECT_THAT(quiet.notes, IsEmpty());
+  EXPECT_EQ(noisy.dynamics.maximum, quiet.dynamics.maximum);
+  for (std::size_t i = 0; i + 1 < quiet.rewards.size(); ++i) {
+    EXPECT_EQ(noisy.rewards[i].identity, quiet.rewards[i].identity) << i;  // stills keep their identity: far from the others', and no outlier
+    EXPECT_EQ(noisy.rewards[i].dynamics, quiet.rewards[i].dynamics) << i;
+  }
+  EXPECT_EQ(noisy.rewards.back().dynamics, 10);
+  EXPECT_THAT(noisy.notes, ElementsAre(testing::AllOf(HasSubstr("dynamics reward of 1 of 45"), HasSubstr("189"), HasSubstr("11.75"))));
+}
+
+TEST(Normalisation, WhatIsNoOutlier) {
+  EXPECT_EQ(range_without_high_outliers({0, 1, 2, 40}).maximum, 40);  // of four nobody can say
+  EXPECT_EQ(range_without_high_outliers({0, 1, 2, 3, 40}).maximum, 3);
+  EXPECT_EQ(range_without_high_outliers({0, 1, 2, 3, 9}).maximum, 9);        // three times the others' width is healthy
+  EXPECT_EQ(range_without_high_outliers({0, 0, 0, 0, 0, 0, 5}).maximum, 5);  // the others hold nothing that could be pressed together
+  std::vector<double> mostly_still(100, 0.1);
+  for (int i = 0; i < 92; ++i) mostly_still[static_cast<std::size_t>(i)] = 0.001 * i;
+  for (int i = 92; i < 100; ++i) mostly_still[static_cast<std::size_t>(i)] = i;
+  EXPECT_EQ(range_without_high_outliers(mostly_still).maximum, 99);  // one in twelve is a kind of its own
+  EXPECT_EQ(range_without_high_outliers({-40, 1, 2, 3, 4, 5}).minimum, -40);
+  EXPECT_THROW(range_without_high_outliers({}), base::InvariantError);
+}
+
 TEST(Normalisation, OneCandidate) {
   const NormalisedPool pool = normalise_jointly({{0.7, 3, 0.2}});
   EXPECT_EQ(pool.rewards[0].identity, 1);
