@@ -64,7 +64,7 @@ void run(const Arguments& a) {
                                                           .pooled_prompt_embeds = at::randn({1, config.pooled_projection_dim}),
                                                           .prompt_attention_mask = at::ones({1, kTextRows})};
   const magicid::objectives::PairLoss loss{.beta = 2000};
-  const magicid::objectives::Execution execution{.ranks = &ranks, .recompute = hv::RecomputePlan::parse(a.recompute)};
+  const magicid::objectives::Execution execution{.ranks = &ranks, .recompute = models::generator::RecomputePlan::parse(a.recompute)};
   at::Tensor gradient = at::zeros_like(policy.flat_parameters());
   std::string seconds;
   for (int i = -1; i < a.repeats; ++i) {

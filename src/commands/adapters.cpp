@@ -29,8 +29,8 @@ hv::Adapter adapter_of(const hv::TransformerConfig& config, const run_directory:
 
 }  // namespace
 
-hv::RecomputePlan recompute_plan(const RunContext& context) {
-  const auto plan = hv::RecomputePlan::parse(context.config().model.recompute);
+models::generator::RecomputePlan recompute_plan(const RunContext& context) {
+  const auto plan = models::generator::RecomputePlan::parse(context.config().model.recompute);
   const auto& model = context.pipeline().transformer_config();
   plan.check(model.num_layers + model.num_single_layers);
   return plan;

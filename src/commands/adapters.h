@@ -8,7 +8,7 @@
 
 #include "commands/run_context.h"
 #include "models/hunyuan_video/adapter.h"
-#include "models/hunyuan_video/recompute.h"
+#include "models/generator/recompute.h"
 #include "storage/hdf5.h"
 #include "training/step_loop.h"
 
@@ -16,7 +16,7 @@ namespace magicid::commands {
 
 models::hunyuan_video::AdapterOptions adapter_options(const Configuration& configuration);
 // model.recompute. Throws UserError when it is not for the model's blocks. Not collective; the same on every rank.
-models::hunyuan_video::RecomputePlan recompute_plan(const RunContext& context);
+models::generator::RecomputePlan recompute_plan(const RunContext& context);
 
 // The adapter after a finished training stage (reconstruct or optimize), read by every rank from the checkpoint that the stage results in, as parameters in fp32 on the
 // placement's device. Throws UserError naming the stage to run first.

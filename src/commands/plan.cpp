@@ -108,7 +108,7 @@ int plan(const PlanArguments& a) {
   planning::Wish wish;
   if (a.pair > 0) wish.pair = a.pair;
   if (a.sequence > 0) wish.sequence = a.sequence;
-  if (!a.recompute.empty()) wish.recompute = models::hunyuan_video::RecomputePlan::parse(a.recompute);
+  if (!a.recompute.empty()) wish.recompute = models::generator::RecomputePlan::parse(a.recompute);
   const planning::Plan made = planning::make_plan(networks, workload, cluster, a.efficiencies, wish);
   if (a.json)
     std::cout << planning::to_json(made, networks, workload, cluster, a.efficiencies).dump(2) << "\n";

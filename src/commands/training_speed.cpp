@@ -19,12 +19,12 @@ TrainingWork& TrainingWork::operator+=(const TrainingWork& other) {
   return *this;
 }
 
-WorkCounter::WorkCounter(hv::TransformerConfig config, planning::AdapterSize adapter, hv::RecomputePlan recompute)
+WorkCounter::WorkCounter(hv::TransformerConfig config, planning::AdapterSize adapter, models::generator::RecomputePlan recompute)
     : config_(std::move(config)), adapter_(std::move(adapter)), recompute_(std::move(recompute)) {}
 
 WorkCounter WorkCounter::of(const RunContext& context) {
   const auto& c = context.config();
-  return {context.pipeline().transformer_config(), {.lora_rank = c.adapter.lora_rank, .targets = c.adapter.targets}, hv::RecomputePlan::parse(c.model.recompute)};
+  return {context.pipeline().transformer_config(), {.lora_rank = c.adapter.lora_rank, .targets = c.adapter.targets}, models::generator::RecomputePlan::parse(c.model.recompute)};
 }
 
 planning::Tokens WorkCounter::tokens_of(const at::Tensor& latents, const models::text::PromptEmbeddings& prompt) const {

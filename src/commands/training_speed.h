@@ -30,7 +30,7 @@ struct TrainingWork {
 // Operations by planning/cost.h.
 class WorkCounter {
  public:
-  WorkCounter(models::hunyuan_video::TransformerConfig config, planning::AdapterSize adapter, models::hunyuan_video::RecomputePlan recompute);
+  WorkCounter(models::hunyuan_video::TransformerConfig config, planning::AdapterSize adapter, models::generator::RecomputePlan recompute);
   // From a configuration: its adapter and model.recompute.
   static WorkCounter of(const RunContext& context);
 
@@ -46,7 +46,7 @@ class WorkCounter {
   using Key = std::pair<std::int64_t, std::int64_t>;
   models::hunyuan_video::TransformerConfig config_;
   planning::AdapterSize adapter_;
-  models::hunyuan_video::RecomputePlan recompute_;
+  models::generator::RecomputePlan recompute_;
   std::map<Key, TrainingWork> trained_, predicted_, bare_;
 };
 

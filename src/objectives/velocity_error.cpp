@@ -18,10 +18,10 @@ at::Tensor velocity_error(const models::hunyuan_video::Transformer& transformer,
   inputs.encoder_attention_mask = condition.prompt_attention_mask.to(precise.device());
   inputs.pooled_projections = condition.pooled_prompt_embeds.to(precise.device());
   inputs.guidance = at::full({1}, 1000 * guidance, precise);
-  hv::JointAttention& attention = execution.ranks ? execution.ranks->attention() : hv::local_joint_attention();
+  models::generator::JointAttention& attention = execution.ranks ? execution.ranks->attention() : models::generator::local_joint_attention();
   const at::Tensor velocity = transformer.forward_tokens(inputs, adapter, attention, execution.recompute).to(x0.scalar_type());
   const at::Tensor target = transformer.patchify(noise - x0);
-  const hv::TokenRange range = attention.video_range(target.size(1));
+  const models::generator::TokenRange range = attention.video_range(target.size(1));
   if (range.count == target.size(1)) return (velocity - target).square().mean();
   return (velocity - target.narrow(1, range.begin, range.count)).square().sum() / static_cast<double>(target.numel());
 }

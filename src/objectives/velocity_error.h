@@ -19,7 +19,7 @@ struct NoisySample {
 // How a sample is computed: by which ranks, and what its backward computes again.
 struct Execution {
   parallel::SampleRanks* ranks = nullptr;  // null: by this rank alone
-  models::hunyuan_video::RecomputePlan recompute;
+  models::generator::RecomputePlan recompute;
 };
 
 // This rank's part of mean((v_theta(x_sigma, 1000 sigma) - (noise - x0))^2) over the latents' elements: the sum over its tokens, divided by the number

@@ -65,7 +65,7 @@ struct SmallHpoOptions {
   std::int64_t global_batch = 5;
   double policy_moved = 0.03;  // 0: the policy is its reference
   double supervised = 0;
-  hv::RecomputePlan recompute;
+  models::generator::RecomputePlan recompute;
 };
 
 // One step's loss and gradient on `mesh`. Collective over `world`.

@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "models/hunyuan_video/adapter.h"
-#include "models/hunyuan_video/joint_attention.h"
-#include "models/hunyuan_video/recompute.h"
+#include "models/generator/joint_attention.h"
+#include "models/generator/recompute.h"
 #include "models/hunyuan_video/transformer_blocks.h"
 #include "models/hunyuan_video/transformer_config.h"
 #include "models/hunyuan_video/transformer_embeddings.h"
@@ -45,13 +45,13 @@ class Transformer {
   // Throws UserError for shapes that do not fit the configuration or each other, T, H or W that are not multiples of the patch, and masks
   // that are empty or not a prefix. Collective where `attention` is.
   at::Tensor forward(const TransformerInputs& inputs, const Adapter* adapter = nullptr,
-                     JointAttention& attention = local_joint_attention()) const;
+                     generator::JointAttention& attention = generator::local_joint_attention()) const;
 
   // The same before unpatchify: [B,S',patch numbers] for the tokens of attention.video_range(S); to compare with patchify(target). With a graph,
   // the blocks' activations are kept or computed again as `recompute` says (gradients of the adapter and the floating inputs alone); this, the adapter and
   // `attention` must then stay until backward.
-  at::Tensor forward_tokens(const TransformerInputs& inputs, const Adapter* adapter = nullptr, JointAttention& attention = local_joint_attention(),
-                            const RecomputePlan& recompute = {}) const;
+  at::Tensor forward_tokens(const TransformerInputs& inputs, const Adapter* adapter = nullptr, generator::JointAttention& attention = generator::local_joint_attention(),
+                            const generator::RecomputePlan& recompute = {}) const;
 
   // [B,C,T,H,W] <-> [B,S,C*pt*p*p]; tokens in the order (frame, row, column), numbers in the order (channel, frame, row, column).
   at::Tensor patchify(const at::Tensor& latents) const;
@@ -61,7 +61,7 @@ class Transformer {
   Transformer() = default;
   void check(const TransformerInputs& inputs) const;
   // Samples of one text length, already cast and cropped.
-  at::Tensor forward_group(const TransformerInputs& inputs, const Adapter* adapter, JointAttention& attention, const RecomputePlan& recompute) const;
+  at::Tensor forward_group(const TransformerInputs& inputs, const Adapter* adapter, generator::JointAttention& attention, const generator::RecomputePlan& recompute) const;
 
   TransformerConfig config_;
   nn::Placement placement_;
