@@ -42,10 +42,10 @@ int run(int argc, char** argv) {
   at::get_num_threads();  // reads OMP_NUM_THREADS
   const hv::Transformer transformer = hv::Transformer::load(argv[1], {at::kCPU, dtype});
   const auto& config = transformer.config();
-  hv::AdapterOptions options;
+  models::generator::AdapterOptions options;
   options.lora_rank = kLoraRank;
   options.alpha = kLoraRank;
-  hv::Adapter adapter = hv::Adapter::create(config, options);
+  models::generator::Adapter adapter = models::generator::Adapter::create(adaptable(config), options);
   const bool train = mode == "train";
   if (train) adapter.set_requires_grad(true);
 

@@ -47,7 +47,7 @@ std::vector<PlannedCandidate> plan_previews(const Configuration& configuration, 
 // base::RequeueRequest when the job is asked to stop. Collective over the sequence group of `ranks` (null: this rank alone).
 at::Tensor sample_candidate(const Configuration& configuration, const models::hunyuan_video::Transformer& transformer, const models::hunyuan_video::AutoencoderConfig& autoencoder,
                             const diffusion::FlowMatchEulerScheduler& scheduler, const Prepared& prepared, const PlannedCandidate& candidate,
-                            const models::hunyuan_video::Adapter* adapter, parallel::SampleRanks* ranks = nullptr);
+                            const models::generator::Adapter* adapter, parallel::SampleRanks* ranks = nullptr);
 
 // "float32" or "bfloat16", as descriptions name it.
 std::string dtype_name(const models::nn::Placement& placement);

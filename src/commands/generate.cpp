@@ -23,18 +23,18 @@ namespace hv = models::hunyuan_video;
 // A video is taken to be about as large as its noise: only the adapter differs between V_s and V_t.
 class CandidateMaker {
  public:
-  CandidateMaker(RunContext& context, const Prepared& prepared, const hv::Adapter& trained)
+  CandidateMaker(RunContext& context, const Prepared& prepared, const models::generator::Adapter& trained)
       : context_(context), prepared_(prepared), trained_(trained), transformer_(context.pipeline().load_transformer(context.placement())),
         scheduler_(context.pipeline().scheduler().with_shift(context.config().generate.sampling.shift)) {}
 
   at::Tensor operator()(const PlannedCandidate& candidate) {
     if (candidate.source == preference::Source::still) return prepared_.references[static_cast<std::size_t>(candidate.sample)].still;
-    const hv::Adapter* adapter = candidate.source == preference::Source::tuned ? &at_strength(candidate.strength) : nullptr;
+    const models::generator::Adapter* adapter = candidate.source == preference::Source::tuned ? &at_strength(candidate.strength) : nullptr;
     return sample_candidate(context_.config(), transformer_, context_.pipeline().autoencoder_config(), scheduler_, prepared_, candidate, adapter, &context_.sequence_ranks());
   }
 
  private:
-  const hv::Adapter& at_strength(double strength) {
+  const models::generator::Adapter& at_strength(double strength) {
     const auto known = adapters_.find(strength);
     if (known != adapters_.end()) return known->second;
     return adapters_.emplace(strength, trained_.frozen_copy(context_.placement(), strength)).first->second;
@@ -42,17 +42,17 @@ class CandidateMaker {
 
   RunContext& context_;
   const Prepared& prepared_;
-  const hv::Adapter& trained_;
+  const models::generator::Adapter& trained_;
   hv::Transformer transformer_;
   diffusion::FlowMatchEulerScheduler scheduler_;
-  std::map<double, hv::Adapter> adapters_;
+  std::map<double, models::generator::Adapter> adapters_;
 };
 
 void make_missing(RunContext& context, const Prepared& prepared, const std::vector<PlannedCandidate>& candidates) {
   run_directory::CandidateStore store(context.layout().candidates());
   const auto missing = find_missing(context, candidates.size(), [&](std::size_t i) { return store.contains(candidates[i].key); });
   if (missing.empty()) return;
-  const hv::Adapter trained = load_trained(context, Stage::reconstruct);
+  const models::generator::Adapter trained = load_trained(context, Stage::reconstruct);
   std::optional<CandidateMaker> generator;
   auto start = std::chrono::steady_clock::now();
   const auto make = [&](std::size_t i) {

@@ -102,9 +102,9 @@ void optimize(RunContext& context) {
     });
     previews.prepare();
     const auto transformer = context.pipeline().load_transformer(context.placement());
-    hv::Adapter policy = load_trained(context, Stage::reconstruct);
+    models::generator::Adapter policy = load_trained(context, Stage::reconstruct);
     const bool from_base = c.optimize.hpo.reference == "base";
-    const hv::Adapter reference = policy.frozen_copy({context.placement().device, at::kFloat});
+    const models::generator::Adapter reference = policy.frozen_copy({context.placement().device, at::kFloat});
     objectives::Hpo objective(transformer, policy, from_base ? nullptr : &reference, std::move(pairs), c.optimize.hpo, context.seed(), c.optimize.shift, 1.0,
                              {.ranks = &context.pair_ranks(), .recompute = recompute_plan(context)});
     TrainingFiles files(context, context.layout().optimize(), "optimize", policy);

@@ -110,7 +110,7 @@ void Previews::prepare() {
   comm::agree(context_.world(), "encoding the previews' prompts", [&] { prepared_.prompts.merge(encode_prompts(context_, {missing.begin(), missing.end()})); });
 }
 
-void Previews::begin(const hv::Transformer& transformer, hv::Adapter& policy, TrainingFiles& files) {
+void Previews::begin(const hv::Transformer& transformer, models::generator::Adapter& policy, TrainingFiles& files) {
   if (!wanted()) return;
   transformer_ = &transformer;
   policy_ = &policy;
@@ -131,7 +131,7 @@ void Previews::begin(const hv::Transformer& transformer, hv::Adapter& policy, Tr
   left = json::parse(context_.world().broadcast_string(left.dump(), 0));
   for (const auto& round : left) {
     const auto at = round[0].get<std::int64_t>();
-    std::optional<hv::Adapter> saved;
+    std::optional<models::generator::Adapter> saved;
     if (round[1].get<bool>())
       comm::agree(context_.world(), "reading the adapter of a stopped preview", [&] { saved = read_checkpoint_adapter(context_, run_directory::checkpoint_path(stopped_folder(), at)); });
     if (!make(at, saved ? *saved : policy)) throw base::RequeueRequest("optimize: stopped on request during previews; finished videos are kept. Start the same command again to go on.");
@@ -154,7 +154,7 @@ training::StepHooks Previews::add_to(training::StepHooks hooks) {
   return hooks;
 }
 
-bool Previews::make(std::int64_t step, const hv::Adapter& adapter) {
+bool Previews::make(std::int64_t step, const models::generator::Adapter& adapter) {
   const c10::AutoGradMode no_grad(false);
   const Configuration& c = context_.config();
   const auto start = std::chrono::steady_clock::now();
@@ -168,7 +168,7 @@ bool Previews::make(std::int64_t step, const hv::Adapter& adapter) {
     return found && fs::exists(file) && base::hash_file(file) == found->metadata.at("file");
   });
   if (!missing.empty()) {
-    const hv::Adapter frozen = adapter.frozen_copy(context_.placement());
+    const models::generator::Adapter frozen = adapter.frozen_copy(context_.placement());
     const auto scheduler = context_.pipeline().scheduler().with_shift(c.generate.sampling.shift);
     std::optional<VideoScorer> scorer;
     const auto sample = [&](std::size_t i) {
@@ -216,7 +216,7 @@ bool Previews::make(std::int64_t step, const hv::Adapter& adapter) {
   return true;
 }
 
-void Previews::record(PreviewRound round, const hv::Adapter& adapter) {
+void Previews::record(PreviewRound round, const models::generator::Adapter& adapter) {
   const auto& rule = context_.config().optimize.keep_best;
   rounds_.push_back(round);
   // The adapter first: a line in the log says that it is there.

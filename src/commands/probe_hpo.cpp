@@ -66,7 +66,7 @@ int probe_hpo(const Arguments& a) {
   const auto placement = resolve(a.device);
   const models::nn::Placement adapter_placement{placement.device, placement.dtype == at::kDouble ? at::kDouble : at::kFloat};
   std::optional<hv::Transformer> transformer;
-  std::optional<hv::Adapter> policy, reference;
+  std::optional<models::generator::Adapter> policy, reference;
   Pairs pairs;
   comm::agree(*world, "reading model, adapters and inputs", [&] {
     const fs::path folder = a.model;

@@ -2,6 +2,7 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/tensor.h>
 
@@ -99,7 +100,7 @@ at::Tensor Transformer::unpatchify(const at::Tensor& tokens, std::int64_t frames
       .reshape({batch, channels, frames, rows, columns});
 }
 
-at::Tensor Transformer::forward(const TransformerInputs& inputs, const Adapter* adapter, generator::JointAttention& attention) const {
+at::Tensor Transformer::forward(const TransformerInputs& inputs, const generator::Adapter* adapter, generator::JointAttention& attention) const {
   check(inputs);
   const auto& x = inputs.hidden_states;
   const std::int64_t tokens = x.size(2) * x.size(3) * x.size(4) / config_.patch_numbers(1);
@@ -109,7 +110,19 @@ at::Tensor Transformer::forward(const TransformerInputs& inputs, const Adapter* 
   return unpatchify(forward_tokens(inputs, adapter, attention), x.size(2), x.size(3), x.size(4));
 }
 
-at::Tensor Transformer::forward_tokens(const TransformerInputs& in, const Adapter* adapter, generator::JointAttention& attention, const generator::RecomputePlan& recompute) const {
+at::Tensor Transformer::velocity_tokens(const generator::DenoiserInputs& in, const generator::Adapter* adapter, const generator::TokenWork& work) const {
+  const auto numbers = at::TensorOptions().device(placement_.device).dtype(in.latents.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
+  TransformerInputs inputs;
+  inputs.hidden_states = in.latents;
+  inputs.timestep = at::full({1}, in.timestep, numbers);
+  inputs.encoder_hidden_states = in.condition.at("prompt_embeds");
+  inputs.encoder_attention_mask = in.condition.at("prompt_attention_mask");
+  inputs.pooled_projections = in.condition.at("pooled_prompt_embeds");
+  inputs.guidance = at::full({1}, 1000 * in.guidance, numbers);
+  return forward_tokens(inputs, adapter, work.attention, work.recompute);
+}
+
+at::Tensor Transformer::forward_tokens(const TransformerInputs& in, const generator::Adapter* adapter, generator::JointAttention& attention, const generator::RecomputePlan& recompute) const {
   check(in);
   recompute.check(static_cast<std::int64_t>(double_blocks_.size() + single_blocks_.size()));
   const auto lengths = text_lengths(in.encoder_attention_mask, in.hidden_states.size(0), in.encoder_hidden_states.size(1));
@@ -133,7 +146,7 @@ at::Tensor Transformer::forward_tokens(const TransformerInputs& in, const Adapte
   return at::cat(outputs, 0).index_select(0, at::tensor(place, at::kLong).to(outputs[0].device()));
 }
 
-at::Tensor Transformer::forward_group(const TransformerInputs& in, const Adapter* adapter, generator::JointAttention& attention, const generator::RecomputePlan& recompute) const {
+at::Tensor Transformer::forward_group(const TransformerInputs& in, const generator::Adapter* adapter, generator::JointAttention& attention, const generator::RecomputePlan& recompute) const {
   const auto& x = in.hidden_states;
   const std::int64_t pt = config_.patch_size_t, p = config_.patch_size;
   const std::array<std::int64_t, 3> grid = {x.size(2) / pt, x.size(3) / p, x.size(4) / p};

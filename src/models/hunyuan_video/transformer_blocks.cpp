@@ -17,9 +17,9 @@ namespace {
 
 constexpr double kNormEps = 1e-6;
 
-const nn::LoraLayer* find(const Adapter* adapter, const std::string& name) { return adapter ? adapter->find(name) : nullptr; }
+const nn::LoraLayer* find(const generator::Adapter* adapter, const std::string& name) { return adapter ? adapter->find(name) : nullptr; }
 
-StreamLora stream_lora(const Adapter* adapter, const std::string& block, const std::string& stream) {
+StreamLora stream_lora(const generator::Adapter* adapter, const std::string& block, const std::string& stream) {
   if (!adapter) return {};
   const std::string prefix = block + stream;
   return {find(adapter, prefix + "_mod.linear"), find(adapter, prefix + "_attn_qkv"), find(adapter, prefix + "_attn_proj"),

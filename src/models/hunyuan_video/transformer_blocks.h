@@ -9,7 +9,7 @@
 #include <string>
 #include <utility>
 
-#include "models/hunyuan_video/adapter.h"
+#include "models/generator/adapter.h"
 #include "models/generator/joint_attention.h"
 #include "models/hunyuan_video/transformer_layout.h"
 #include "models/hunyuan_video/transformer_rotary.h"
@@ -34,7 +34,7 @@ struct Stream {
 // What all blocks of one forward share. `adapter` may be null; `rotary` holds the angles of this rank's video tokens.
 struct BlockContext {
   const TransformerConfig& config;
-  const Adapter* adapter;
+  const generator::Adapter* adapter;
   RotaryTable rotary;
   generator::JointAttention& attention;
   generator::TokenCounts whole;             // tokens of the whole sequence

@@ -49,4 +49,17 @@ std::vector<BlockLinear> block_linears(const TransformerConfig& config) {
   return all;
 }
 
+generator::Adaptable adaptable(const TransformerConfig& config) {
+  generator::Adaptable network;
+  for (const auto& linear : block_linears(config)) network.linears.push_back({linear.name, linear.target, linear.in, linear.out});
+  // One block of each kind is enough to know the targets.
+  TransformerConfig one_of_each = config;
+  one_of_each.num_layers = one_of_each.num_single_layers = 1;
+  for (const auto& linear : block_linears(one_of_each)) {
+    network.targets.push_back(linear.target);
+    if (!linear.modulation) network.default_targets.push_back(linear.target);
+  }
+  return network;
+}
+
 }  // namespace magicid::models::hunyuan_video

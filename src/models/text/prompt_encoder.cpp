@@ -75,4 +75,8 @@ PromptEmbeddings PromptEncoder::operator()(const std::string& prompt, const Prom
   return out;
 }
 
+PromptEmbeddings::operator generator::Condition() const {
+  return {{{"prompt_embeds", prompt_embeds}, {"pooled_prompt_embeds", pooled_prompt_embeds}, {"prompt_attention_mask", prompt_attention_mask}}};
+}
+
 }  // namespace magicid::models::text

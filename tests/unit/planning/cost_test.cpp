@@ -130,10 +130,10 @@ hv::TransformerConfig small_config() {
 }
 
 struct Small {
-  explicit Small(hv::TransformerConfig c, hv::AdapterOptions options = {.targets = {}, .lora_rank = 5, .alpha = 5}, at::ScalarType dtype = at::kFloat)
+  explicit Small(hv::TransformerConfig c, models::generator::AdapterOptions options = {.targets = {}, .lora_rank = 5, .alpha = 5}, at::ScalarType dtype = at::kFloat)
       : config(c),
         transformer(hv::Transformer::load(c, models::nn::Weights::from_tensors(hv::initialize_transformer(c, 1), "test", {.dtype = dtype}))),
-        adapter(hv::Adapter::create(c, options)) {}
+        adapter(models::generator::Adapter::create(adaptable(c), options)) {}
   hv::TransformerInputs inputs(std::int64_t frames, std::int64_t side, std::int64_t text) const {
     hv::TransformerInputs in;
     const auto dtype = transformer.placement().dtype;
@@ -146,7 +146,7 @@ struct Small {
   }
   hv::TransformerConfig config;
   hv::Transformer transformer;
-  hv::Adapter adapter;
+  models::generator::Adapter adapter;
 };
 
 // One kind for all blocks, and mixtures for models of up to 6: the others' last mode stands for the rest.
@@ -221,7 +221,7 @@ struct Alive {
 };
 
 // Of a forward, and of the backward of its error with `adapter`; null: of a forward without a graph.
-Alive alive_in(const Small& small, const hv::TransformerInputs& in, const hv::Adapter* adapter, models::generator::JointAttention& attention, const models::generator::RecomputePlan& recompute) {
+Alive alive_in(const Small& small, const hv::TransformerInputs& in, const models::generator::Adapter* adapter, models::generator::JointAttention& attention, const models::generator::RecomputePlan& recompute) {
   const c10::AutoGradMode grad(adapter != nullptr);
   PeakBytes bytes;
   at::Tensor out = small.transformer.forward_tokens(in, adapter, attention, recompute);
@@ -234,7 +234,7 @@ Alive alive_in(const Small& small, const hv::TransformerInputs& in, const hv::Ad
 }
 
 // Every mode of one rank's share against the formulas.
-void expect_as_predicted(const Small& small, const hv::Adapter& adapter, const hv::TransformerInputs& in, const Share& share, std::int64_t element, models::generator::JointAttention& attention,
+void expect_as_predicted(const Small& small, const models::generator::Adapter& adapter, const hv::TransformerInputs& in, const Share& share, std::int64_t element, models::generator::JointAttention& attention,
                          const std::string& name) {
   const auto report = [&](const std::string& what, double measured, double predicted, double tolerance) {
     std::printf("%s, %s: %6.2f MB, predicted %6.2f, %.3f\n", name.c_str(), what.c_str(), measured / 1e6, predicted / 1e6, measured / predicted);
@@ -276,7 +276,7 @@ TEST(TransformerCost, ActivationsOfASharedSequenceAreThoseThatAreAlive) {
       const auto in = small.inputs(7, 34, 21);
       comm::run_threads(2, [&, doubles = doubles, singles = singles](comm::Communicator& group) {
         parallel::SequenceAttention attention(group);
-        hv::Adapter adapter = small.adapter.frozen_copy({});
+        models::generator::Adapter adapter = small.adapter.frozen_copy({});
         adapter.set_requires_grad(true);
         const Tokens whole{2023, 21}, local{attention.video_range(whole.video).count, attention.text_range(whole.text).count};
         const Share share{.whole = whole, .local = local, .heads = parallel::slice_of(config.num_attention_heads, group.rank(), group.size()).count, .sequence = group.size()};
@@ -345,7 +345,7 @@ TEST(Exchanges, AreThoseThatAreMade) {
       comm::run_threads(ranks, [&](comm::Communicator& world) {
         tests::CountingGroup group(world);
         parallel::SequenceAttention attention(group);
-        hv::Adapter adapter = small.adapter.frozen_copy({});
+        models::generator::Adapter adapter = small.adapter.frozen_copy({});
         adapter.set_requires_grad(true);
         const double forward = exchange_bytes(small.config, whole, ranks, world.rank(), element);
         for (const auto& recompute : plans()) {
