@@ -35,7 +35,7 @@ class WorkCounter {
   static WorkCounter of(const RunContext& context);
 
   // The tokens of latents [1,C,T,H,W] and of the prompt's text that is not padding.
-  planning::Tokens tokens_of(const at::Tensor& latents, const models::text::PromptEmbeddings& prompt) const;
+  planning::Tokens tokens_of(const at::Tensor& latents, const models::generator::Condition& prompt) const;
 
   // Forward and backward of one sequence for the adapter.
   const TrainingWork& trained(const planning::Tokens& tokens);

@@ -10,6 +10,11 @@ const at::Tensor& Condition::at(const std::string& name) const {
   return found->second;
 }
 
+at::Tensor Condition::find(const std::string& name) const {
+  const auto found = tensors.find(name);
+  return found == tensors.end() ? at::Tensor() : found->second;
+}
+
 Condition Condition::to(c10::Device device) const {
   Condition moved;
   for (const auto& [name, tensor] : tensors) moved.tensors[name] = tensor.to(device);

@@ -15,6 +15,8 @@ struct Condition {
 
   // Throws InvariantError when there is no such tensor: a condition of another backbone.
   const at::Tensor& at(const std::string& name) const;
+  // The tensor, or an undefined one.
+  at::Tensor find(const std::string& name) const;
   // The same tensors on another device.
   Condition to(c10::Device device) const;
 };

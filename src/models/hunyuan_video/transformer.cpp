@@ -116,7 +116,7 @@ at::Tensor Transformer::velocity_tokens(const generator::DenoiserInputs& in, con
   inputs.hidden_states = in.latents;
   inputs.timestep = at::full({1}, in.timestep, numbers);
   inputs.encoder_hidden_states = in.condition.at("prompt_embeds");
-  inputs.encoder_attention_mask = in.condition.at("prompt_attention_mask");
+  inputs.encoder_attention_mask = in.condition.find("prompt_attention_mask");
   inputs.pooled_projections = in.condition.at("pooled_prompt_embeds");
   inputs.guidance = at::full({1}, 1000 * in.guidance, numbers);
   return forward_tokens(inputs, adapter, work.attention, work.recompute);

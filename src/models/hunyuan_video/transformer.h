@@ -43,7 +43,7 @@ class Transformer final : public generator::Denoiser {
   std::int64_t blocks() const override { return config_.num_layers + config_.num_single_layers; }
 
   // The condition's prompt_embeds, prompt_attention_mask and pooled_prompt_embeds are the reference's encoder_hidden_states, encoder_attention_mask and
-  // pooled_projections.
+  // pooled_projections; without a mask every row is text.
   at::Tensor velocity_tokens(const generator::DenoiserInputs& inputs, const generator::Adapter* adapter, const generator::TokenWork& work) const override;
 
   // The predicted velocity [B,out_channels,T,H,W] in the weights' dtype. `attention` must hold whole sequences (InvariantError otherwise).
