@@ -22,7 +22,7 @@
 #include "comm/launch.h"
 #include "comm/mesh.h"
 #include "comm/options.h"
-#include "models/hunyuan_video/adapter.h"
+#include "models/generator/adapter.h"
 #include "objectives/pair_gradient.h"
 #include "parallel/replicas.h"
 
@@ -41,11 +41,11 @@ struct Arguments {
 // 16 x 16 patches of 2 x 2 in a frame.
 constexpr std::int64_t kRows = 32, kColumns = 32, kTextRows = 64, kLoraRank = 16;
 
-hv::Adapter small_adapter(const hv::TransformerConfig& config) {
-  hv::AdapterOptions options;
+models::generator::Adapter small_adapter(const hv::TransformerConfig& config) {
+  models::generator::AdapterOptions options;
   options.lora_rank = kLoraRank;
   options.alpha = kLoraRank;
-  return hv::Adapter::create(config, options);
+  return models::generator::Adapter::create(adaptable(config), options);
 }
 
 void run(const Arguments& a) {
@@ -64,7 +64,7 @@ void run(const Arguments& a) {
                                                           .pooled_prompt_embeds = at::randn({1, config.pooled_projection_dim}),
                                                           .prompt_attention_mask = at::ones({1, kTextRows})};
   const magicid::objectives::PairLoss loss{.beta = 2000};
-  const magicid::objectives::Execution execution{.ranks = &ranks, .recompute = hv::RecomputePlan::parse(a.recompute)};
+  const magicid::objectives::Execution execution{.ranks = &ranks, .recompute = models::generator::RecomputePlan::parse(a.recompute)};
   at::Tensor gradient = at::zeros_like(policy.flat_parameters());
   std::string seconds;
   for (int i = -1; i < a.repeats; ++i) {

@@ -19,23 +19,23 @@ namespace hv = models::hunyuan_video;
 
 const std::string adapter_prefix = "adapter/";
 
-hv::Adapter adapter_of(const hv::TransformerConfig& config, const run_directory::Checkpoint& checkpoint, const models::nn::Placement& placement) {
+models::generator::Adapter adapter_of(const hv::TransformerConfig& config, const run_directory::Checkpoint& checkpoint, const models::nn::Placement& placement) {
   storage::NamedTensors values;
   for (const auto& [name, tensor] : checkpoint.tensors)
     if (name.starts_with(adapter_prefix)) values[name.substr(adapter_prefix.size())] = tensor;
-  return hv::Adapter::from_named_tensors(config, values, checkpoint.path.string(), placement);
+  return models::generator::Adapter::from_named_tensors(adaptable(config), values, checkpoint.path.string(), placement);
 }
 
 }  // namespace
 
-hv::RecomputePlan recompute_plan(const RunContext& context) {
-  const auto plan = hv::RecomputePlan::parse(context.config().model.recompute);
+models::generator::RecomputePlan recompute_plan(const RunContext& context) {
+  const auto plan = models::generator::RecomputePlan::parse(context.config().model.recompute);
   const auto& model = context.pipeline().transformer_config();
   plan.check(model.num_layers + model.num_single_layers);
   return plan;
 }
 
-hv::AdapterOptions adapter_options(const Configuration& configuration) {
+models::generator::AdapterOptions adapter_options(const Configuration& configuration) {
   const auto& a = configuration.adapter;
   return {.targets = a.targets, .lora_rank = a.lora_rank, .alpha = a.alpha > 0 ? a.alpha : static_cast<double>(a.lora_rank), .seed = static_cast<std::uint64_t>(configuration.seed)};
 }
@@ -52,18 +52,18 @@ hv::Autoencoder read_autoencoder(RunContext& context, comm::Communicator& group)
   return std::move(*autoencoder);
 }
 
-hv::Adapter load_trained(RunContext& context, run_directory::Stage stage) {
+models::generator::Adapter load_trained(RunContext& context, run_directory::Stage stage) {
   const fs::path checkpoint = context.checkpoint_of(stage);
-  std::optional<hv::Adapter> adapter;
+  std::optional<models::generator::Adapter> adapter;
   comm::agree_unless_stopped(context.world(), "reading the adapter of " + run_directory::stage_name(stage), [&] { adapter = read_checkpoint_adapter(context, checkpoint); });
   return std::move(*adapter);
 }
 
-hv::Adapter read_checkpoint_adapter(const RunContext& context, const fs::path& path) {
+models::generator::Adapter read_checkpoint_adapter(const RunContext& context, const fs::path& path) {
   return adapter_of(context.pipeline().transformer_config(), run_directory::load_checkpoint(path), {.device = context.placement().device, .dtype = at::kFloat});
 }
 
-storage::NamedTensors checkpoint_tensors(const hv::Adapter& adapter) {
+storage::NamedTensors checkpoint_tensors(const models::generator::Adapter& adapter) {
   storage::NamedTensors tensors;
   for (const auto& [name, tensor] : adapter.named_tensors()) tensors[adapter_prefix + name] = tensor;
   return tensors;
@@ -72,7 +72,7 @@ storage::NamedTensors checkpoint_tensors(const hv::Adapter& adapter) {
 struct TrainingFiles::State {
   fs::path folder;
   std::string stage;
-  const hv::Adapter* adapter;
+  const models::generator::Adapter* adapter;
   const hv::TransformerConfig* config;
   nlohmann::json about;
   std::optional<run_directory::MetricsLog> metrics;
@@ -133,7 +133,7 @@ struct TrainingFiles::State {
   }
 };
 
-TrainingFiles::TrainingFiles(RunContext& context, fs::path folder, std::string stage, const hv::Adapter& adapter) : state_(std::make_shared<State>()) {
+TrainingFiles::TrainingFiles(RunContext& context, fs::path folder, std::string stage, const models::generator::Adapter& adapter) : state_(std::make_shared<State>()) {
   state_->folder = std::move(folder);
   state_->stage = std::move(stage);
   state_->adapter = &adapter;
@@ -156,7 +156,7 @@ training::StepHooks TrainingFiles::hooks() {
   return {.load = load, .save = [s = state_](const training::Checkpoint& c) { return s->save(c); }, .record = [s = state_](const training::StepRecord& r) { s->log(r.step, r.metrics, nlohmann::json::object()); }};
 }
 
-std::int64_t TrainingFiles::resume(RunContext& context, hv::Adapter& adapter) {
+std::int64_t TrainingFiles::resume(RunContext& context, models::generator::Adapter& adapter) {
   std::string step = "0";
   comm::agree(context.world(), "reading the last checkpoint", [&] {
     if (!context.leader()) return;

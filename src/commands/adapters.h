@@ -7,18 +7,18 @@
 #include <string>
 
 #include "commands/run_context.h"
-#include "models/hunyuan_video/adapter.h"
+#include "models/generator/adapter.h"
 #include "models/hunyuan_video/autoencoder.h"
-#include "models/hunyuan_video/recompute.h"
+#include "models/generator/recompute.h"
 #include "models/hunyuan_video/transformer.h"
 #include "storage/hdf5.h"
 #include "training/step_loop.h"
 
 namespace magicid::commands {
 
-models::hunyuan_video::AdapterOptions adapter_options(const Configuration& configuration);
+models::generator::AdapterOptions adapter_options(const Configuration& configuration);
 // model.recompute. Throws UserError when it is not for the model's blocks. Not collective; the same on every rank.
-models::hunyuan_video::RecomputePlan recompute_plan(const RunContext& context);
+models::generator::RecomputePlan recompute_plan(const RunContext& context);
 
 // The transformer or the autoencoder, read by every rank of `group` onto its device; an error of one is told by all, with its rank and node. Collective over
 // `group`.
@@ -27,25 +27,25 @@ models::hunyuan_video::Autoencoder read_autoencoder(RunContext& context, comm::C
 
 // The adapter after a finished training stage (reconstruct or optimize), read by every rank from the checkpoint that the stage results in, as parameters in fp32 on the
 // placement's device. Throws UserError naming the stage to run first.
-models::hunyuan_video::Adapter load_trained(RunContext& context, run_directory::Stage stage);
+models::generator::Adapter load_trained(RunContext& context, run_directory::Stage stage);
 
 // The adapter of a training checkpoint, of this run or another, as load_trained() gives it. Not collective. Throws as run_directory::load_checkpoint does, and UserError
 // when it does not fit the transformer.
-models::hunyuan_video::Adapter read_checkpoint_adapter(const RunContext& context, const std::filesystem::path& path);
+models::generator::Adapter read_checkpoint_adapter(const RunContext& context, const std::filesystem::path& path);
 
 // The adapter's part of a checkpoint's tensors, which read_checkpoint_adapter() reads.
-storage::NamedTensors checkpoint_tensors(const models::hunyuan_video::Adapter& adapter);
+storage::NamedTensors checkpoint_tensors(const models::generator::Adapter& adapter);
 
 // Files of a training stage below `folder`: checkpoints, metrics.jsonl, TensorBoard events. Used on rank 0.
 class TrainingFiles {
  public:
   // `adapter` gives the names of the parameters; both must outlive the hooks.
-  TrainingFiles(RunContext& context, std::filesystem::path folder, std::string stage, const models::hunyuan_video::Adapter& adapter);
+  TrainingFiles(RunContext& context, std::filesystem::path folder, std::string stage, const models::generator::Adapter& adapter);
   ~TrainingFiles();
   training::StepHooks hooks();
   // For who needs the state that training goes on from before run_steps begins: reads the newest intact checkpoint, which the load hook then gives, opens the logs, and sets
   // `adapter` to the checkpoint's parameters on every rank. Returns its step, 0 when there is none. Collective over the world.
-  std::int64_t resume(RunContext& context, models::hunyuan_video::Adapter& adapter);
+  std::int64_t resume(RunContext& context, models::generator::Adapter& adapter);
   // Figures of a step beside the step's own: a line of their own in metrics.jsonl (with `more` merged in), scalars in the event file. After resume() or the load hook.
   void log(std::int64_t step, const std::map<std::string, double>& values, const nlohmann::json& more);
   const std::filesystem::path& folder() const;

@@ -120,7 +120,7 @@ std::vector<PlannedCandidate> plan_previews(const Configuration& c, const std::v
 
 at::Tensor sample_candidate(const Configuration& c, const models::hunyuan_video::Transformer& transformer, const models::hunyuan_video::AutoencoderConfig& autoencoder,
                             const diffusion::FlowMatchEulerScheduler& scheduler, const Prepared& prepared, const PlannedCandidate& candidate,
-                            const models::hunyuan_video::Adapter* adapter, const diffusion::StepCallback& after_step, parallel::SampleRanks* ranks) {
+                            const models::generator::Adapter* adapter, const diffusion::StepCallback& after_step, parallel::SampleRanks* ranks) {
   const auto& s = c.generate.sampling;
   const json& size = candidate.description.at("size");
   const auto shape = generation::latent_shape({size.at("height"), size.at("width"), size.at("frames")}, transformer.config(), autoencoder);

@@ -50,7 +50,7 @@ std::vector<PlannedCandidate> plan_previews(const Configuration& configuration, 
 // as in generation::sample_latents. Collective over the sequence group of `ranks` (null: this rank alone).
 at::Tensor sample_candidate(const Configuration& configuration, const models::hunyuan_video::Transformer& transformer, const models::hunyuan_video::AutoencoderConfig& autoencoder,
                             const diffusion::FlowMatchEulerScheduler& scheduler, const Prepared& prepared, const PlannedCandidate& candidate,
-                            const models::hunyuan_video::Adapter* adapter, const diffusion::StepCallback& after_step, parallel::SampleRanks* ranks = nullptr);
+                            const models::generator::Adapter* adapter, const diffusion::StepCallback& after_step, parallel::SampleRanks* ranks = nullptr);
 
 // After each denoising step a sign of life, and base::RequeueRequest when the job is asked to stop. `pulse` must outlive it.
 diffusion::StepCallback beat_at_each_step(work::Pulse& pulse);

@@ -4,7 +4,7 @@
 
 #include "base/errors.h"
 #include "base/text.h"
-#include "models/hunyuan_video/recompute_plan.h"
+#include "models/generator/recompute_plan.h"
 #include "storage/atomic_file.h"
 
 namespace magicid::commands {
@@ -13,7 +13,7 @@ namespace {
 
 std::string recompute_problem(const std::string& text) {
   try {
-    models::hunyuan_video::RecomputePlan::parse(text);
+    models::generator::RecomputePlan::parse(text);
   } catch (const base::UserError& error) {
     return error.what();
   }

@@ -223,7 +223,7 @@ struct VideoMaker {
 
 // Collective over the sequence group.
 at::Tensor sample(RunContext& context, VideoMaker& g, const EvaluationItem& item, const std::string& prompt_template, const std::map<std::string, models::text::PromptEmbeddings>& prompts,
-                  const hv::Adapter* adapter, work::Pulse& pulse) {
+                  const models::generator::Adapter* adapter, work::Pulse& pulse) {
   const Configuration& c = context.config();
   const auto& s = c.generate.sampling;
   std::optional<generation::PromptEmbeddings> negative;
@@ -312,7 +312,7 @@ void sample_videos(RunContext& context, run_directory::CandidateStore& latents, 
     texts.insert(items[i].text);
     arms.insert(items[i].arm);
   }
-  std::map<std::string, hv::Adapter> trained;
+  std::map<std::string, models::generator::Adapter> trained;
   for (const auto& arm : c.evaluate.arms)
     if (arm != "base" && arms.contains(arm)) trained.emplace(arm, load_trained(context, arm == "stage1" ? Stage::reconstruct : Stage::optimize).frozen_copy(context.placement()));
   for (const auto& other : others)

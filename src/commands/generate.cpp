@@ -26,7 +26,7 @@ namespace hv = models::hunyuan_video;
 class CandidateMaker {
  public:
   // Collective over the sequence group.
-  CandidateMaker(RunContext& context, const Prepared& prepared, const hv::Adapter& trained)
+  CandidateMaker(RunContext& context, const Prepared& prepared, const models::generator::Adapter& trained)
       : context_(context),
         prepared_(prepared),
         trained_(trained),
@@ -35,13 +35,13 @@ class CandidateMaker {
 
   at::Tensor operator()(const PlannedCandidate& candidate, work::Pulse& pulse) {
     if (candidate.source == preference::Source::still) return prepared_.references[static_cast<std::size_t>(candidate.sample)].still;
-    const hv::Adapter* adapter = candidate.source == preference::Source::tuned ? &at_strength(candidate.strength) : nullptr;
+    const models::generator::Adapter* adapter = candidate.source == preference::Source::tuned ? &at_strength(candidate.strength) : nullptr;
     return sample_candidate(context_.config(), transformer_, context_.pipeline().autoencoder_config(), scheduler_, prepared_, candidate, adapter, beat_at_each_step(pulse),
                             &context_.sequence_ranks());
   }
 
  private:
-  const hv::Adapter& at_strength(double strength) {
+  const models::generator::Adapter& at_strength(double strength) {
     const auto known = adapters_.find(strength);
     if (known != adapters_.end()) return known->second;
     return adapters_.emplace(strength, trained_.frozen_copy(context_.placement(), strength)).first->second;
@@ -49,17 +49,17 @@ class CandidateMaker {
 
   RunContext& context_;
   const Prepared& prepared_;
-  const hv::Adapter& trained_;
+  const models::generator::Adapter& trained_;
   hv::Transformer transformer_;
   diffusion::FlowMatchEulerScheduler scheduler_;
-  std::map<double, hv::Adapter> adapters_;
+  std::map<double, models::generator::Adapter> adapters_;
 };
 
 void make_missing(RunContext& context, const Prepared& prepared, const std::vector<PlannedCandidate>& candidates) {
   run_directory::CandidateStore store(context.layout().candidates());
   const auto missing = work::find_missing(context.world(), candidates.size(), [&](std::size_t i) { return store.contains(candidates[i].key); });
   if (missing.empty()) return;
-  const hv::Adapter trained = load_trained(context, Stage::reconstruct);
+  const models::generator::Adapter trained = load_trained(context, Stage::reconstruct);
   std::optional<CandidateMaker> generator;
   auto start = std::chrono::steady_clock::now();
   const auto make = [&](std::size_t i, work::Pulse& pulse) {

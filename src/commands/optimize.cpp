@@ -112,9 +112,9 @@ void optimize(RunContext& context) {
     comm::agree(context.world(), "reading the pairs' videos", [&] { pairs = load_pairs(context, file, stills, Prepared::load(context.layout().prepared())); });
     previews.prepare();
     const auto transformer = read_transformer(context, context.world());
-    hv::Adapter policy = load_trained(context, Stage::reconstruct);
+    models::generator::Adapter policy = load_trained(context, Stage::reconstruct);
     const bool from_base = c.optimize.hpo.reference == "base";
-    const hv::Adapter reference = policy.frozen_copy({context.placement().device, at::kFloat});
+    const models::generator::Adapter reference = policy.frozen_copy({context.placement().device, at::kFloat});
     objectives::Hpo objective(transformer, policy, from_base ? nullptr : &reference, std::move(pairs), c.optimize.hpo, context.seed(), c.optimize.shift, 1.0,
                              {.ranks = &context.pair_ranks(), .recompute = recompute_plan(context)});
     TrainingFiles files(context, context.layout().optimize(), "optimize", policy);

@@ -47,8 +47,8 @@ std::vector<OtherRun> other_runs(RunContext& context) {
   return runs;
 }
 
-models::hunyuan_video::Adapter load_other(RunContext& context, const OtherRun& run) {
-  std::optional<models::hunyuan_video::Adapter> adapter;
+models::generator::Adapter load_other(RunContext& context, const OtherRun& run) {
+  std::optional<models::generator::Adapter> adapter;
   comm::agree(context.world(), "reading the adapter of " + run.arm, [&] {
     adapter = read_checkpoint_adapter(context, run.checkpoint);
     if (const std::string hash = parallel::hash_of(adapter->flat_parameters()); hash != run.result)

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "commands/run_context.h"
-#include "models/hunyuan_video/adapter.h"
+#include "models/generator/adapter.h"
 
 namespace magicid::commands {
 
@@ -21,6 +21,6 @@ struct OtherRun {
 std::vector<OtherRun> other_runs(RunContext& context);
 
 // Its adapter, read by every rank, as parameters in fp32. Throws UserError when the file is damaged or not the one that the run recorded. Collective.
-models::hunyuan_video::Adapter load_other(RunContext& context, const OtherRun& run);
+models::generator::Adapter load_other(RunContext& context, const OtherRun& run);
 
 }  // namespace magicid::commands

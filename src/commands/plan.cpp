@@ -12,7 +12,7 @@
 #include "commands/command_line.h"
 #include "commands/configuration.h"
 #include "config/reader.h"
-#include "models/hunyuan_video/adapter.h"
+#include "models/generator/adapter.h"
 #include "planning/plan.h"
 
 namespace magicid::commands {
@@ -105,12 +105,12 @@ int plan(const PlanArguments& a) {
   const auto [nodes, gpus] = nodes_and_gpus(a.gpus);
   const planning::Cluster cluster{.nodes = nodes, .gpus = gpus, .device = planning::device_named(a.device), .network_bandwidth = a.network * 1e9};
   const planning::Networks networks = networks_of(c, a.model_config);
-  hv::Adapter::check_targets(networks.transformer, c.adapter.targets);
+  models::generator::Adapter::check_targets(adaptable(networks.transformer), c.adapter.targets);
   const planning::Workload workload = workload_of(c);
   planning::Wish wish;
   if (a.pair > 0) wish.pair = a.pair;
   if (a.sequence > 0) wish.sequence = a.sequence;
-  if (!a.recompute.empty()) wish.recompute = models::hunyuan_video::RecomputePlan::parse(a.recompute);
+  if (!a.recompute.empty()) wish.recompute = models::generator::RecomputePlan::parse(a.recompute);
   const planning::Plan made = planning::make_plan(networks, workload, cluster, a.efficiencies, wish);
   if (a.json)
     std::cout << planning::to_json(made, networks, workload, cluster, a.efficiencies).dump(2) << "\n";

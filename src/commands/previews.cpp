@@ -112,7 +112,7 @@ void Previews::prepare() {
   prepared_.prompts.merge(encode_prompts_once(context_, "encoding the previews' prompts", {missing.begin(), missing.end()}));
 }
 
-void Previews::begin(const hv::Transformer& transformer, hv::Adapter& policy, TrainingFiles& files) {
+void Previews::begin(const hv::Transformer& transformer, models::generator::Adapter& policy, TrainingFiles& files) {
   if (!wanted()) return;
   transformer_ = &transformer;
   policy_ = &policy;
@@ -133,7 +133,7 @@ void Previews::begin(const hv::Transformer& transformer, hv::Adapter& policy, Tr
   left = json::parse(context_.world().broadcast_string(left.dump(), 0));
   for (const auto& round : left) {
     const auto at = round[0].get<std::int64_t>();
-    std::optional<hv::Adapter> saved;
+    std::optional<models::generator::Adapter> saved;
     if (round[1].get<bool>())
       comm::agree(context_.world(), "reading the adapter of a stopped preview", [&] { saved = read_checkpoint_adapter(context_, run_directory::checkpoint_path(stopped_folder(), at)); });
     if (!make(at, saved ? *saved : policy)) throw base::RequeueRequest("optimize: stopped on request during previews; finished videos are kept. Start the same command again to go on.");
@@ -156,14 +156,14 @@ training::StepHooks Previews::add_to(training::StepHooks hooks) {
   return hooks;
 }
 
-void Previews::sample(const Batch& batch, const hv::Adapter& adapter, run_directory::CandidateStore& latents) {
+void Previews::sample(const Batch& batch, const models::generator::Adapter& adapter, run_directory::CandidateStore& latents) {
   const Configuration& c = context_.config();
   const auto& plan = batch.plan;
   std::vector<std::size_t> unsampled;
   for (const std::size_t k : work::find_missing(context_.world(), batch.missing.size(), [&](std::size_t i) { return latents.contains(plan[batch.missing[i]].key); }))
     unsampled.push_back(batch.missing[k]);
   if (unsampled.empty()) return;
-  const hv::Adapter frozen = adapter.frozen_copy(context_.placement());
+  const models::generator::Adapter frozen = adapter.frozen_copy(context_.placement());
   const auto scheduler = context_.pipeline().scheduler().with_shift(c.generate.sampling.shift);
   const auto make_latents = [&](std::size_t i, work::Pulse& pulse) {
     return sample_candidate(c, *transformer_, context_.pipeline().autoencoder_config(), scheduler, prepared_, plan[i], &frozen, beat_at_each_step(pulse), &context_.sequence_ranks()).cpu();
@@ -190,7 +190,7 @@ void Previews::score(const Batch& batch, run_directory::CandidateStore& latents,
   });
 }
 
-bool Previews::make(std::int64_t step, const hv::Adapter& adapter) {
+bool Previews::make(std::int64_t step, const models::generator::Adapter& adapter) {
   const c10::AutoGradMode no_grad(false);
   const auto start = std::chrono::steady_clock::now();
   Batch batch{.step = step,
@@ -230,7 +230,7 @@ bool Previews::make(std::int64_t step, const hv::Adapter& adapter) {
   return true;
 }
 
-void Previews::record(PreviewRound round, const hv::Adapter& adapter) {
+void Previews::record(PreviewRound round, const models::generator::Adapter& adapter) {
   const auto& rule = context_.config().optimize.keep_best;
   rounds_.push_back(round);
   // The adapter first: a line in the log says that it is there.

@@ -17,7 +17,7 @@
 #include "commands/prepared.h"
 #include "commands/preview_rounds.h"
 #include "commands/run_context.h"
-#include "models/hunyuan_video/adapter.h"
+#include "models/generator/adapter.h"
 #include "models/hunyuan_video/transformer.h"
 #include "run_directory/candidate_store.h"
 #include "run_directory/segment_store.h"
@@ -37,7 +37,7 @@ class Previews {
 
   // Before run_steps: sets `policy` to the state that training goes on from and makes the previews that are due there and not in the log: of step 0, and of steps at which an
   // earlier job was stopped. All referred to must outlive the hooks.
-  void begin(const models::hunyuan_video::Transformer& transformer, models::hunyuan_video::Adapter& policy, TrainingFiles& files);
+  void begin(const models::hunyuan_video::Transformer& transformer, models::generator::Adapter& policy, TrainingFiles& files);
 
   // With previews after the steps at which they are due. The networks are loaded for a step's previews and let go after them: training needs the memory. On a stop request
   // they are left as they are, the loop goes on to save its checkpoint, and the next start finishes them from the adapter that is saved here.
@@ -51,7 +51,7 @@ class Previews {
   bool decides() const;
   void read();
   // Returns false when a stop request came in between; what was finished stays.
-  bool make(std::int64_t step, const models::hunyuan_video::Adapter& adapter);
+  bool make(std::int64_t step, const models::generator::Adapter& adapter);
   // The previews of one step.
   struct Batch {
     std::int64_t step = 0;
@@ -60,10 +60,10 @@ class Previews {
     std::vector<std::size_t> missing;          // without scores
   };
   // The latents of the missing videos that `latents` does not hold yet, put there by the leader of each sequence group.
-  void sample(const Batch& batch, const models::hunyuan_video::Adapter& adapter, run_directory::CandidateStore& latents);
+  void sample(const Batch& batch, const models::generator::Adapter& adapter, run_directory::CandidateStore& latents);
   // Decodes and scores the missing videos, each by the rank that draws it.
   void score(const Batch& batch, run_directory::CandidateStore& latents, run_directory::SegmentStore& store);
-  void record(PreviewRound round, const models::hunyuan_video::Adapter& adapter);
+  void record(PreviewRound round, const models::generator::Adapter& adapter);
   std::filesystem::path folder() const;
   std::filesystem::path best_folder() const;
   std::filesystem::path stopped_folder() const;
@@ -75,7 +75,7 @@ class Previews {
   nlohmann::json scorer_;   // scorer_description()
   nlohmann::json ranges_;   // PairsFile::ranges
   const models::hunyuan_video::Transformer* transformer_ = nullptr;
-  models::hunyuan_video::Adapter* policy_ = nullptr;
+  models::generator::Adapter* policy_ = nullptr;
   TrainingFiles* files_ = nullptr;
   std::vector<PreviewRound> rounds_;  // on rank 0, by step
 };

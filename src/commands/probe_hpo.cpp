@@ -57,7 +57,7 @@ Pairs read_pairs(const std::string& file, bool with_guidance) {
 }
 
 int probe_hpo(const Arguments& a) {
-  const auto recompute = hv::RecomputePlan::parse(a.recompute);
+  const auto recompute = models::generator::RecomputePlan::parse(a.recompute);
   const auto world = comm::make_world(a.mesh);
   base::log::configure(base::log::Level::info, world->rank(), world->size());
   auto groups = comm::make_groups(*world, comm::make_mesh(a.mesh, world->size()));
@@ -66,7 +66,7 @@ int probe_hpo(const Arguments& a) {
   const auto placement = resolve(a.device);
   const models::nn::Placement adapter_placement{placement.device, placement.dtype == at::kDouble ? at::kDouble : at::kFloat};
   std::optional<hv::Transformer> transformer;
-  std::optional<hv::Adapter> policy, reference;
+  std::optional<models::generator::Adapter> policy, reference;
   Pairs pairs;
   comm::agree(*world, "reading model, adapters and inputs", [&] {
     const fs::path folder = a.model;

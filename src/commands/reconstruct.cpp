@@ -93,7 +93,7 @@ void reconstruct(RunContext& context) {
     const auto transformer = read_transformer(context, context.world());
     objectives::ReconstructionPrior samples{.weight = prior.weight, .shift = prior.kind == "video" ? c.generate.sampling.shift : c.reconstruct.shift};
     if (prior.weight > 0) samples.items = class_samples(context, prepared, transformer, planned);
-    auto adapter = hv::Adapter::create(transformer.config(), adapter_options(c), context.placement().device);
+    auto adapter = models::generator::Adapter::create(transformer.adaptable(), adapter_options(c), context.placement().device);
     std::vector<objectives::ReconstructionItem> items;
     for (const auto& reference : prepared.references) items.push_back({reference.latents, prepared.prompt(reference.caption)});
     objectives::Reconstruction objective(transformer, adapter, std::move(items), context.seed(), c.reconstruct.shift, 1.0, std::move(samples),

@@ -11,8 +11,8 @@
 #include "commands/reward_networks.h"
 #include "config/reader.h"
 #include "config/writer.h"
-#include "models/hunyuan_video/adapter.h"
-#include "models/hunyuan_video/recompute_plan.h"
+#include "models/generator/adapter.h"
+#include "models/generator/recompute_plan.h"
 #include "run_directory/takeover.h"
 
 namespace magicid::commands {
@@ -24,8 +24,8 @@ namespace fs = std::filesystem;
 
 // What the configuration says of the transformer's blocks, whichever stage comes to it.
 void check_for_model(const Configuration& c, const models::hunyuan_video::TransformerConfig& transformer) {
-  models::hunyuan_video::Adapter::check_targets(transformer, c.adapter.targets);
-  models::hunyuan_video::RecomputePlan::parse(c.model.recompute).check(transformer.num_layers + transformer.num_single_layers);
+  models::generator::Adapter::check_targets(adaptable(transformer), c.adapter.targets);
+  models::generator::RecomputePlan::parse(c.model.recompute).check(transformer.num_layers + transformer.num_single_layers);
 }
 
 config::Describe describe_root(Configuration& configuration) {

@@ -64,7 +64,7 @@ int sample(const SampleArguments& a) {
   at::Tensor latents;
   {
     const auto transformer = folder.load_transformer(placement);
-    std::optional<models::hunyuan_video::Adapter> adapter;
+    std::optional<models::generator::Adapter> adapter;
     if (!a.adapter.empty()) adapter = models::hunyuan_video::load_adapter(transformer.config(), a.adapter, placement);
     if (adapter && a.adapter_strength != 1.0) adapter->scale_by(a.adapter_strength);
     base::Progress progress("denoising", a.steps, true);

@@ -19,18 +19,18 @@ TrainingWork& TrainingWork::operator+=(const TrainingWork& other) {
   return *this;
 }
 
-WorkCounter::WorkCounter(hv::TransformerConfig config, planning::AdapterSize adapter, hv::RecomputePlan recompute)
+WorkCounter::WorkCounter(hv::TransformerConfig config, planning::AdapterSize adapter, models::generator::RecomputePlan recompute)
     : config_(std::move(config)), adapter_(std::move(adapter)), recompute_(std::move(recompute)) {}
 
 WorkCounter WorkCounter::of(const RunContext& context) {
   const auto& c = context.config();
-  return {context.pipeline().transformer_config(), {.lora_rank = c.adapter.lora_rank, .targets = c.adapter.targets}, hv::RecomputePlan::parse(c.model.recompute)};
+  return {context.pipeline().transformer_config(), {.lora_rank = c.adapter.lora_rank, .targets = c.adapter.targets}, models::generator::RecomputePlan::parse(c.model.recompute)};
 }
 
-planning::Tokens WorkCounter::tokens_of(const at::Tensor& latents, const models::text::PromptEmbeddings& prompt) const {
-  const auto& mask = prompt.prompt_attention_mask;
+planning::Tokens WorkCounter::tokens_of(const at::Tensor& latents, const models::generator::Condition& prompt) const {
+  const at::Tensor mask = prompt.find("prompt_attention_mask");
   return {.video = latents.size(2) / config_.patch_size_t * (latents.size(3) / config_.patch_size) * (latents.size(4) / config_.patch_size),
-          .text = mask.defined() ? mask.sum().item<std::int64_t>() : prompt.prompt_embeds.size(1)};
+          .text = mask.defined() ? mask.sum().item<std::int64_t>() : prompt.at("prompt_embeds").size(1)};
 }
 
 const TrainingWork& WorkCounter::trained(const planning::Tokens& tokens) {

@@ -30,12 +30,12 @@ struct TrainingWork {
 // Operations by planning/cost.h.
 class WorkCounter {
  public:
-  WorkCounter(models::hunyuan_video::TransformerConfig config, planning::AdapterSize adapter, models::hunyuan_video::RecomputePlan recompute);
+  WorkCounter(models::hunyuan_video::TransformerConfig config, planning::AdapterSize adapter, models::generator::RecomputePlan recompute);
   // From a configuration: its adapter and model.recompute.
   static WorkCounter of(const RunContext& context);
 
   // The tokens of latents [1,C,T,H,W] and of the prompt's text that is not padding.
-  planning::Tokens tokens_of(const at::Tensor& latents, const models::text::PromptEmbeddings& prompt) const;
+  planning::Tokens tokens_of(const at::Tensor& latents, const models::generator::Condition& prompt) const;
 
   // Forward and backward of one sequence for the adapter.
   const TrainingWork& trained(const planning::Tokens& tokens);
@@ -46,7 +46,7 @@ class WorkCounter {
   using Key = std::pair<std::int64_t, std::int64_t>;
   models::hunyuan_video::TransformerConfig config_;
   planning::AdapterSize adapter_;
-  models::hunyuan_video::RecomputePlan recompute_;
+  models::generator::RecomputePlan recompute_;
   std::map<Key, TrainingWork> trained_, predicted_, bare_;
 };
 

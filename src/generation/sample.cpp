@@ -1,7 +1,6 @@
 #include "generation/sample.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/full.h>
 #include <c10/core/GradMode.h>
 
 #include "base/errors.h"
@@ -9,8 +8,8 @@
 
 namespace magicid::generation {
 
-using models::hunyuan_video::Transformer;
-using models::hunyuan_video::TransformerInputs;
+using models::generator::Condition;
+using models::generator::Denoiser;
 
 void check_video_size(const VideoSize& size) {
   const auto nearest = [](std::int64_t value) { return std::max<std::int64_t>(16, (value + 8) / 16 * 16); };
@@ -38,31 +37,21 @@ std::vector<std::int64_t> latent_shape(const VideoSize& size, const models::huny
           divide("width", size.width, autoencoder.spatial_compression_ratio, transformer.patch_size)};
 }
 
-at::Tensor sample_latents(const Transformer& transformer, const models::hunyuan_video::Adapter* adapter, const diffusion::FlowMatchEulerScheduler& scheduler,
-                          const at::Tensor& noise, const PromptEmbeddings& prompt, const std::optional<PromptEmbeddings>& negative, const SampleOptions& options,
+at::Tensor sample_latents(const Denoiser& denoiser, const models::generator::Adapter* adapter, const diffusion::FlowMatchEulerScheduler& scheduler,
+                          const at::Tensor& noise, const Condition& prompt, const std::optional<Condition>& negative, const SampleOptions& options,
                           const diffusion::StepCallback& after_step, parallel::SampleRanks* ranks) {
   const c10::AutoGradMode no_grad(false);
-  const auto device = transformer.placement().device;
-  const auto placed = [&](const PromptEmbeddings& p) {
-    return PromptEmbeddings{.prompt_embeds = p.prompt_embeds.to(device), .pooled_prompt_embeds = p.pooled_prompt_embeds.to(device),
-                            .prompt_attention_mask = p.prompt_attention_mask.to(device)};
-  };
-  const PromptEmbeddings positive = placed(prompt);
+  const auto device = denoiser.placement().device;
+  const Condition positive = prompt.to(device);
   const bool true_guidance = diffusion::uses_true_guidance(options.true_cfg, negative.has_value());
-  const std::optional<PromptEmbeddings> away = true_guidance ? std::optional(placed(*negative)) : std::nullopt;
-  const at::Tensor guidance = diffusion::embedded_guidance(options.guidance, 1, device);
+  const std::optional<Condition> away = true_guidance ? std::optional(negative->to(device)) : std::nullopt;
+  const bool shared = ranks != nullptr && ranks->sequence_size() > 1;
+  const models::generator::TokenWork work{shared ? ranks->attention() : models::generator::local_joint_attention(), {}};
 
-  const auto velocity_for = [&](const PromptEmbeddings& p, const at::Tensor& latents, double timestep) {
-    TransformerInputs inputs;
-    inputs.hidden_states = latents;
-    inputs.timestep = at::full({1}, timestep, latents.options().dtype(at::kFloat));
-    inputs.encoder_hidden_states = p.prompt_embeds;
-    inputs.encoder_attention_mask = p.prompt_attention_mask;
-    inputs.pooled_projections = p.pooled_prompt_embeds;
-    inputs.guidance = guidance;
-    if (ranks == nullptr || ranks->sequence_size() == 1) return transformer.forward(inputs, adapter);
-    const at::Tensor tokens = ranks->gather_video(transformer.forward_tokens(inputs, adapter, ranks->attention()));
-    return transformer.unpatchify(tokens, latents.size(2), latents.size(3), latents.size(4));
+  const auto velocity_for = [&](const Condition& condition, const at::Tensor& latents, double timestep) {
+    at::Tensor tokens = denoiser.velocity_tokens({.latents = latents, .timestep = timestep, .guidance = options.guidance, .condition = condition}, adapter, work);
+    if (shared) tokens = ranks->gather_video(tokens);
+    return denoiser.unpatchify(tokens, latents.size(2), latents.size(3), latents.size(4));
   };
   const auto velocity = [&](const at::Tensor& latents, double timestep, int) {
     const at::Tensor conditioned = velocity_for(positive, latents, timestep);

@@ -34,12 +34,12 @@ struct SampleOptions {
   double true_cfg = 1.0;  // true guidance, used above 1 with negative embeddings
 };
 
-// The denoising loop from `noise` (fp32, [1,C,T,H,W]) to latents, fp32 on the transformer's device, as diffusers' output_type="latent".
+// The denoising loop from `noise` (fp32, [1,C,T,H,W]) to latents, fp32 on the denoiser's device, as diffusers' output_type="latent".
 // `adapter` may be null. Runs without autograd. `ranks` (null: this rank alone) share the video's tokens: every one of them makes the same call and gets the
 // same latents, equal to one rank's to rounding. Collective over their sequence group; `after_step` must then throw on all of them or on none.
-at::Tensor sample_latents(const models::hunyuan_video::Transformer& transformer, const models::hunyuan_video::Adapter* adapter,
-                          const diffusion::FlowMatchEulerScheduler& scheduler, const at::Tensor& noise, const PromptEmbeddings& prompt,
-                          const std::optional<PromptEmbeddings>& negative, const SampleOptions& options, const diffusion::StepCallback& after_step = {},
+at::Tensor sample_latents(const models::generator::Denoiser& denoiser, const models::generator::Adapter* adapter,
+                          const diffusion::FlowMatchEulerScheduler& scheduler, const at::Tensor& noise, const models::generator::Condition& prompt,
+                          const std::optional<models::generator::Condition>& negative, const SampleOptions& options, const diffusion::StepCallback& after_step = {},
                           parallel::SampleRanks* ranks = nullptr);
 
 // Latents [1,C,T,H,W] to frames [F,3,H,W] in 0..1, fp32 on the CPU (diffusers' output_type="pt" without the batch).

@@ -22,9 +22,9 @@ void describe(config::Fields& fields, HpoOptions& options) {
   fields.integer("noise_draws", options.noise_draws, {.help = "0: every sample draws its own noise level and noise; N: each pair is shown with N fixed draws in turn, and the reference's errors are computed once for each and kept: where pairs_seen is many times N * pairs * replicas, that saves up to a quarter of the time", .minimum = 0});
 }
 
-Hpo::Hpo(const models::hunyuan_video::Transformer& transformer, models::hunyuan_video::Adapter& policy, const models::hunyuan_video::Adapter* reference,
+Hpo::Hpo(const models::generator::Denoiser& denoiser, models::generator::Adapter& policy, const models::generator::Adapter* reference,
          std::vector<HpoPair> pairs, const HpoOptions& options, std::uint64_t seed, double shift, double guidance, Execution execution)
-    : transformer_(transformer), policy_(policy), reference_(reference), options_(options), seed_(seed), shift_(shift), guidance_(guidance), execution_(std::move(execution)) {
+    : denoiser_(denoiser), policy_(policy), reference_(reference), options_(options), seed_(seed), shift_(shift), guidance_(guidance), execution_(std::move(execution)) {
   for (auto& pair : pairs) {
     base::check_invariant(pair.winner.sizes() == pair.loser.sizes(), "HPO: winner and loser differ in size");
     (pair.kind == preference::PairKind::identity ? identity_ : dynamic_).push_back(std::move(pair));
@@ -70,7 +70,7 @@ std::vector<double> Hpo::accumulate(std::int64_t step, std::int64_t slot, std::i
                       .supervised = dynamic ? options_.dynamic_supervised_weight : options_.identity_supervised_weight};
   const auto known = draws > 0 ? known_.find(pair_and_draw) : known_.end();
   const bool reference_known = known != known_.end();
-  const auto errors = accumulate_pair(transformer_, policy_, reference_, winner, loser, pair.condition, guidance_, loss, execution_, total_, reference_known ? &known->second : nullptr);
+  const auto errors = accumulate_pair(denoiser_, policy_, reference_, winner, loser, pair.condition, guidance_, loss, execution_, total_, reference_known ? &known->second : nullptr);
   if (draws > 0 && !reference_known) known_[pair_and_draw] = {errors.reference_winner, errors.reference_loser};
   const auto terms = preference::hpo_terms(errors, options_.beta);
   return {loss(errors),     terms.accuracy, terms.margin,  terms.winner_margin,     terms.loser_margin,     terms.gradient_factor,

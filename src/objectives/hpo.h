@@ -8,8 +8,6 @@
 #include <vector>
 
 #include "config/fields.h"
-#include "models/hunyuan_video/transformer.h"
-#include "models/text/prompt_encoder.h"
 #include "objectives/pair_gradient.h"
 #include "objectives/velocity_error.h"
 #include "preference/pairs.h"
@@ -32,7 +30,7 @@ void describe(config::Fields& fields, HpoOptions& options);
 
 struct HpoPair {
   at::Tensor winner, loser;  // latents [1,C,T,H,W], scaled, of one size
-  models::text::PromptEmbeddings condition;
+  models::generator::Condition condition;
   preference::PairKind kind = preference::PairKind::identity;
 };
 
@@ -44,7 +42,7 @@ class Hpo : public training::Objective {
  public:
   // `reference` may be null: the bare backbone. Everything referred to, execution.ranks too, must outlive the objective. When one kind of pair is missing, all
   // samples come from the other. Throws UserError when there are no pairs.
-  Hpo(const models::hunyuan_video::Transformer& transformer, models::hunyuan_video::Adapter& policy, const models::hunyuan_video::Adapter* reference,
+  Hpo(const models::generator::Denoiser& denoiser, models::generator::Adapter& policy, const models::generator::Adapter* reference,
       std::vector<HpoPair> pairs, const HpoOptions& options, std::uint64_t seed, double shift, double guidance = 1.0,
       Execution execution = {});
 
@@ -65,9 +63,9 @@ class Hpo : public training::Objective {
   };
   Choice choose(std::int64_t sample) const;
 
-  const models::hunyuan_video::Transformer& transformer_;
-  models::hunyuan_video::Adapter& policy_;
-  const models::hunyuan_video::Adapter* reference_;
+  const models::generator::Denoiser& denoiser_;
+  models::generator::Adapter& policy_;
+  const models::generator::Adapter* reference_;
   std::vector<HpoPair> identity_, dynamic_;
   HpoOptions options_;
   std::uint64_t seed_;

@@ -9,9 +9,9 @@
 
 namespace magicid::objectives {
 
-preference::PairErrors accumulate_pair(const models::hunyuan_video::Transformer& transformer, models::hunyuan_video::Adapter& policy,
-                                       const models::hunyuan_video::Adapter* reference, const NoisySample& winner, const NoisySample& loser,
-                                       const models::text::PromptEmbeddings& condition, double guidance, const PairLoss& loss, const Execution& execution, at::Tensor& total,
+preference::PairErrors accumulate_pair(const models::generator::Denoiser& denoiser, models::generator::Adapter& policy,
+                                       const models::generator::Adapter* reference, const NoisySample& winner, const NoisySample& loser,
+                                       const models::generator::Condition& condition, double guidance, const PairLoss& loss, const Execution& execution, at::Tensor& total,
                                        const ReferenceErrors* known) {
   using parallel::Branch;
   parallel::SampleRanks alone;
@@ -21,12 +21,12 @@ preference::PairErrors accumulate_pair(const models::hunyuan_video::Transformer&
   const auto reference_error = [&](Branch branch, const NoisySample& noisy) {
     if (!ranks.computes(branch)) return 0.0;
     const c10::AutoGradMode no_grad(false);
-    return velocity_error(transformer, reference, noisy, condition, guidance, execution).item<double>();
+    return velocity_error(denoiser, reference, noisy, condition, guidance, execution).item<double>();
   };
   const auto policy_error = [&](Branch branch, const NoisySample& noisy, double sign) {
     if (!ranks.computes(branch)) return 0.0;
     const c10::AutoGradMode grad(true);
-    const at::Tensor error = velocity_error(transformer, &policy, noisy, condition, guidance, execution);
+    const at::Tensor error = velocity_error(denoiser, &policy, noisy, condition, guidance, execution);
     (error * sign).backward();
     return error.item<double>();
   };

@@ -3,9 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "models/hunyuan_video/adapter.h"
-#include "models/hunyuan_video/transformer.h"
-#include "models/text/prompt_encoder.h"
+#include "models/generator/adapter.h"
 #include "objectives/velocity_error.h"
 #include "preference/hpo_loss.h"
 
@@ -33,9 +31,9 @@ struct ReferenceErrors {
 // exchange. `reference` may be null: the bare backbone; its errors come first, without graph, and are not computed where `known` holds them from an earlier call for
 // the same inputs (on all of the sample's ranks or on none). winner and loser share noise, sigma and
 // condition. The policy needs gradients (Adapter::set_requires_grad). Collective over the sample's ranks, execution.ranks.
-preference::PairErrors accumulate_pair(const models::hunyuan_video::Transformer& transformer, models::hunyuan_video::Adapter& policy,
-                                       const models::hunyuan_video::Adapter* reference, const NoisySample& winner, const NoisySample& loser,
-                                       const models::text::PromptEmbeddings& condition, double guidance, const PairLoss& loss, const Execution& execution, at::Tensor& total,
+preference::PairErrors accumulate_pair(const models::generator::Denoiser& denoiser, models::generator::Adapter& policy,
+                                       const models::generator::Adapter* reference, const NoisySample& winner, const NoisySample& loser,
+                                       const models::generator::Condition& condition, double guidance, const PairLoss& loss, const Execution& execution, at::Tensor& total,
                                        const ReferenceErrors* known = nullptr);
 
 }  // namespace magicid::objectives

@@ -13,10 +13,10 @@
 
 namespace magicid::objectives {
 
-Reconstruction::Reconstruction(const models::hunyuan_video::Transformer& transformer, models::hunyuan_video::Adapter& adapter,
+Reconstruction::Reconstruction(const models::generator::Denoiser& denoiser, models::generator::Adapter& adapter,
                                std::vector<ReconstructionItem> items, std::uint64_t seed, double shift, double guidance,
                                ReconstructionPrior prior, Execution execution)
-    : transformer_(transformer), adapter_(adapter), items_(std::move(items)), seed_(seed),
+    : denoiser_(denoiser), adapter_(adapter), items_(std::move(items)), seed_(seed),
       prior_seed_(base::CounterRandom(seed, "reconstruct-prior").below(std::numeric_limits<std::uint64_t>::max(), 0, 0)), shift_(shift), guidance_(guidance), prior_(std::move(prior)),
       execution_(std::move(execution)) {
   if (execution_.ranks == nullptr) execution_.ranks = &alone_;
@@ -47,8 +47,8 @@ std::vector<double> Reconstruction::accumulate(std::int64_t step, std::int64_t s
   const auto& item = item_of(sample);
   const double sigma = diffusion::sample_sigma(seed_, static_cast<std::uint64_t>(step), slot, global_batch, shift_);
   const NoisySample noisy{item.latents, diffusion::initial_noise(seed_, "reconstruct-noise", item.latents.sizes(), static_cast<std::uint64_t>(sample)), sigma};
-  const auto error_of = [&](const NoisySample& of, const models::text::PromptEmbeddings& condition, double weight) {
-    const at::Tensor part = velocity_error(transformer_, &adapter_, of, condition, guidance_, execution_);
+  const auto error_of = [&](const NoisySample& of, const models::generator::Condition& condition, double weight) {
+    const at::Tensor part = velocity_error(denoiser_, &adapter_, of, condition, guidance_, execution_);
     (weight == 1 ? part : part * weight).backward();
     double error[1] = {part.item<double>()};
     execution_.ranks->sum(error);

@@ -5,8 +5,6 @@
 #include <cstdint>
 #include <vector>
 
-#include "models/hunyuan_video/transformer.h"
-#include "models/text/prompt_encoder.h"
 #include "objectives/velocity_error.h"
 #include "training/objective.h"
 
@@ -14,7 +12,7 @@ namespace magicid::objectives {
 
 struct ReconstructionItem {
   at::Tensor latents;  // [1,C,1,H,W], scaled; sizes may differ between items (aspect buckets)
-  models::text::PromptEmbeddings condition;
+  models::generator::Condition condition;
 };
 
 // Prior preservation (DreamBooth, arXiv:2208.12242, section 3.2): samples of the bare model for the class, without the trigger. Beside each photo one of them is shown, so
@@ -27,10 +25,10 @@ struct ReconstructionPrior {
 
 class Reconstruction : public training::Objective {
  public:
-  // `transformer` and `adapter` must outlive the objective; the adapter's gradients are switched on. `shift` is that of the noise schedule,
+  // `denoiser` and `adapter` must outlive the objective; the adapter's gradients are switched on. `shift` is that of the noise schedule,
   // `guidance` the embedded guidance scale. Throws UserError when there are no items,
   // or a prior with a weight and without items. execution.ranks must outlive the objective, too; they share sequences, there are no pairs.
-  Reconstruction(const models::hunyuan_video::Transformer& transformer, models::hunyuan_video::Adapter& adapter, std::vector<ReconstructionItem> items,
+  Reconstruction(const models::generator::Denoiser& denoiser, models::generator::Adapter& adapter, std::vector<ReconstructionItem> items,
                  std::uint64_t seed, double shift, double guidance = 1.0, ReconstructionPrior prior = {}, Execution execution = {});
 
   at::Tensor parameters() override;
@@ -44,8 +42,8 @@ class Reconstruction : public training::Objective {
   const ReconstructionItem* prior_of(std::int64_t sample) const;
 
  private:
-  const models::hunyuan_video::Transformer& transformer_;
-  models::hunyuan_video::Adapter& adapter_;
+  const models::generator::Denoiser& denoiser_;
+  models::generator::Adapter& adapter_;
   std::vector<ReconstructionItem> items_;
   std::uint64_t seed_;
   std::uint64_t prior_seed_;  // of the class samples' numbers: the photo's stay those of training without a prior

@@ -3,8 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "models/hunyuan_video/transformer.h"
-#include "models/text/prompt_encoder.h"
+#include "models/generator/denoiser.h"
 #include "parallel/sample_ranks.h"
 
 namespace magicid::objectives {
@@ -19,15 +18,14 @@ struct NoisySample {
 // How a sample is computed: by which ranks, and what its backward computes again.
 struct Execution {
   parallel::SampleRanks* ranks = nullptr;  // null: by this rank alone
-  models::hunyuan_video::RecomputePlan recompute;
+  models::generator::RecomputePlan recompute;
 };
 
 // This rank's part of mean((v_theta(x_sigma, 1000 sigma) - (noise - x0))^2) over the latents' elements: the sum over its tokens, divided by the number
 // of all elements, a scalar tensor in at least fp32. Parts and their gradients sum up over the sequence group; nothing is summed in here. With autograd when
 // grad mode is on. `guidance` is the embedded guidance scale (times 1000 inside; not read by models without it). Collective over the sequence
 // group, and so is backward.
-at::Tensor velocity_error(const models::hunyuan_video::Transformer& transformer, const models::hunyuan_video::Adapter* adapter, const NoisySample& sample,
-                          const models::text::PromptEmbeddings& condition, double guidance,
-                          const Execution& execution = {});
+at::Tensor velocity_error(const models::generator::Denoiser& denoiser, const models::generator::Adapter* adapter, const NoisySample& sample,
+                          const models::generator::Condition& condition, double guidance, const Execution& execution = {});
 
 }  // namespace magicid::objectives

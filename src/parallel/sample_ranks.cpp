@@ -19,9 +19,9 @@ SampleRanks SampleRanks::of_sequence(comm::MeshGroups& groups) {
   return ranks;
 }
 
-models::hunyuan_video::JointAttention& SampleRanks::attention() {
+models::generator::JointAttention& SampleRanks::attention() {
   if (attention_) return *attention_;
-  return models::hunyuan_video::local_joint_attention();
+  return models::generator::local_joint_attention();
 }
 
 bool SampleRanks::computes(Branch branch) const { return pair_size() == 1 || pair_->rank() == static_cast<int>(branch); }

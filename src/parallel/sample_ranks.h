@@ -24,7 +24,7 @@ class SampleRanks {
   // The sequence group alone, where there are no pairs: generation, reconstruction.
   static SampleRanks of_sequence(comm::MeshGroups& groups);
 
-  models::hunyuan_video::JointAttention& attention();
+  models::generator::JointAttention& attention();
   int sequence_size() const { return sequence_ ? sequence_->size() : 1; }
   int pair_size() const { return pair_ ? pair_->size() : 1; }
   // Whether this rank computes that side of a pair.

@@ -12,9 +12,9 @@
 namespace magicid::parallel {
 namespace {
 
-using models::hunyuan_video::AttentionTape;
-using models::hunyuan_video::TokenCounts;
-using models::hunyuan_video::TokenRange;
+using models::generator::AttentionTape;
+using models::generator::TokenCounts;
+using models::generator::TokenRange;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
@@ -128,13 +128,13 @@ TokenRange SequenceAttention::video_range(std::int64_t total) const { return sli
 TokenRange SequenceAttention::text_range(std::int64_t total) const { return slice_of(total, group_->rank(), group_->size()); }
 
 at::Tensor SequenceAttention::attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const TokenCounts& whole, AttentionTape* tape) {
-  if (group_->size() == 1) return models::hunyuan_video::attention(q, k, v, tape);
+  if (group_->size() == 1) return models::generator::attention(q, k, v, tape);
   HeadExchange exchange{.group = group_, .heads = q.size(2), .tokens = {}};
   for (int rank = 0; rank < group_->size(); ++rank)
     exchange.tokens.push_back(slice_of(whole.video, rank, group_->size()).count + slice_of(whole.text, rank, group_->size()).count);
   // Attention without a mask does not ask for the order of tokens, so video and text of each rank may stay together.
   const auto parts = exchange.to_heads({q, k, v}).transpose(0, 1).unbind(2);
-  const at::Tensor out = models::hunyuan_video::attention(parts[0], parts[1], parts[2], tape);
+  const at::Tensor out = models::generator::attention(parts[0], parts[1], parts[2], tape);
   return exchange.to_tokens(out.transpose(0, 1).unsqueeze(2))[0];
 }
 

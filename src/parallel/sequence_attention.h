@@ -13,24 +13,24 @@
 #include <vector>
 
 #include "comm/communicator.h"
-#include "models/hunyuan_video/joint_attention.h"
+#include "models/generator/joint_attention.h"
 
 namespace magicid::parallel {
 
 // The `part`-th of `parts` slices of [0, total): contiguous, in order, their sizes differ by one at most; some are empty when total < parts.
-models::hunyuan_video::TokenRange slice_of(std::int64_t total, int part, int parts);
+models::generator::TokenRange slice_of(std::int64_t total, int part, int parts);
 
-class SequenceAttention : public models::hunyuan_video::JointAttention {
+class SequenceAttention : public models::generator::JointAttention {
  public:
   // `group` shares the sequence; it must outlive this object and every graph made with it. Not collective.
   explicit SequenceAttention(comm::Communicator& group);
 
   // Any number of tokens and heads, fewer than ranks too. Collective over the group, in forward and (when grad mode is on) in backward: all ranks call
   // with the same batch, heads, head size, dtype and token counts. Host or device tensors as the group takes them.
-  at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const models::hunyuan_video::TokenCounts& whole,
-                    models::hunyuan_video::AttentionTape* tape) override;
-  models::hunyuan_video::TokenRange video_range(std::int64_t total) const override;
-  models::hunyuan_video::TokenRange text_range(std::int64_t total) const override;
+  at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const models::generator::TokenCounts& whole,
+                    models::generator::AttentionTape* tape) override;
+  models::generator::TokenRange video_range(std::int64_t total) const override;
+  models::generator::TokenRange text_range(std::int64_t total) const override;
 
   // All video tokens [B,S,N] from every rank's slice [B,S',N], without autograd. Collective over the group.
   at::Tensor gather_video(const at::Tensor& tokens) const;

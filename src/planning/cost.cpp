@@ -217,18 +217,18 @@ Flops backward_flops(const hv::TransformerConfig& config, const Share& share, co
   return flops;
 }
 
-Flops recomputed_flops(const hv::TransformerConfig& config, const Share& share, const AdapterSize& adapter, const hv::RecomputePlan& recompute) {
+Flops recomputed_flops(const hv::TransformerConfig& config, const Share& share, const AdapterSize& adapter, const models::generator::RecomputePlan& recompute) {
   Flops flops;
   for (std::int64_t i = 0; i < config.num_layers + config.num_single_layers; ++i) {
     const auto mode = recompute.of(static_cast<std::size_t>(i));
-    if (mode == hv::Recompute::none) continue;
+    if (mode == models::generator::Recompute::none) continue;
     flops = flops + linear_flops(i < config.num_layers ? hv::double_block_linears(config, i) : hv::single_block_linears(config, i - config.num_layers), share, &adapter);
-    if (mode == hv::Recompute::full) flops.attention += block_attention(config, share);
+    if (mode == models::generator::Recompute::full) flops.attention += block_attention(config, share);
   }
   return flops;
 }
 
-ActivationBytes training_bytes(const hv::TransformerConfig& config, const Share& share, const AdapterSize& adapter, const hv::RecomputePlan& recompute, std::int64_t element, bool fused_rotation) {
+ActivationBytes training_bytes(const hv::TransformerConfig& config, const Share& share, const AdapterSize& adapter, const models::generator::RecomputePlan& recompute, std::int64_t element, bool fused_rotation) {
   const double bytes = static_cast<double>(element);
   const BlockNumbers kinds[2] = {block_numbers(config, share, adapter, false), block_numbers(config, share, adapter, true)};
   const std::int64_t all = config.num_layers + config.num_single_layers;
@@ -244,15 +244,15 @@ ActivationBytes training_bytes(const hv::TransformerConfig& config, const Share&
     double kept = whole, working = n.in_flight * bytes;
     // Without the kernel the single block's peak is in the rotation's backward: there all the block held but the two inputs of Linears and one storage is freed.
     if (!fused_rotation && single) working = std::max(working, n.input * bytes + rotation_bytes(static_cast<double>(share.local.all()), static_cast<double>(config.width())));
-    if (mode != hv::Recompute::none) {
+    if (mode != models::generator::Recompute::none) {
       const double attention = n.attention_out * bytes + n.log_sum * kFp32;
       kept = n.input * bytes;
       // Recomputed: all but the block's input, which is kept anyway; with the attention kept, not that either.
       working += whole - kept;
-      if (mode == hv::Recompute::attention_kept) kept += attention, working -= attention;
+      if (mode == models::generator::Recompute::attention_kept) kept += attention, working -= attention;
     }
     // The first block's input needs no gradient, so its norm keeps nothing, unless what it is scaled by is trained.
-    if (i == 0 && mode == hv::Recompute::none && !modulation) kept -= n.input * bytes;
+    if (i == 0 && mode == models::generator::Recompute::none && !modulation) kept -= n.input * bytes;
     before += kept;
     if (before + working > result.kept + result.working) result.kept = before, result.working = working;
   }
@@ -293,7 +293,7 @@ double exchange_bytes(const hv::TransformerConfig& config, const Tokens& whole, 
   return blocks(config) * (3 * here.tokens * here.other_heads + here.other_tokens * here.heads) * static_cast<double>(config.attention_head_dim * element);
 }
 
-double training_exchange_bytes(const hv::TransformerConfig& config, const Tokens& whole, int sequence, int rank, const hv::RecomputePlan& recompute, std::int64_t element) {
+double training_exchange_bytes(const hv::TransformerConfig& config, const Tokens& whole, int sequence, int rank, const models::generator::RecomputePlan& recompute, std::int64_t element) {
   const Slices here = slices_of(config, whole, sequence, rank);
   const double back = blocks(config) * (3 * here.other_tokens * here.heads + here.tokens * here.other_heads) * static_cast<double>(config.attention_head_dim * element);
   const std::int64_t all = config.num_layers + config.num_single_layers;

@@ -299,9 +299,9 @@ std::vector<Layout> meshes(const Cluster& cluster, const Wish& wish) {
   return all;
 }
 
-std::vector<hv::RecomputePlan> one_kind_for_all(const Wish& wish) {
+std::vector<models::generator::RecomputePlan> one_kind_for_all(const Wish& wish) {
   if (wish.recompute) return {*wish.recompute};
-  return {hv::Recompute::none, hv::Recompute::attention_kept, hv::Recompute::full};
+  return {models::generator::Recompute::none, models::generator::Recompute::attention_kept, models::generator::Recompute::full};
 }
 
 struct Search {
@@ -311,12 +311,12 @@ struct Search {
 
 // The mesh with as few blocks of the leaner mode as fit, first in their order: the backward runs from the last block, so what the others keep is gone before the first is computed again.
 // Empty: that is no mixture.
-std::optional<Plan> mixed(const Networks& n, const Workload& w, const Cluster& c, const Efficiencies& e, Layout layout, hv::Recompute leaner, hv::Recompute other) {
+std::optional<Plan> mixed(const Networks& n, const Workload& w, const Cluster& c, const Efficiencies& e, Layout layout, models::generator::Recompute leaner, models::generator::Recompute other) {
   std::optional<Plan> found;
   std::int64_t low = 1, high = n.transformer.num_layers + n.transformer.num_single_layers - 1;
   while (low <= high) {
     const std::int64_t count = (low + high) / 2;
-    layout.recompute = hv::RecomputePlan::parse(base::concat(hv::to_string(leaner), ":", count, ",", hv::to_string(other)));
+    layout.recompute = models::generator::RecomputePlan::parse(base::concat(to_string(leaner), ":", count, ",", to_string(other)));
     Plan plan = estimate(n, w, c, e, layout);
     if (plan.memory() <= c.device.memory_bytes) {
       found = std::move(plan);
@@ -337,7 +337,7 @@ Search search(const Networks& n, const Workload& w, const Cluster& c, const Effi
     if (fitting(plan) && (!found.best || plan.seconds() < 0.995 * found.best->seconds())) found.best = plan;
     found.all.push_back(std::move(plan));
   };
-  using enum hv::Recompute;
+  using enum models::generator::Recompute;
   std::vector<Layout> layouts;
   for (Layout layout : meshes(c, wish)) {
     for (const auto& recompute : one_kind_for_all(wish)) {

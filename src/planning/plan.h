@@ -59,13 +59,13 @@ struct Cluster {
 
 struct Layout {
   int replica = 1, pair = 1, sequence = 1;
-  models::hunyuan_video::RecomputePlan recompute;
+  models::generator::RecomputePlan recompute;
 };
 
 // What the user has decided already.
 struct Wish {
   std::optional<int> pair, sequence;
-  std::optional<models::hunyuan_video::RecomputePlan> recompute;
+  std::optional<models::generator::RecomputePlan> recompute;
 };
 
 struct MemoryKind {

@@ -40,12 +40,12 @@ class ProbeHpo : public ::testing::Test {
     storage::write_safetensors(folder_ / "model" / "diffusion_pytorch_model.safetensors", weights, {{"format", "pt"}});
     const auto rank = golden_.at("rank").get<std::int64_t>();
     for (const std::string which : {"policy", "reference"}) {
-      std::map<std::string, hv::AdapterValues> values;
+      std::map<std::string, models::generator::AdapterValues> values;
       for (const auto& [module, shape] : golden_.at("modules").items())
         values[module] = {.a = formula_tensor(which + "." + module + ".lora_A.weight", {rank, shape[1].get<std::int64_t>()}),
                           .b = 0.2 * formula_tensor(which + "." + module + ".lora_B.weight", {shape[0].get<std::int64_t>(), rank}),
                           .alpha = golden_.at("alpha").get<double>()};
-      hv::save_adapter(hv::Adapter::from_values(config, values, which), config, hv::AdapterFormat::diffusers, folder_ / (which + ".safetensors"));
+      hv::save_adapter(models::generator::Adapter::from_values(adaptable(config), values, which), config, hv::AdapterFormat::diffusers, folder_ / (which + ".safetensors"));
     }
     const auto latents = golden_.at("latents").get<std::vector<std::int64_t>>();
     const std::int64_t rows = golden_.at("text")[0], length = golden_.at("text")[1];

@@ -33,8 +33,8 @@ inline at::Tensor wave(at::IntArrayRef shape, double phase, at::ScalarType dtype
 }
 
 // Parameters in fp64 for fp64, else fp32. B is zero at the start of stage 1; a trained adapter's is not. `other` moves it a little.
-inline hv::Adapter small_hpo_adapter(at::ScalarType dtype, double other = 0) {
-  auto adapter = hv::Adapter::create(small_hpo_config(), {.targets = {"*"}, .lora_rank = 3, .alpha = 3, .seed = 9});
+inline models::generator::Adapter small_hpo_adapter(at::ScalarType dtype, double other = 0) {
+  auto adapter = models::generator::Adapter::create(adaptable(small_hpo_config()), {.targets = {"*"}, .lora_rank = 3, .alpha = 3, .seed = 9});
   at::Tensor flat = adapter.flat_parameters();
   flat.add_(wave({flat.numel()}, 0, at::kFloat), 0.05).add_(wave({flat.numel()}, 1, at::kFloat), other);
   return adapter.frozen_copy({.dtype = dtype == at::kDouble ? at::kDouble : at::kFloat});
@@ -65,7 +65,7 @@ struct SmallHpoOptions {
   std::int64_t global_batch = 5;
   double policy_moved = 0.03;  // 0: the policy is its reference
   double supervised = 0;
-  hv::RecomputePlan recompute;
+  models::generator::RecomputePlan recompute;
 };
 
 // One step's loss and gradient on `mesh`. Collective over `world`.

@@ -50,7 +50,7 @@ AdapterFormat adapter_format_from_name(const std::string& name) {
   throw base::UserError("adapter format '", name, "': diffusers, kohya or comfyui was expected");
 }
 
-void save_adapter(const Adapter& adapter, const TransformerConfig& config, AdapterFormat format, const std::filesystem::path& path,
+void save_adapter(const generator::Adapter& adapter, const TransformerConfig& config, AdapterFormat format, const std::filesystem::path& path,
                   const std::map<std::string, std::string>& provenance) {
   std::map<std::string, BlockLinear> linears;
   for (auto& linear : block_linears(config)) linears.emplace(linear.name, linear);

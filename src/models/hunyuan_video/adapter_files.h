@@ -7,7 +7,7 @@
 #include <map>
 #include <string>
 
-#include "models/hunyuan_video/adapter.h"
+#include "models/generator/adapter.h"
 #include "models/hunyuan_video/transformer_config.h"
 
 namespace magicid::models::hunyuan_video {
@@ -21,7 +21,7 @@ AdapterFormat adapter_format_from_name(const std::string& name);
 
 // Writes a safetensors file in fp32; `provenance` becomes entries of its metadata. Lossless, but that comfyui's folded scale rounds when
 // alpha differs from the rank. Throws SystemError when the disk fails.
-void save_adapter(const Adapter& adapter, const TransformerConfig& config, AdapterFormat format, const std::filesystem::path& path,
+void save_adapter(const generator::Adapter& adapter, const TransformerConfig& config, AdapterFormat format, const std::filesystem::path& path,
                   const std::map<std::string, std::string>& provenance = {});
 
 // Reads any of the three layouts, told apart key by key, with or without their prefixes, and files of other trainers; a folder stands for its
@@ -30,6 +30,6 @@ void save_adapter(const Adapter& adapter, const TransformerConfig& config, Adapt
 // ones they become block-diagonal at the sum of the different ones' ranks; parts that the file lacks get rows of zeros. The placement's
 // dtype is that of the parameters. Throws UserError that lists every key that cannot be used: modules outside the blocks, other
 // networks, DoRA, LoHa, LoKr, biases, missing halves, wrong shapes, ranks other than the metadata's, modules given twice.
-Adapter load_adapter(const TransformerConfig& config, const std::filesystem::path& path, const nn::Placement& placement = {});
+generator::Adapter load_adapter(const TransformerConfig& config, const std::filesystem::path& path, const nn::Placement& placement = {});
 
 }  // namespace magicid::models::hunyuan_video

@@ -115,8 +115,8 @@ class Reader {
     if (products_.empty() && problems_.empty()) throw UserError(origin, ": holds no tensors; expected a LoRA of this transformer");
   }
 
-  std::map<std::string, AdapterValues> values() {
-    std::map<std::string, AdapterValues> values;
+  std::map<std::string, generator::AdapterValues> values() {
+    std::map<std::string, generator::AdapterValues> values;
     for (auto& [linear, products] : products_) {
       const BlockLinear& module = linears_[linear];
       const std::size_t before = problems_.size();
@@ -203,7 +203,7 @@ class Reader {
     product.scale = *product.alpha / static_cast<double>(rank);
   }
 
-  static AdapterValues fuse(const BlockLinear& module, const std::map<int, Product>& products) {
+  static generator::AdapterValues fuse(const BlockLinear& module, const std::map<int, Product>& products) {
     if (products.begin()->first < 0) {
       const Product& whole = products.begin()->second;
       return {whole.a, whole.b, *whole.alpha};
@@ -249,9 +249,9 @@ class Reader {
 
 }  // namespace
 
-Adapter load_adapter(const TransformerConfig& config, const std::filesystem::path& path, const nn::Placement& placement) {
+generator::Adapter load_adapter(const TransformerConfig& config, const std::filesystem::path& path, const nn::Placement& placement) {
   if (path.extension() == ".h5")
-    return Adapter::from_named_tensors(config, storage::Hdf5File::open(path, {"magicid.adapter", 1}).tensors("adapter"), path.string(), placement);
+    return generator::Adapter::from_named_tensors(adaptable(config), storage::Hdf5File::open(path, {"magicid.adapter", 1}).tensors("adapter"), path.string(), placement);
   std::filesystem::path file = path;
   if (std::filesystem::is_directory(path)) {
     file = path / "pytorch_lora_weights.safetensors";
@@ -259,7 +259,7 @@ Adapter load_adapter(const TransformerConfig& config, const std::filesystem::pat
       throw UserError(path.string(), ": a folder without pytorch_lora_weights.safetensors; name the adapter's file itself");
   }
   const std::string origin = file.string();
-  return Adapter::from_values(config, Reader(config, storage::SafetensorsFile::open(file), origin).values(), origin, placement);
+  return generator::Adapter::from_values(adaptable(config), Reader(config, storage::SafetensorsFile::open(file), origin).values(), origin, placement);
 }
 
 }  // namespace magicid::models::hunyuan_video

@@ -2,6 +2,7 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/tensor.h>
 
@@ -99,17 +100,29 @@ at::Tensor Transformer::unpatchify(const at::Tensor& tokens, std::int64_t frames
       .reshape({batch, channels, frames, rows, columns});
 }
 
-at::Tensor Transformer::forward(const TransformerInputs& inputs, const Adapter* adapter, JointAttention& attention) const {
+at::Tensor Transformer::forward(const TransformerInputs& inputs, const generator::Adapter* adapter, generator::JointAttention& attention) const {
   check(inputs);
   const auto& x = inputs.hidden_states;
   const std::int64_t tokens = x.size(2) * x.size(3) * x.size(4) / config_.patch_numbers(1);
-  const TokenRange range = attention.video_range(tokens);
+  const generator::TokenRange range = attention.video_range(tokens);
   base::check_invariant(range.begin == 0 && range.count == tokens, "Transformer::forward needs all ", tokens,
                         " video tokens; with a shared sequence use forward_tokens and gather");
   return unpatchify(forward_tokens(inputs, adapter, attention), x.size(2), x.size(3), x.size(4));
 }
 
-at::Tensor Transformer::forward_tokens(const TransformerInputs& in, const Adapter* adapter, JointAttention& attention, const RecomputePlan& recompute) const {
+at::Tensor Transformer::velocity_tokens(const generator::DenoiserInputs& in, const generator::Adapter* adapter, const generator::TokenWork& work) const {
+  const auto numbers = at::TensorOptions().device(placement_.device).dtype(in.latents.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
+  TransformerInputs inputs;
+  inputs.hidden_states = in.latents;
+  inputs.timestep = at::full({1}, in.timestep, numbers);
+  inputs.encoder_hidden_states = in.condition.at("prompt_embeds");
+  inputs.encoder_attention_mask = in.condition.find("prompt_attention_mask");
+  inputs.pooled_projections = in.condition.at("pooled_prompt_embeds");
+  inputs.guidance = at::full({1}, 1000 * in.guidance, numbers);
+  return forward_tokens(inputs, adapter, work.attention, work.recompute);
+}
+
+at::Tensor Transformer::forward_tokens(const TransformerInputs& in, const generator::Adapter* adapter, generator::JointAttention& attention, const generator::RecomputePlan& recompute) const {
   check(in);
   recompute.check(static_cast<std::int64_t>(double_blocks_.size() + single_blocks_.size()));
   const auto lengths = text_lengths(in.encoder_attention_mask, in.hidden_states.size(0), in.encoder_hidden_states.size(1));
@@ -133,12 +146,12 @@ at::Tensor Transformer::forward_tokens(const TransformerInputs& in, const Adapte
   return at::cat(outputs, 0).index_select(0, at::tensor(place, at::kLong).to(outputs[0].device()));
 }
 
-at::Tensor Transformer::forward_group(const TransformerInputs& in, const Adapter* adapter, JointAttention& attention, const RecomputePlan& recompute) const {
+at::Tensor Transformer::forward_group(const TransformerInputs& in, const generator::Adapter* adapter, generator::JointAttention& attention, const generator::RecomputePlan& recompute) const {
   const auto& x = in.hidden_states;
   const std::int64_t pt = config_.patch_size_t, p = config_.patch_size;
   const std::array<std::int64_t, 3> grid = {x.size(2) / pt, x.size(3) / p, x.size(4) / p};
-  const TokenCounts whole{.video = grid[0] * grid[1] * grid[2], .text = in.encoder_hidden_states.size(1)};
-  const TokenRange range = attention.video_range(whole.video), text_range = attention.text_range(whole.text);
+  const generator::TokenCounts whole{.video = grid[0] * grid[1] * grid[2], .text = in.encoder_hidden_states.size(1)};
+  const generator::TokenRange range = attention.video_range(whole.video), text_range = attention.text_range(whole.text);
 
   const BlockContext context{.config = config_, .adapter = adapter, .rotary = rotary_table(config_, grid, range, x.device()), .attention = attention,
                              .whole = whole, .video_tokens = range.count};
@@ -150,17 +163,17 @@ at::Tensor Transformer::forward_group(const TransformerInputs& in, const Adapter
   const auto leaves = [&](const std::string& block) { return adapter ? adapter->leaves_of(block) : std::vector<at::Tensor>(); };
   for (const auto& block : double_blocks_) {
     const auto mode = recompute.of(index++);
-    if (mode == Recompute::none) {
+    if (mode == generator::Recompute::none) {
       auto outputs = block(std::move(video), std::move(text), activated, context);
       video = std::move(outputs.first);
       text = std::move(outputs.second);
       continue;
     }
-    const BlockFunction function = [&block, context](std::vector<at::Tensor> inputs, AttentionTape* tape) {
+    const generator::BlockFunction function = [&block, context](std::vector<at::Tensor> inputs, generator::AttentionTape* tape) {
       auto outputs = block(std::move(inputs[0]), std::move(inputs[1]), inputs[2], context, tape);
       return std::vector<at::Tensor>{std::move(outputs.first), std::move(outputs.second)};
     };
-    auto outputs = run_block(mode, function, {std::move(video), std::move(text), activated}, leaves(block.name));
+    auto outputs = generator::run_block(mode, function, {std::move(video), std::move(text), activated}, leaves(block.name));
     video = std::move(outputs[0]);
     text = std::move(outputs[1]);
   }
@@ -170,14 +183,14 @@ at::Tensor Transformer::forward_group(const TransformerInputs& in, const Adapter
     text.reset();
     for (const auto& block : single_blocks_) {
       const auto mode = recompute.of(index++);
-      if (mode == Recompute::none) {
+      if (mode == generator::Recompute::none) {
         joint = block(std::move(joint), activated, context);
         continue;
       }
-      const BlockFunction function = [&block, context](std::vector<at::Tensor> inputs, AttentionTape* tape) {
+      const generator::BlockFunction function = [&block, context](std::vector<at::Tensor> inputs, generator::AttentionTape* tape) {
         return std::vector<at::Tensor>{block(std::move(inputs[0]), inputs[1], context, tape)};
       };
-      joint = run_block(mode, function, {std::move(joint), activated}, leaves(block.name))[0];
+      joint = generator::run_block(mode, function, {std::move(joint), activated}, leaves(block.name))[0];
     }
     video = joint.narrow(1, 0, range.count);
   }

@@ -17,9 +17,9 @@ namespace {
 
 constexpr double kNormEps = 1e-6;
 
-const nn::LoraLayer* find(const Adapter* adapter, const std::string& name) { return adapter ? adapter->find(name) : nullptr; }
+const nn::LoraLayer* find(const generator::Adapter* adapter, const std::string& name) { return adapter ? adapter->find(name) : nullptr; }
 
-StreamLora stream_lora(const Adapter* adapter, const std::string& block, const std::string& stream) {
+StreamLora stream_lora(const generator::Adapter* adapter, const std::string& block, const std::string& stream) {
   if (!adapter) return {};
   const std::string prefix = block + stream;
   return {find(adapter, prefix + "_mod.linear"), find(adapter, prefix + "_attn_qkv"), find(adapter, prefix + "_attn_proj"),
@@ -37,7 +37,7 @@ struct Qkv {
   at::Tensor q, k, v;  // [B,S,H,K]
 };
 
-at::Tensor attend(const Qkv& qkv, const BlockContext& context, AttentionTape* tape) {
+at::Tensor attend(const Qkv& qkv, const BlockContext& context, generator::AttentionTape* tape) {
   const at::Tensor out = context.attention.attend(qkv.q, qkv.k, qkv.v, context.whole, tape);
   return out.reshape({out.size(0), out.size(1), context.config.width()});
 }
@@ -101,7 +101,7 @@ at::Tensor gated_sum(at::Tensor residual, const at::Tensor& gate, const at::Tens
 }
 
 std::pair<at::Tensor, at::Tensor> DoubleBlock::operator()(at::Tensor video_x, at::Tensor text_x, const at::Tensor& activated, const BlockContext& context,
-                                                          AttentionTape* tape) const {
+                                                          generator::AttentionTape* tape) const {
   const StreamLora video_lora = stream_lora(context.adapter, name, "img"), text_lora = stream_lora(context.adapter, name, "txt");
   // Order of the six: shift, scale, gate of attention; shift, scale, gate of the MLP.
   const auto video_mod = video.mod(activated, video_lora.mod).chunk(6, 1), text_mod = text.mod(activated, text_lora.mod).chunk(6, 1);
@@ -118,7 +118,7 @@ std::pair<at::Tensor, at::Tensor> DoubleBlock::operator()(at::Tensor video_x, at
   return {video_x, text_x};
 }
 
-at::Tensor SingleBlock::operator()(at::Tensor x, const at::Tensor& activated, const BlockContext& context, AttentionTape* tape) const {
+at::Tensor SingleBlock::operator()(at::Tensor x, const at::Tensor& activated, const BlockContext& context, generator::AttentionTape* tape) const {
   const TransformerConfig& config = context.config;
   const std::int64_t width = config.width();
   const auto mod = modulation(activated, find(context.adapter, name + "modulation.linear")).chunk(3, 1);  // shift, scale, gate

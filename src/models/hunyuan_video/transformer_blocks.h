@@ -9,8 +9,8 @@
 #include <string>
 #include <utility>
 
-#include "models/hunyuan_video/adapter.h"
-#include "models/hunyuan_video/joint_attention.h"
+#include "models/generator/adapter.h"
+#include "models/generator/joint_attention.h"
 #include "models/hunyuan_video/transformer_layout.h"
 #include "models/hunyuan_video/transformer_rotary.h"
 #include "models/nn/linear.h"
@@ -34,10 +34,10 @@ struct Stream {
 // What all blocks of one forward share. `adapter` may be null; `rotary` holds the angles of this rank's video tokens.
 struct BlockContext {
   const TransformerConfig& config;
-  const Adapter* adapter;
+  const generator::Adapter* adapter;
   RotaryTable rotary;
-  JointAttention& attention;
-  TokenCounts whole;             // tokens of the whole sequence
+  generator::JointAttention& attention;
+  generator::TokenCounts whole;             // tokens of the whole sequence
   std::int64_t video_tokens = 0;  // Sv: video tokens of this rank
 };
 
@@ -47,7 +47,7 @@ struct DoubleBlock {
 
   // video [B,Sv,D], text [B,St,D] -> the same; both may be overwritten when grad mode is off. `tape` may be null.
   std::pair<at::Tensor, at::Tensor> operator()(at::Tensor video_x, at::Tensor text_x, const at::Tensor& activated, const BlockContext& context,
-                                               AttentionTape* tape = nullptr) const;
+                                               generator::AttentionTape* tape = nullptr) const;
 };
 
 struct SingleBlock {
@@ -56,7 +56,7 @@ struct SingleBlock {
   at::Tensor qk_norm;
 
   // x [B,Sv+St,D], video first; may be overwritten when grad mode is off. `tape` may be null.
-  at::Tensor operator()(at::Tensor x, const at::Tensor& activated, const BlockContext& context, AttentionTape* tape = nullptr) const;
+  at::Tensor operator()(at::Tensor x, const at::Tensor& activated, const BlockContext& context, generator::AttentionTape* tape = nullptr) const;
 };
 
 }  // namespace magicid::models::hunyuan_video

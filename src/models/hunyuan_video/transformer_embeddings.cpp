@@ -9,7 +9,7 @@
 
 #include <cmath>
 
-#include "models/hunyuan_video/attention_kernel.h"
+#include "models/generator/attention_kernel.h"
 
 namespace magicid::models::hunyuan_video {
 
@@ -41,7 +41,7 @@ at::Tensor TextRefiner::operator()(const at::Tensor& states, const at::Tensor& t
     const auto qkv = block.qkv(at::layer_norm(x, {width}, block.norm1_weight, block.norm1_bias, 1e-6))
                          .view({batch, rows, 3, config.num_attention_heads, config.attention_head_dim})
                          .unbind(2);
-    const at::Tensor attended = attention(qkv[0], qkv[1], qkv[2]).reshape({batch, rows, width});
+    const at::Tensor attended = generator::attention(qkv[0], qkv[1], qkv[2]).reshape({batch, rows, width});
     x = at::addcmul(x, block.proj(attended), gates[0]);
     const at::Tensor hidden = at::silu(block.fc1(at::layer_norm(x, {width}, block.norm2_weight, block.norm2_bias, 1e-6)));
     x = at::addcmul(x, block.fc2(hidden), gates[1]);

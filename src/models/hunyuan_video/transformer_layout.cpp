@@ -1,5 +1,7 @@
 #include "models/hunyuan_video/transformer_layout.h"
 
+#include "base/errors.h"
+
 namespace magicid::models::hunyuan_video {
 namespace {
 
@@ -47,6 +49,19 @@ std::vector<BlockLinear> block_linears(const TransformerConfig& config) {
   for (std::int64_t i = 0; i < config.num_single_layers; ++i)
     for (auto& linear : single_block_linears(config, i)) all.push_back(std::move(linear));
   return all;
+}
+
+generator::Adaptable adaptable(const TransformerConfig& config) {
+  generator::Adaptable network{.size = base::concat(config.num_layers, " double and ", config.num_single_layers, " single blocks")};
+  for (const auto& linear : block_linears(config)) network.linears.push_back({linear.name, linear.target, linear.in, linear.out});
+  // One block of each kind is enough to know the targets.
+  TransformerConfig one_of_each = config;
+  one_of_each.num_layers = one_of_each.num_single_layers = 1;
+  for (const auto& linear : block_linears(one_of_each)) {
+    network.targets.push_back(linear.target);
+    if (!linear.modulation) network.default_targets.push_back(linear.target);
+  }
+  return network;
 }
 
 }  // namespace magicid::models::hunyuan_video

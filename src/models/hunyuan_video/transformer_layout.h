@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "models/generator/adaptable.h"
 #include "models/hunyuan_video/transformer_config.h"
 
 namespace magicid::models::hunyuan_video {
@@ -31,5 +32,7 @@ std::vector<BlockLinear> double_block_linears(const TransformerConfig& config, s
 std::vector<BlockLinear> single_block_linears(const TransformerConfig& config, std::int64_t index);
 // Of all blocks, double first.
 std::vector<BlockLinear> block_linears(const TransformerConfig& config);
+// The same as adapters see them; the modulations are adapted only where they are asked for.
+generator::Adaptable adaptable(const TransformerConfig& config);
 
 }  // namespace magicid::models::hunyuan_video

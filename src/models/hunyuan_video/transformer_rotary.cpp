@@ -231,7 +231,7 @@ struct NormalizeAndRotate : torch::autograd::Function<NormalizeAndRotate> {
 
 }  // namespace
 
-RotaryTable rotary_table(const TransformerConfig& config, const std::array<std::int64_t, 3>& grid, TokenRange range, c10::Device device) {
+RotaryTable rotary_table(const TransformerConfig& config, const std::array<std::int64_t, 3>& grid, generator::TokenRange range, c10::Device device) {
   const at::Tensor token = at::arange(range.begin, range.begin + range.count, at::TensorOptions(at::kLong).device(device));
   const at::Tensor positions[3] = {token.div(grid[1] * grid[2], "floor"), token.div(grid[2], "floor").remainder(grid[1]), token.remainder(grid[2])};
   std::vector<at::Tensor> angles;

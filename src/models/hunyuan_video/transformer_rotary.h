@@ -8,7 +8,7 @@
 #include <array>
 #include <cstdint>
 
-#include "models/hunyuan_video/joint_attention.h"
+#include "models/generator/joint_attention.h"
 #include "models/hunyuan_video/transformer_config.h"
 
 namespace magicid::models::hunyuan_video {
@@ -19,7 +19,7 @@ struct RotaryTable {
 };
 
 // For tokens `range` of a grid of (frames, rows, columns) patches in this order, positions from 0 (diffusers' HunyuanVideoRotaryPosEmbed).
-RotaryTable rotary_table(const TransformerConfig& config, const std::array<std::int64_t, 3>& grid, TokenRange range, c10::Device device);
+RotaryTable rotary_table(const TransformerConfig& config, const std::array<std::int64_t, 3>& grid, generator::TokenRange range, c10::Device device);
 
 // qk [B,S,2,H,K] (any strides with contiguous K): queries and keys of one stream. Each head's vector x becomes
 // rotate(x / sqrt(mean(x^2) + 1e-6) * weight), computed in at least fp32 and rounded once. `weight` [2,K] (queries, keys), or undefined for

@@ -87,4 +87,10 @@ PromptEmbeddings PromptEncoder::operator()(const std::string& prompt, const Prom
   return out;
 }
 
+PromptEmbeddings::operator generator::Condition() const {
+  generator::Condition condition{{{"prompt_embeds", prompt_embeds}, {"pooled_prompt_embeds", pooled_prompt_embeds}}};
+  if (prompt_attention_mask.defined()) condition.tensors["prompt_attention_mask"] = prompt_attention_mask;
+  return condition;
+}
+
 }  // namespace magicid::models::text

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "models/generator/condition.h"
 #include "models/text/clip_text.h"
 #include "models/text/llama.h"
 #include "models/text/prompt_template.h"
@@ -29,6 +30,9 @@ struct PromptEmbeddings {
   at::Tensor pooled_prompt_embeds;   // [1,P]
   at::Tensor prompt_attention_mask;  // [1,L] int64
   PromptTokens tokens;
+
+  // What the transformer reads of it.
+  operator generator::Condition() const;
 };
 
 // The two tokenisers of a pipeline folder alone: enough to count tokens and to warn of long prompts before any model is loaded.

@@ -7,7 +7,7 @@ namespace magicid::commands {
 namespace {
 
 namespace hv = models::hunyuan_video;
-using models::hunyuan_video::Recompute;
+using models::generator::Recompute;
 
 const planning::AdapterSize adapter{.lora_rank = 4, .targets = {}};
 

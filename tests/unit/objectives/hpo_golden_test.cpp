@@ -27,14 +27,14 @@ at::Tensor input(const std::string& name, const std::vector<std::int64_t>& shape
   return (t * std::sqrt(static_cast<double>(t[0].numel()) / 3.0)).to(dtype);
 }
 
-hv::Adapter adapter(const json& c, const hv::TransformerConfig& config, const std::string& which, at::ScalarType dtype) {
-  std::map<std::string, hv::AdapterValues> values;
+models::generator::Adapter adapter(const json& c, const hv::TransformerConfig& config, const std::string& which, at::ScalarType dtype) {
+  std::map<std::string, models::generator::AdapterValues> values;
   const auto rank = c.at("rank").get<std::int64_t>();
   for (const auto& [module, shape] : c.at("modules").items())
     values[module] = {.a = tests::formula_tensor(which + "." + module + ".lora_A.weight", {rank, shape[1].get<std::int64_t>()}),
                       .b = 0.2 * tests::formula_tensor(which + "." + module + ".lora_B.weight", {shape[0].get<std::int64_t>(), rank}),
                       .alpha = c.at("alpha").get<double>()};
-  return hv::Adapter::from_values(config, values, which, {.dtype = dtype});
+  return models::generator::Adapter::from_values(adaptable(config), values, which, {.dtype = dtype});
 }
 
 struct Outcome {

@@ -98,7 +98,7 @@ TEST(HpoOnAMesh, TheFirstLossIsExactlyLogTwo) {
 }
 
 TEST(HpoOnAMesh, RecomputationChangesNoBit) {
-  const auto plan = hv::RecomputePlan::parse("attention_kept:1,full:2,attention_kept:1");
+  const auto plan = models::generator::RecomputePlan::parse("attention_kept:1,full:2,attention_kept:1");
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
     for (const auto& mesh : {comm::Mesh({}), comm::Mesh({.replica = 1, .pair = 1, .sequence = 2}), comm::Mesh({.replica = 1, .pair = 2, .sequence = 2})}) {
       comm::run_threads(mesh.world_size(), [&](comm::Communicator& world) {

@@ -47,8 +47,8 @@ models::text::PromptEmbeddings condition(double phase, std::int64_t length) {
   return {.prompt_embeds = numbers({1, 6, 24}, phase), .pooled_prompt_embeds = numbers({1, 12}, phase), .prompt_attention_mask = mask};
 }
 
-hv::Adapter make_adapter(double b_scale) {
-  auto adapter = hv::Adapter::create(small(), {.lora_rank = 4, .alpha = 4, .seed = 9});
+models::generator::Adapter make_adapter(double b_scale) {
+  auto adapter = models::generator::Adapter::create(adaptable(small()), {.lora_rank = 4, .alpha = 4, .seed = 9});
   // B is zero at the start of training; a trained stage-1 adapter is not.
   if (b_scale > 0) {
     at::Tensor flat = adapter.flat_parameters();
@@ -84,7 +84,7 @@ TEST(Hpo, LossOfTheFirstStepIsExactlyLogTwo) {
 }
 
 // Finite differences of the loss along the gradient's direction.
-void expect_gradient_of_loss(training::Objective& objective, const hv::Adapter& policy, std::int64_t step, std::int64_t slot, std::int64_t global_batch) {
+void expect_gradient_of_loss(training::Objective& objective, const models::generator::Adapter& policy, std::int64_t step, std::int64_t slot, std::int64_t global_batch) {
   objective.gradient().zero_();
   objective.accumulate(step, slot, global_batch);
   const at::Tensor ours = objective.gradient().clone();
@@ -241,7 +241,7 @@ at::Tensor one_step(int ranks, Make make) {
 double relative(const at::Tensor& a, const at::Tensor& b) { return ((a - b).abs().max() / b.abs().max()).item<double>(); }
 
 TEST(OneStep, HpoGivesTheSameParametersOnOneTwoAndFourRanks) {
-  const auto make = [](const hv::Transformer& t, hv::Adapter& a, const hv::Adapter& r) { return Hpo(t, a, &r, make_pairs(), {.beta = 100}, 1, 7); };
+  const auto make = [](const hv::Transformer& t, models::generator::Adapter& a, const models::generator::Adapter& r) { return Hpo(t, a, &r, make_pairs(), {.beta = 100}, 1, 7); };
   const at::Tensor one = one_step<Hpo>(1, make);
   EXPECT_GT(relative(make_adapter(0.05).flat_parameters(), one), 1e-3) << "the step changed nothing";
   for (int ranks : {2, 3, 4}) EXPECT_LT(relative(one_step<Hpo>(ranks, make), one), 1e-5) << ranks;
@@ -249,12 +249,12 @@ TEST(OneStep, HpoGivesTheSameParametersOnOneTwoAndFourRanks) {
 }
 
 TEST(OneStep, ReconstructionGivesTheSameParametersOnOneTwoAndFourRanks) {
-  const auto make = [](const hv::Transformer& t, hv::Adapter& a, const hv::Adapter&) { return Reconstruction(t, a, make_items(), 1, 3); };
+  const auto make = [](const hv::Transformer& t, models::generator::Adapter& a, const models::generator::Adapter&) { return Reconstruction(t, a, make_items(), 1, 3); };
   const at::Tensor one = one_step<Reconstruction>(1, make);
   EXPECT_GT(relative(make_adapter(0.05).flat_parameters(), one), 1e-3) << "the step changed nothing";
   for (int ranks : {2, 3, 4}) EXPECT_LT(relative(one_step<Reconstruction>(ranks, make), one), 1e-5) << ranks;
   EXPECT_TRUE(at::equal(one_step<Reconstruction>(4, make), one_step<Reconstruction>(4, make)));
-  const auto with_prior = [](const hv::Transformer& t, hv::Adapter& a, const hv::Adapter&) { return Reconstruction(t, a, make_items(), 1, 3, 1.0, make_prior(1)); };
+  const auto with_prior = [](const hv::Transformer& t, models::generator::Adapter& a, const models::generator::Adapter&) { return Reconstruction(t, a, make_items(), 1, 3, 1.0, make_prior(1)); };
   const at::Tensor prior = one_step<Reconstruction>(1, with_prior);
   EXPECT_GT(relative(prior, one), 1e-4) << "the prior changed nothing";
   EXPECT_LT(relative(one_step<Reconstruction>(3, with_prior), prior), 1e-5);

@@ -52,7 +52,7 @@ TEST_P(Shapes, ValuesAndGradientsAreOneRanks) {
   std::array<at::Tensor, 3> whole;
   for (int i = 0; i < 3; ++i) whole[static_cast<std::size_t>(i)] = wave({batch, tokens, heads, width}, i).requires_grad_();
   const at::Tensor weight = wave({batch, tokens, heads, width}, 5);
-  const at::Tensor expected = hv::attention(whole[0], whole[1], whole[2]);
+  const at::Tensor expected = models::generator::attention(whole[0], whole[1], whole[2]);
   (expected * weight).sum().backward();
 
   for (const int ranks : {1, 2, 3, 4}) {
@@ -63,13 +63,13 @@ TEST_P(Shapes, ValuesAndGradientsAreOneRanks) {
         const auto mine = [&](const at::Tensor& all) { return at::cat({all.narrow(1, v.begin, v.count), all.narrow(1, video + t.begin, t.count)}, 1).detach(); };
         std::array<at::Tensor, 3> local;
         for (std::size_t i = 0; i < 3; ++i) local[i] = mine(whole[i]).requires_grad_();
-        const hv::TokenCounts counts{.video = video, .text = text};
-        hv::AttentionTape tape;
+        const models::generator::TokenCounts counts{.video = video, .text = text};
+        models::generator::AttentionTape tape;
         if (replayed) {
           const c10::AutoGradMode no_grad(false);
           const at::Tensor once = attention.attend(local[0], local[1], local[2], counts, &tape);
           EXPECT_LT(relative(once, mine(expected)), 1e-13);
-          tape.mode = hv::AttentionTape::Mode::replay;
+          tape.mode = models::generator::AttentionTape::Mode::replay;
         }
         const at::Tensor out = attention.attend(local[0], local[1], local[2], counts, replayed ? &tape : nullptr);
         ASSERT_EQ(out.sizes(), (std::vector<std::int64_t>{batch, v.count + t.count, heads, width}));

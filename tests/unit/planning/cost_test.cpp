@@ -130,10 +130,10 @@ hv::TransformerConfig small_config() {
 }
 
 struct Small {
-  explicit Small(hv::TransformerConfig c, hv::AdapterOptions options = {.targets = {}, .lora_rank = 5, .alpha = 5}, at::ScalarType dtype = at::kFloat)
+  explicit Small(hv::TransformerConfig c, models::generator::AdapterOptions options = {.targets = {}, .lora_rank = 5, .alpha = 5}, at::ScalarType dtype = at::kFloat)
       : config(c),
         transformer(hv::Transformer::load(c, models::nn::Weights::from_tensors(hv::initialize_transformer(c, 1), "test", {.dtype = dtype}))),
-        adapter(hv::Adapter::create(c, options)) {}
+        adapter(models::generator::Adapter::create(adaptable(c), options)) {}
   hv::TransformerInputs inputs(std::int64_t frames, std::int64_t side, std::int64_t text) const {
     hv::TransformerInputs in;
     const auto dtype = transformer.placement().dtype;
@@ -146,13 +146,13 @@ struct Small {
   }
   hv::TransformerConfig config;
   hv::Transformer transformer;
-  hv::Adapter adapter;
+  models::generator::Adapter adapter;
 };
 
 // One kind for all blocks, and mixtures for models of up to 6: the others' last mode stands for the rest.
-std::vector<hv::RecomputePlan> plans() {
-  std::vector<hv::RecomputePlan> all{hv::Recompute::none, hv::Recompute::attention_kept, hv::Recompute::full};
-  for (const char* text : {"attention_kept:1,none", "full:1,attention_kept:1,none", "none:1,full"}) all.push_back(hv::RecomputePlan::parse(text));
+std::vector<models::generator::RecomputePlan> plans() {
+  std::vector<models::generator::RecomputePlan> all{models::generator::Recompute::none, models::generator::Recompute::attention_kept, models::generator::Recompute::full};
+  for (const char* text : {"attention_kept:1,none", "full:1,attention_kept:1,none", "none:1,full"}) all.push_back(models::generator::RecomputePlan::parse(text));
   return all;
 }
 
@@ -205,7 +205,7 @@ TEST(TransformerCost, OperationsAreThoseThatRun) {
     const Flops f = forward_flops(config, share, &adapter), b = backward_flops(config, share, adapter, true);
     for (const auto& recompute : plans()) {
       Counting counting;
-      const at::Tensor out = small.transformer.forward_tokens(in, &small.adapter, hv::local_joint_attention(), recompute);
+      const at::Tensor out = small.transformer.forward_tokens(in, &small.adapter, models::generator::local_joint_attention(), recompute);
       EXPECT_EQ(counted_products, f.linear + f.adapter);
       EXPECT_EQ(counted_attention, f.attention);
       out.sum().backward();
@@ -221,7 +221,7 @@ struct Alive {
 };
 
 // Of a forward, and of the backward of its error with `adapter`; null: of a forward without a graph.
-Alive alive_in(const Small& small, const hv::TransformerInputs& in, const hv::Adapter* adapter, hv::JointAttention& attention, const hv::RecomputePlan& recompute) {
+Alive alive_in(const Small& small, const hv::TransformerInputs& in, const models::generator::Adapter* adapter, models::generator::JointAttention& attention, const models::generator::RecomputePlan& recompute) {
   const c10::AutoGradMode grad(adapter != nullptr);
   PeakBytes bytes;
   at::Tensor out = small.transformer.forward_tokens(in, adapter, attention, recompute);
@@ -234,13 +234,13 @@ Alive alive_in(const Small& small, const hv::TransformerInputs& in, const hv::Ad
 }
 
 // Every mode of one rank's share against the formulas.
-void expect_as_predicted(const Small& small, const hv::Adapter& adapter, const hv::TransformerInputs& in, const Share& share, std::int64_t element, hv::JointAttention& attention,
+void expect_as_predicted(const Small& small, const models::generator::Adapter& adapter, const hv::TransformerInputs& in, const Share& share, std::int64_t element, models::generator::JointAttention& attention,
                          const std::string& name) {
   const auto report = [&](const std::string& what, double measured, double predicted, double tolerance) {
     std::printf("%s, %s: %6.2f MB, predicted %6.2f, %.3f\n", name.c_str(), what.c_str(), measured / 1e6, predicted / 1e6, measured / predicted);
     EXPECT_NEAR(measured / predicted, 1, tolerance) << name << ", " << what;
   };
-  report("forward alone", alive_in(small, in, nullptr, attention, hv::Recompute::none).peak, forward_bytes(small.config, share, element, true), 0.06);  // the scratch of bfloat16 products, some 50 kB a thread, is not reckoned
+  report("forward alone", alive_in(small, in, nullptr, attention, models::generator::Recompute::none).peak, forward_bytes(small.config, share, element, true), 0.06);  // the scratch of bfloat16 products, some 50 kB a thread, is not reckoned
   for (const auto& recompute : plans()) {
     const Alive alive = alive_in(small, in, &adapter, attention, recompute);
     const ActivationBytes predicted = training_bytes(small.config, share, {.lora_rank = 5, .targets = {}}, recompute, element, true);
@@ -260,7 +260,7 @@ TEST(TransformerCost, ActivationsAreThoseThatAreAlive) {
       config.num_single_layers = singles;
       Small small(config, {.targets = {}, .lora_rank = 5, .alpha = 5}, dtype);
       small.adapter.set_requires_grad(true);
-      expect_as_predicted(small, small.adapter, small.inputs(4, 32, 20), largest_share(config, {1024, 20}, 1), dtype == at::kFloat ? 4 : 2, hv::local_joint_attention(),
+      expect_as_predicted(small, small.adapter, small.inputs(4, 32, 20), largest_share(config, {1024, 20}, 1), dtype == at::kFloat ? 4 : 2, models::generator::local_joint_attention(),
                           std::to_string(doubles) + " double, " + std::to_string(singles) + " single, " + c10::toString(dtype));
     }
 }
@@ -276,7 +276,7 @@ TEST(TransformerCost, ActivationsOfASharedSequenceAreThoseThatAreAlive) {
       const auto in = small.inputs(7, 34, 21);
       comm::run_threads(2, [&, doubles = doubles, singles = singles](comm::Communicator& group) {
         parallel::SequenceAttention attention(group);
-        hv::Adapter adapter = small.adapter.frozen_copy({});
+        models::generator::Adapter adapter = small.adapter.frozen_copy({});
         adapter.set_requires_grad(true);
         const Tokens whole{2023, 21}, local{attention.video_range(whole.video).count, attention.text_range(whole.text).count};
         const Share share{.whole = whole, .local = local, .heads = parallel::slice_of(config.num_attention_heads, group.rank(), group.size()).count, .sequence = group.size()};
@@ -345,7 +345,7 @@ TEST(Exchanges, AreThoseThatAreMade) {
       comm::run_threads(ranks, [&](comm::Communicator& world) {
         tests::CountingGroup group(world);
         parallel::SequenceAttention attention(group);
-        hv::Adapter adapter = small.adapter.frozen_copy({});
+        models::generator::Adapter adapter = small.adapter.frozen_copy({});
         adapter.set_requires_grad(true);
         const double forward = exchange_bytes(small.config, whole, ranks, world.rank(), element);
         for (const auto& recompute : plans()) {
@@ -365,7 +365,7 @@ TEST(Exchanges, BytesByHand) {
   const auto config = small_config();  // 5 blocks, 3 heads of 32
   const Tokens whole{10, 3};
   EXPECT_EQ(exchange_bytes(config, whole, 1, 0, 4), 0);
-  EXPECT_EQ(training_exchange_bytes(config, whole, 1, 0, hv::Recompute::full, 4), 0);
+  EXPECT_EQ(training_exchange_bytes(config, whole, 1, 0, models::generator::Recompute::full, 4), 0);
   // Two ranks: tokens 5+1 and 5+2, heads 1 and 2.
   EXPECT_EQ(exchange_bytes(config, whole, 2, 0, 4), 5.0 * 32 * 4 * (3 * 6 * 2 + 7 * 1));
   EXPECT_EQ(exchange_bytes(config, whole, 2, 1, 4), 5.0 * 32 * 4 * (3 * 7 * 1 + 6 * 2));
@@ -373,8 +373,8 @@ TEST(Exchanges, BytesByHand) {
   const hv::TransformerConfig full;
   const double even = 60.0 * 4 * 57856 / 8 * 3072 * 7 / 8 * 2;
   EXPECT_DOUBLE_EQ(exchange_bytes(full, {57600, 256}, 8, 3, 2), even);
-  EXPECT_DOUBLE_EQ(training_exchange_bytes(full, {57600, 256}, 8, 3, hv::Recompute::attention_kept, 2), 3 * even);
-  EXPECT_DOUBLE_EQ(training_exchange_bytes(full, {57600, 256}, 8, 3, hv::Recompute::none, 2), 2 * even);
+  EXPECT_DOUBLE_EQ(training_exchange_bytes(full, {57600, 256}, 8, 3, models::generator::Recompute::attention_kept, 2), 3 * even);
+  EXPECT_DOUBLE_EQ(training_exchange_bytes(full, {57600, 256}, 8, 3, models::generator::Recompute::none, 2), 2 * even);
 }
 
 TEST(Shares, UnevenTokensAndHeads) {

@@ -55,7 +55,7 @@ TEST(Plan, IsTheFastestThatFits) {
     for (int pair = 1; pair <= 2; ++pair)
       for (int sequence = 1; sequence <= gpus; ++sequence) {
         if (gpus % sequence != 0 || c.world() % (pair * sequence) != 0) continue;
-        for (const auto mode : {hv::Recompute::none, hv::Recompute::attention_kept, hv::Recompute::full}) {
+        for (const auto mode : {models::generator::Recompute::none, models::generator::Recompute::attention_kept, models::generator::Recompute::full}) {
           const Plan other = estimate(kFull, {}, c, {}, {c.world() / (pair * sequence), pair, sequence, mode});
           if (other.memory() <= c.device.memory_bytes) {
             EXPECT_GE(other.seconds(), 0.99 * plan.seconds());
@@ -79,8 +79,8 @@ TEST(Plan, LayoutsOfTheFullModel) {
 
 // One device of some memory between what two kinds need: the first blocks take the leaner one, as few as fit.
 TEST(Plan, MixesRecomputationByBlock) {
-  const auto with = [](const hv::RecomputePlan& recompute) { return estimate(kFull, {}, cluster(1, 1), {}, {1, 1, 1, recompute}); };
-  const Plan none = with(hv::Recompute::none), kept = with(hv::Recompute::attention_kept), full = with(hv::Recompute::full);
+  const auto with = [](const models::generator::RecomputePlan& recompute) { return estimate(kFull, {}, cluster(1, 1), {}, {1, 1, 1, recompute}); };
+  const Plan none = with(models::generator::Recompute::none), kept = with(models::generator::Recompute::attention_kept), full = with(models::generator::Recompute::full);
   for (const auto& [lean, other, leaner] : {std::tuple{&kept, &none, "attention_kept"}, {&full, &kept, "full"}}) {
     Cluster c = cluster(1, 1);
     c.device.memory_bytes = 0.4 * lean->memory() + 0.6 * other->memory();
@@ -93,16 +93,16 @@ TEST(Plan, MixesRecomputationByBlock) {
     EXPECT_GT(plan.seconds(), other->seconds());
     // One block fewer does not fit.
     const auto count = std::stoll(text.substr(text.find(':') + 1));
-    EXPECT_GT(with(hv::RecomputePlan::parse(std::string(leaner) + ":" + std::to_string(count - 1) + "," + other->layout.recompute.text())).memory(), c.device.memory_bytes);
+    EXPECT_GT(with(models::generator::RecomputePlan::parse(std::string(leaner) + ":" + std::to_string(count - 1) + "," + other->layout.recompute.text())).memory(), c.device.memory_bytes);
     EXPECT_THAT(to_table(plan, kFull, {}, c, {}), HasSubstr("model.recompute=" + text));
   }
-  EXPECT_THAT(refusal(kFull, {}, cluster(1, 8), {.pair = {}, .sequence = {}, .recompute = hv::RecomputePlan::parse("full:61,none")}), HasSubstr("at least 61 blocks, the model has 60"));
+  EXPECT_THAT(refusal(kFull, {}, cluster(1, 8), {.pair = {}, .sequence = {}, .recompute = models::generator::RecomputePlan::parse("full:61,none")}), HasSubstr("at least 61 blocks, the model has 60"));
 }
 
 TEST(Plan, OneDeviceFitsOrIsRefused) {
   const Plan alone = make_plan(kFull, {}, cluster(1, 1, "h200-141gb"), {});
   EXPECT_EQ(alone.layout.sequence, 1);
-  EXPECT_NE(alone.layout.recompute, hv::Recompute::none);
+  EXPECT_NE(alone.layout.recompute, models::generator::Recompute::none);
   EXPECT_THAT(to_table(alone, kFull, {}, cluster(1, 1, "h200-141gb"), {}), HasSubstr("recompute none would need"));
 
   const std::string text = refusal(kFull, {}, cluster(1, 1, "rtx4090-24gb"));
@@ -130,29 +130,29 @@ TEST(Plan, RemediesTrulyFit) {
 }
 
 TEST(Plan, FollowsWishes) {
-  const Plan plan = make_plan(kFull, {}, cluster(2, 4), {}, {.pair = 2, .sequence = 4, .recompute = hv::Recompute::full});
+  const Plan plan = make_plan(kFull, {}, cluster(2, 4), {}, {.pair = 2, .sequence = 4, .recompute = models::generator::Recompute::full});
   EXPECT_EQ(plan.layout.replica, 1);
   EXPECT_EQ(plan.layout.pair, 2);
   EXPECT_EQ(plan.layout.sequence, 4);
-  EXPECT_EQ(plan.layout.recompute, hv::Recompute::full);
+  EXPECT_EQ(plan.layout.recompute, models::generator::Recompute::full);
   // Across nodes when asked for.
   EXPECT_EQ(make_plan(kFull, {}, cluster(2, 4), {}, {.pair = 1, .sequence = 8, .recompute = {}}).layout.sequence, 8);
   EXPECT_THAT(refusal(kFull, {}, cluster(3, 5), {.pair = 2, .sequence = 5, .recompute = {}}), HasSubstr("mesh.pair"));
   EXPECT_THAT(refusal(kFull, {}, cluster(1, 8), {.pair = 1, .sequence = 3, .recompute = {}}), HasSubstr("mesh.sequence can be 1, 2, 4, 8"));
-  EXPECT_THAT(refusal(kFull, {}, cluster(1, 8), {.pair = 1, .sequence = 1, .recompute = hv::Recompute::none}), HasSubstr("without --pair, --sequence, --recompute it fits"));
+  EXPECT_THAT(refusal(kFull, {}, cluster(1, 8), {.pair = 1, .sequence = 1, .recompute = models::generator::Recompute::none}), HasSubstr("without --pair, --sequence, --recompute it fits"));
 }
 
 TEST(Plan, TimesFollowFromTheirParts) {
   Cluster c = cluster(1, 8);
   Workload w;
-  const Plan plan = estimate(kFull, w, c, {}, {4, 2, 1, hv::Recompute::full});
+  const Plan plan = estimate(kFull, w, c, {}, {4, 2, 1, models::generator::Recompute::full});
   const Share share = largest_share(kFull.transformer, {57'600, 256}, 1);
   const double forward = forward_flops(kFull.transformer, share, &w.adapter).total();
   // 120 videos in 8 groups: 15 rounds of 50 steps.
   EXPECT_DOUBLE_EQ(phase(plan, "generate").seconds, 15 * 50 * forward / (989.5e12 * 0.5));
   EXPECT_EQ(phase(plan, "generate").sent_bytes, 0);
   // 625 steps of 8 pairs over 4 replicas, one video a rank: 2 times (reference, policy forward, backward, the blocks' forward again), then the reduction.
-  const double one = 2 * forward + backward_flops(kFull.transformer, share, w.adapter, true).total() + recomputed_flops(kFull.transformer, share, w.adapter, hv::Recompute::full).total();
+  const double one = 2 * forward + backward_flops(kFull.transformer, share, w.adapter, true).total() + recomputed_flops(kFull.transformer, share, w.adapter, models::generator::Recompute::full).total();
   const double reduction = 2.0 * 7 / 8 * 4 * static_cast<double>(adapter_parameters(kFull.transformer, w.adapter));
   EXPECT_NEAR(phase(plan, "optimize").seconds / (625 * (2 * one / (989.5e12 * 0.45) + reduction / (450e9 * 0.7))), 1, 1e-12);
   EXPECT_NEAR(phase(plan, "optimize").sent_bytes / (625 * reduction), 1, 1e-12);
@@ -165,7 +165,7 @@ TEST(Plan, TimesFollowFromTheirParts) {
 
 TEST(Plan, PreviewsAreCounted) {
   const Cluster c = cluster(1, 8);
-  const Layout layout{2, 2, 2, hv::Recompute::full};
+  const Layout layout{2, 2, 2, models::generator::Recompute::full};
   Workload w;
   w.preview_videos = 6;
   w.forwards_per_step = 2;
@@ -199,7 +199,7 @@ TEST(Plan, PreviewsAreCounted) {
 // 5000 samples of 100 pairs of each kind are 25 rounds.
 TEST(Plan, KnownReferencesAreNotComputedAgain) {
   Workload w;
-  const auto optimize = [&](int replicas) { return phase(estimate(kFull, w, cluster(1, replicas), {}, {replicas, 1, 1, hv::Recompute::full}), "optimize"); };
+  const auto optimize = [&](int replicas) { return phase(estimate(kFull, w, cluster(1, replicas), {}, {replicas, 1, 1, models::generator::Recompute::full}), "optimize"); };
   const double forward = forward_flops(kFull.transformer, largest_share(kFull.transformer, {57'600, 256}, 1), &w.adapter).total();
   const auto left = [&](int replicas) {
     const std::int64_t draws = w.noise_draws;
@@ -233,7 +233,7 @@ TEST(Plan, ReplicasWaitForUnknownReferences) {
   Workload w;
   w.noise_draws = 4;
   const Cluster c = cluster(1, 8);
-  const Layout layout{8, 1, 1, hv::Recompute::full};
+  const Layout layout{8, 1, 1, models::generator::Recompute::full};
   const Phase some = phase(estimate(kFull, w, c, {}, layout), "optimize");
   w.noise_draws = 0;
   const Phase all = phase(estimate(kFull, w, c, {}, layout), "optimize");

@@ -1,6 +1,6 @@
 // Adapters against diffusers and PEFT (golden files by tests/reference/make_adapter.py): outputs and gradients with files of every layout,
 // the files that this program writes, the buffers, and errors.
-#include "models/hunyuan_video/adapter.h"
+#include "models/generator/adapter.h"
 
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
@@ -282,11 +282,11 @@ TEST_F(AdapterTest, OfOverlappingPatternsTheFirstInTheFileHolds) {
 }
 
 TEST_F(AdapterTest, TargetsAreCheckedWithoutMakingAnAdapter) {
-  EXPECT_NO_THROW(Adapter::check_targets(config(), {}));
-  EXPECT_NO_THROW(Adapter::check_targets(config(), {"linear1", "double_blocks.1.img_attn_qkv", "single_blocks.*"}));
-  EXPECT_THAT([&] { Adapter::check_targets(config(), {"linear1", "linear7"}); },
+  EXPECT_NO_THROW(Adapter::check_targets(adaptable(config()), {}));
+  EXPECT_NO_THROW(Adapter::check_targets(adaptable(config()), {"linear1", "double_blocks.1.img_attn_qkv", "single_blocks.*"}));
+  EXPECT_THAT([&] { Adapter::check_targets(adaptable(config()), {"linear1", "linear7"}); },
               ThrowsMessage<UserError>(AllOf(HasSubstr("adapter.targets"), HasSubstr("'linear7'"), HasSubstr("linear2"))));
-  EXPECT_THAT([&] { Adapter::check_targets(config(), {"double_blocks.9.*"}); }, ThrowsMessage<UserError>(HasSubstr("2 double and 2 single blocks")));
+  EXPECT_THAT([&] { Adapter::check_targets(adaptable(config()), {"double_blocks.9.*"}); }, ThrowsMessage<UserError>(HasSubstr("2 double and 2 single blocks")));
 }
 
 TEST_F(AdapterTest, FoldersAndNativeFilesAreRead) {
@@ -305,7 +305,7 @@ TEST_F(AdapterTest, FoldersAndNativeFilesAreRead) {
 }
 
 TEST_F(AdapterTest, MetadataOfTheDiffusersExport) {
-  const Adapter adapter = Adapter::create(config(), {.targets = {"linear2", "img_attn_qkv"}, .lora_rank = 4, .alpha = 8});
+  const Adapter adapter = Adapter::create(adaptable(config()), {.targets = {"linear2", "img_attn_qkv"}, .lora_rank = 4, .alpha = 8});
   const fs::path path = folder_ / "export.safetensors";
   save_adapter(adapter, config(), AdapterFormat::diffusers, path);
   const auto file = storage::SafetensorsFile::open(path);
@@ -368,7 +368,7 @@ TEST_F(AdapterTest, ContradictionsAreRefused) {
 }
 
 TEST(AdapterCreation, DefaultTargetsAreAllButTheModulations) {
-  const Adapter adapter = Adapter::create(config(), {.lora_rank = 2, .alpha = 4});
+  const Adapter adapter = Adapter::create(adaptable(config()), {.lora_rank = 2, .alpha = 4});
   std::set<std::string> names;
   for (const auto& m : adapter.modules()) {
     names.insert(m.name);
@@ -389,7 +389,7 @@ TEST(AdapterCreation, DefaultTargetsAreAllButTheModulations) {
 
 TEST(AdapterCreation, ValuesDependOnSeedAndModuleAlone) {
   const auto values = [](const std::vector<std::string>& targets, std::uint64_t seed) {
-    return Adapter::create(config(), {.targets = targets, .lora_rank = 2, .alpha = 2, .seed = seed}).find("single_blocks.0.linear1")->a.clone();
+    return Adapter::create(adaptable(config()), {.targets = targets, .lora_rank = 2, .alpha = 2, .seed = seed}).find("single_blocks.0.linear1")->a.clone();
   };
   const at::Tensor first = values({}, 7);
   EXPECT_TRUE(at::equal(first, values({"linear1"}, 7)));
@@ -400,7 +400,7 @@ TEST(AdapterCreation, ValuesDependOnSeedAndModuleAlone) {
 TEST(AdapterCreation, PatternsChooseModules) {
   const auto names = [](const std::vector<std::string>& targets) {
     std::vector<std::string> names;
-    const Adapter adapter = Adapter::create(config(), {.targets = targets, .lora_rank = 1, .alpha = 1});
+    const Adapter adapter = Adapter::create(adaptable(config()), {.targets = targets, .lora_rank = 1, .alpha = 1});
     for (const auto& m : adapter.modules()) names.push_back(m.name);
     return names;
   };
@@ -409,12 +409,12 @@ TEST(AdapterCreation, PatternsChooseModules) {
   EXPECT_EQ(names({"*mod*"}).size(), 2u * 2 + 2u);
   EXPECT_EQ(names({"*"}).size(), 2u * 10 + 2u * 3);
   EXPECT_THAT([&] { names({"linear2", "img_atn_qkv"}); }, ThrowsMessage<UserError>(AllOf(HasSubstr("img_atn_qkv"), HasSubstr("img_attn_qkv"), HasSubstr("txt_mod.linear"))));
-  EXPECT_THAT([] { Adapter::create(config(), {.lora_rank = 0}); }, ThrowsMessage<UserError>(HasSubstr("lora_rank")));
-  EXPECT_THAT([] { Adapter::create(config(), {.alpha = -1}); }, ThrowsMessage<UserError>(HasSubstr("alpha")));
+  EXPECT_THAT([] { Adapter::create(adaptable(config()), {.lora_rank = 0}); }, ThrowsMessage<UserError>(HasSubstr("lora_rank")));
+  EXPECT_THAT([] { Adapter::create(adaptable(config()), {.alpha = -1}); }, ThrowsMessage<UserError>(HasSubstr("alpha")));
 }
 
 TEST(AdapterBuffers, ParametersAndGradientsAreOneBufferEach) {
-  Adapter adapter = Adapter::create(config(), {.lora_rank = 2, .alpha = 2});
+  Adapter adapter = Adapter::create(adaptable(config()), {.lora_rank = 2, .alpha = 2});
   EXPECT_FALSE(adapter.flat_gradients().defined());
   adapter.set_requires_grad(true);
   ASSERT_EQ(adapter.flat_gradients().sizes(), adapter.flat_parameters().sizes());
@@ -442,20 +442,20 @@ TEST(AdapterBuffers, ParametersAndGradientsAreOneBufferEach) {
 }
 
 TEST(AdapterBuffers, NamedTensorsRoundTripAndNameEveryProblem) {
-  const Adapter adapter = Adapter::create(config(), {.targets = {"linear1", "img_mlp.fc1"}, .lora_rank = 3, .alpha = 0.7, .seed = 5});
+  const Adapter adapter = Adapter::create(adaptable(config()), {.targets = {"linear1", "img_mlp.fc1"}, .lora_rank = 3, .alpha = 0.7, .seed = 5});
   auto tensors = adapter.named_tensors();
-  const Adapter again = Adapter::from_named_tensors(config(), tensors, "checkpoint");
+  const Adapter again = Adapter::from_named_tensors(adaptable(config()), tensors, "checkpoint");
   EXPECT_TRUE(at::equal(again.flat_parameters(), adapter.flat_parameters()));
   EXPECT_EQ(again.modules()[0].alpha, 0.7);
   tensors.erase("single_blocks.0.linear1.alpha");
   tensors["stranger"] = at::zeros({1});
-  EXPECT_THAT([&] { Adapter::from_named_tensors(config(), tensors, "the-checkpoint"); },
+  EXPECT_THAT([&] { Adapter::from_named_tensors(adaptable(config()), tensors, "the-checkpoint"); },
               ThrowsMessage<UserError>(AllOf(HasSubstr("the-checkpoint"), HasSubstr("single_blocks.0.linear1.alpha"), HasSubstr("stranger"))));
   tensors = adapter.named_tensors();
   tensors["single_blocks.1.linear1.lora_B.weight"] = at::zeros({7, 3});
   tensors["single_blocks.9.linear1.lora_A.weight"] = tensors["single_blocks.9.linear1.lora_B.weight"] = at::zeros({3, 3});
   tensors["single_blocks.9.linear1.alpha"] = at::ones({});
-  EXPECT_THAT([&] { Adapter::from_named_tensors(config(), tensors, "c"); },
+  EXPECT_THAT([&] { Adapter::from_named_tensors(adaptable(config()), tensors, "c"); },
               ThrowsMessage<UserError>(AllOf(HasSubstr("single_blocks.1.linear1"), HasSubstr("[7, 3]"), HasSubstr("single_blocks.9.linear1"))));
 }
 

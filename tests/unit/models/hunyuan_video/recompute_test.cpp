@@ -34,7 +34,7 @@ Transformer make(const TransformerConfig& config, at::ScalarType dtype) {
 }
 
 Adapter make_adapter(const TransformerConfig& config, at::ScalarType dtype, std::vector<std::string> targets = {"*"}) {
-  Adapter adapter = Adapter::create(config, {.targets = std::move(targets), .lora_rank = 3, .alpha = 3, .seed = 9});
+  Adapter adapter = Adapter::create(adaptable(config), {.targets = std::move(targets), .lora_rank = 3, .alpha = 3, .seed = 9});
   at::Tensor flat = adapter.flat_parameters();
   flat.add_(at::sin(at::arange(flat.numel(), at::kDouble)).to(at::kFloat), 0.05);
   return adapter.frozen_copy({.dtype = dtype});

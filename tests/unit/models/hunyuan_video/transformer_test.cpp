@@ -76,7 +76,7 @@ Adapter acting_adapter(const TransformerConfig& config, const nn::Placement& pla
   std::map<std::string, AdapterValues> values;
   for (const auto& linear : block_linears(config))
     values[linear.name] = {tests::formula_tensor(linear.name + ".a", {rank, linear.in}), tests::formula_tensor(linear.name + ".b", {linear.out, rank}) * 0.3, 2.0};
-  return Adapter::from_values(config, values, "test", placement);
+  return Adapter::from_values(adaptable(config), values, "test", placement);
 }
 
 class TransformerParity : public testing::TestWithParam<std::string> {};

@@ -1,4 +1,4 @@
-#include "models/hunyuan_video/attention_kernel.h"
+#include "models/generator/attention_kernel.h"
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_fused_sdp_choice.h>
@@ -17,7 +17,7 @@
 #include "base/errors.h"
 #include "base/processor.h"
 
-namespace magicid::models::hunyuan_video {
+namespace magicid::models::generator {
 namespace {
 
 constexpr auto kFlash = static_cast<std::int64_t>(at::SDPBackend::flash_attention);
@@ -96,4 +96,4 @@ at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::T
   return at::scaled_dot_product_attention(q, k, v).transpose(1, 2);
 }
 
-}  // namespace magicid::models::hunyuan_video
+}  // namespace magicid::models::generator

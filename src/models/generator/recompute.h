@@ -7,10 +7,10 @@
 #include <functional>
 #include <vector>
 
-#include "models/hunyuan_video/attention_kernel.h"
-#include "models/hunyuan_video/recompute_plan.h"
+#include "models/generator/attention_kernel.h"
+#include "models/generator/recompute_plan.h"
 
-namespace magicid::models::hunyuan_video {
+namespace magicid::models::generator {
 
 // A block as a function of its inputs; it may overwrite them when grad mode is off. Everything else that it reads must stay until backward.
 using BlockFunction = std::function<std::vector<at::Tensor>(std::vector<at::Tensor> inputs, AttentionTape* tape)>;
@@ -22,4 +22,4 @@ using BlockFunction = std::function<std::vector<at::Tensor>(std::vector<at::Tens
 // and backward.
 std::vector<at::Tensor> run_block(Recompute mode, const BlockFunction& block, std::vector<at::Tensor> inputs, const std::vector<at::Tensor>& parameters);
 
-}  // namespace magicid::models::hunyuan_video
+}  // namespace magicid::models::generator

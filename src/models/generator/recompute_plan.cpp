@@ -1,11 +1,11 @@
-#include "models/hunyuan_video/recompute_plan.h"
+#include "models/generator/recompute_plan.h"
 
 #include <charconv>
 #include <sstream>
 
 #include "base/errors.h"
 
-namespace magicid::models::hunyuan_video {
+namespace magicid::models::generator {
 namespace {
 
 Recompute mode_named(const std::string& name, const std::string& whole) {
@@ -73,4 +73,4 @@ void RecomputePlan::check(std::int64_t blocks) const {
     throw base::UserError("model.recompute ", text(), " is for ", rest ? "at least " : "", named, " blocks, the model has ", blocks, "; a last mode without a number stands for the rest");
 }
 
-}  // namespace magicid::models::hunyuan_video
+}  // namespace magicid::models::generator

@@ -1,6 +1,6 @@
-#include "models/hunyuan_video/joint_attention.h"
+#include "models/generator/joint_attention.h"
 
-namespace magicid::models::hunyuan_video {
+namespace magicid::models::generator {
 
 at::Tensor LocalJointAttention::attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const TokenCounts& /*whole*/, AttentionTape* tape) {
   return attention(q, k, v, tape);
@@ -11,4 +11,4 @@ JointAttention& local_joint_attention() {
   return attention;
 }
 
-}  // namespace magicid::models::hunyuan_video
+}  // namespace magicid::models::generator

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-namespace magicid::models::hunyuan_video {
+namespace magicid::models::generator {
 
 // `none`: all that autograd saves. `attention_kept`: the block's inputs, the attention's output and log-sum-exp; the rest is computed again, the attention is not.
 // `full`: the block's inputs.
@@ -42,4 +42,4 @@ class RecomputePlan {
   std::vector<Run> runs_;
 };
 
-}  // namespace magicid::models::hunyuan_video
+}  // namespace magicid::models::generator

@@ -1,4 +1,4 @@
-#include "models/hunyuan_video/recompute.h"
+#include "models/generator/recompute.h"
 
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/autograd.h>
@@ -9,7 +9,7 @@
 
 #include "base/errors.h"
 
-namespace magicid::models::hunyuan_video {
+namespace magicid::models::generator {
 namespace {
 
 using torch::autograd::AutogradContext;
@@ -88,4 +88,4 @@ std::vector<at::Tensor> run_block(Recompute mode, const BlockFunction& block, st
   return RecomputedBlock::apply(at::TensorList(inputs), at::TensorList(parameters), std::move(mode), &block);
 }
 
-}  // namespace magicid::models::hunyuan_video
+}  // namespace magicid::models::generator

@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <vector>
 
-namespace magicid::models::hunyuan_video {
+namespace magicid::models::generator {
 
 // The record of one attention. `capture` fills it during a forward without graph; `replay` gives the same output again without computing
 // it, with a graph whose backward uses what was kept.
@@ -24,4 +24,4 @@ struct AttentionTape {
 // q in the graph. Throws InvariantError for a capture while grad mode is on.
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, AttentionTape* tape = nullptr);
 
-}  // namespace magicid::models::hunyuan_video
+}  // namespace magicid::models::generator

@@ -1,4 +1,4 @@
-#include "models/hunyuan_video/adapter.h"
+#include "models/generator/adapter.h"
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/scalar_tensor.h>
@@ -13,9 +13,8 @@
 
 #include "base/errors.h"
 #include "base/random.h"
-#include "models/hunyuan_video/transformer_layout.h"
 
-namespace magicid::models::hunyuan_video {
+namespace magicid::models::generator {
 namespace {
 
 using base::UserError;
@@ -37,14 +36,24 @@ std::string join(const std::vector<std::string>& words) {
   return text;
 }
 
-// One block of each kind is enough to know the names.
-std::vector<std::string> target_names(bool modulations) {
-  TransformerConfig config;
-  config.num_layers = config.num_single_layers = 1;
-  std::vector<std::string> names;
-  for (const auto& linear : block_linears(config))
-    if (modulations || !linear.modulation) names.push_back(linear.target);
-  return names;
+// Indices of the Linears that `asked` names. Throws UserError as Adapter::check_targets.
+std::set<std::size_t> chosen_linears(const Adaptable& network, const std::vector<std::string>& asked) {
+  const auto& targets = asked.empty() ? network.default_targets : asked;
+  const auto& linears = network.linears;
+  std::set<std::size_t> chosen;
+  std::vector<std::string> unknown;
+  for (const auto& target : targets) {
+    const std::size_t before = chosen.size();
+    bool found = false;
+    for (std::size_t i = 0; i < linears.size(); ++i)
+      if (matches(target, linears[i].target) || matches(target, linears[i].name)) chosen.insert(i), found = true;
+    // A HunyuanVideo without double blocks (or single ones) has none of their modules: a name that other models know is no mistake.
+    if (!found && chosen.size() == before && std::find(network.targets.begin(), network.targets.end(), target) == network.targets.end()) unknown.push_back("'" + target + "'");
+  }
+  if (!unknown.empty() || chosen.empty())
+    throw UserError("adapter.targets: no module of the transformer matches ", unknown.empty() ? join(targets) : join(unknown), "; valid targets are ",
+                    join(network.targets), ", full names such as '", linears.empty() ? "" : linears.front().name, "' (", network.size, "), and both with '*' for any text");
+  return chosen;
 }
 
 // Indices of the Linears that `asked` names. Throws UserError as Adapter::check_targets.
@@ -89,8 +98,9 @@ std::string shape_text(const at::Tensor& t) {
 
 }  // namespace
 
-std::vector<std::string> Adapter::valid_targets() { return target_names(true); }
-std::vector<std::string> Adapter::default_targets() { return target_names(false); }
+void Adapter::check_targets(const Adaptable& network, const std::vector<std::string>& targets) {
+  chosen_linears(network, targets);
+}
 
 void Adapter::check_targets(const TransformerConfig& config, const std::vector<std::string>& targets) {
   chosen_linears(config, block_linears(config), targets);
@@ -118,11 +128,11 @@ Adapter Adapter::allocate(std::vector<AdapterModule> modules, const at::TensorOp
   return adapter;
 }
 
-Adapter Adapter::create(const TransformerConfig& config, const AdapterOptions& options, c10::Device device) {
+Adapter Adapter::create(const Adaptable& network, const AdapterOptions& options, c10::Device device) {
   if (options.lora_rank < 1) throw UserError("adapter: lora_rank is ", options.lora_rank, "; expected at least 1");
   if (!std::isfinite(options.alpha) || options.alpha <= 0) throw UserError("adapter: alpha is ", options.alpha, "; expected a positive number");
-  const auto linears = block_linears(config);
-  const auto chosen = chosen_linears(config, linears, options.targets);
+  const auto& linears = network.linears;
+  const auto chosen = chosen_linears(network, options.targets);
   std::vector<AdapterModule> modules;
   for (const std::size_t i : chosen) modules.push_back({linears[i].name, linears[i].in, linears[i].out, options.lora_rank, options.alpha});
 
@@ -141,12 +151,12 @@ Adapter Adapter::create(const TransformerConfig& config, const AdapterOptions& o
   return adapter;
 }
 
-Adapter Adapter::from_values(const TransformerConfig& config, const std::map<std::string, AdapterValues>& values, const std::string& origin,
+Adapter Adapter::from_values(const Adaptable& network, const std::map<std::string, AdapterValues>& values, const std::string& origin,
                              const nn::Placement& placement) {
   std::vector<AdapterModule> modules;
   std::vector<std::string> problems;
   std::set<std::string> known;
-  for (const auto& linear : block_linears(config)) {
+  for (const auto& linear : network.linears) {
     known.insert(linear.name);
     const auto found = values.find(linear.name);
     if (found == values.end()) continue;
@@ -182,7 +192,7 @@ storage::NamedTensors Adapter::named_tensors() const {
   return tensors;
 }
 
-Adapter Adapter::from_named_tensors(const TransformerConfig& config, const storage::NamedTensors& tensors, const std::string& origin,
+Adapter Adapter::from_named_tensors(const Adaptable& network, const storage::NamedTensors& tensors, const std::string& origin,
                                     const nn::Placement& placement) {
   std::map<std::string, AdapterValues> values;
   std::vector<std::string> problems;
@@ -196,7 +206,7 @@ Adapter Adapter::from_named_tensors(const TransformerConfig& config, const stora
   for (const auto& [name, v] : values)
     if (!tensors.contains(name + ".alpha")) problems.push_back(name + ".alpha: missing");
   throw_all(origin, problems);
-  return from_values(config, values, origin, placement);
+  return from_values(network, values, origin, placement);
 }
 
 Adapter Adapter::frozen_copy(const nn::Placement& placement, double strength) const {
@@ -251,4 +261,4 @@ void Adapter::set_requires_grad(bool requires_grad) {
   for (at::Tensor& leaf : leaves()) leaf.set_requires_grad(requires_grad);
 }
 
-}  // namespace magicid::models::hunyuan_video
+}  // namespace magicid::models::generator

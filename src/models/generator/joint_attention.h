@@ -7,9 +7,9 @@
 
 #include <cstdint>
 
-#include "models/hunyuan_video/attention_kernel.h"
+#include "models/generator/attention_kernel.h"
 
-namespace magicid::models::hunyuan_video {
+namespace magicid::models::generator {
 
 // Tokens [begin, begin + count) of a sequence.
 struct TokenRange {
@@ -47,4 +47,4 @@ class LocalJointAttention : public JointAttention {
 
 JointAttention& local_joint_attention();
 
-}  // namespace magicid::models::hunyuan_video
+}  // namespace magicid::models::generator

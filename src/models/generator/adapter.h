@@ -1,5 +1,4 @@
-// A low-rank adapter (LoRA, arXiv:2106.09685) of the transformer's block Linears, on Tencent's fused layout, in which every module can be
-// exported to all file layouts at the same rank.
+// A low-rank adapter (LoRA, arXiv:2106.09685) of the Linears that a backbone offers (adaptable.h).
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -9,16 +8,16 @@
 #include <string>
 #include <vector>
 
-#include "models/hunyuan_video/transformer_config.h"
+#include "models/generator/adaptable.h"
 #include "models/nn/linear.h"
 #include "models/nn/weights.h"
 #include "storage/safetensors.h"
 
-namespace magicid::models::hunyuan_video {
+namespace magicid::models::generator {
 
 struct AdapterOptions {
-  // Modules inside a block by Tencent's names ("img_attn_qkv"), full names ("double_blocks.0.img_attn_qkv"), or either with `*` for any text
-  // ("single_blocks.*"). Empty: default_targets().
+  // Names inside a block ("img_attn_qkv"), full names ("double_blocks.0.img_attn_qkv"), or either with `*` for any text ("single_blocks.*"). Empty: the
+  // backbone's default.
   std::vector<std::string> targets;
   std::int64_t lora_rank = 32;
   double alpha = 32;       // the adapter's product is scaled by alpha / lora_rank
@@ -43,26 +42,23 @@ struct AdapterValues {
 // reduction over ranks work on the two buffers, the network on views of them.
 class Adapter {
  public:
-  // Every module of a block that can be adapted; the default leaves out the modulations.
-  static std::vector<std::string> valid_targets();
-  static std::vector<std::string> default_targets();
-  // Throws UserError for a target that matches no module of this transformer, naming the valid ones: what create() would say, before any work.
-  static void check_targets(const TransformerConfig& config, const std::vector<std::string>& targets);
+  // Throws UserError for a target that matches no module of this network, naming the valid ones: what create() would say, before any work.
+  static void check_targets(const Adaptable& network, const std::vector<std::string>& targets);
 
   // A uniform within 1/sqrt(in) (PEFT's default, kaiming_uniform_ with a = sqrt(5)), B zero, fp32. A's numbers are a function of the seed,
   // the module and the position alone: every rank draws the same, and a module keeps its numbers when other targets are chosen.
   // Throws UserError for a target that matches no module (naming the valid ones), a rank below 1 or an alpha that is not positive.
-  static Adapter create(const TransformerConfig& config, const AdapterOptions& options, c10::Device device = c10::kCPU);
+  static Adapter create(const Adaptable& network, const AdapterOptions& options, c10::Device device = c10::kCPU);
 
   // From values by module name, copied to `placement` (its dtype is the parameters'). Throws UserError that names `origin` and lists every
   // unknown module and wrong shape.
-  static Adapter from_values(const TransformerConfig& config, const std::map<std::string, AdapterValues>& values, const std::string& origin,
+  static Adapter from_values(const Adaptable& network, const std::map<std::string, AdapterValues>& values, const std::string& origin,
                              const nn::Placement& placement = {});
 
   // MODULE.lora_A.weight [rank, in], MODULE.lora_B.weight [out, rank], MODULE.alpha [] (fp64): copies on the CPU, for checkpoints.
   storage::NamedTensors named_tensors() const;
   // The inverse, with every problem in one UserError.
-  static Adapter from_named_tensors(const TransformerConfig& config, const storage::NamedTensors& tensors, const std::string& origin,
+  static Adapter from_named_tensors(const Adaptable& network, const storage::NamedTensors& tensors, const std::string& origin,
                                     const nn::Placement& placement = {});
 
   // An independent copy that needs no gradient: a frozen reference, or parameters in the dtype computed with; `strength` as in scale_by.
@@ -100,4 +96,4 @@ class Adapter {
   at::Tensor parameters_, gradients_;
 };
 
-}  // namespace magicid::models::hunyuan_video
+}  // namespace magicid::models::generator
