@@ -38,10 +38,9 @@ class Runs:
         self.launcher.run(["init-model", "--size", "tiny", "--seed", "1", folder / "model"])
 
     def stages(self, name, verbs, ranks=0, **changes):
-        settings = {"output": self.folder / name, "model.folder": self.folder / "model", "prompts": self.folder / "prompts.txt", "video.frames": 5, "rewards.flow_updates": 1, "rewards.flow_rate": 4, "rewards.face_frames": 2,
-                    "generate.steps": 2,
-                    "reconstruct.steps": STEPS, "optimize.pairs_seen": 2 * STEPS, "optimize.global_batch": 2, "optimize.learning_rate": 1e-3, "rewards.face_detector.kind": "none",
-                    "model.dtype": "float32"}
+        settings = {"output": self.folder / name, "model.folder": self.folder / "model", "prompts": self.folder / "prompts.txt", "video.frames": 5,
+                    "rewards.flow_updates": 1, "rewards.flow_rate": 4, "rewards.face_frames": 2, "generate.steps": 2, "reconstruct.steps": STEPS,
+                    "optimize.pairs_seen": 2 * STEPS, "optimize.global_batch": 2, "optimize.learning_rate": 1e-3, "rewards.face_detector.kind": "none", "model.dtype": "float32"}
         for verb in verbs:
             self.launcher.run([verb, PROJECT / "configs/tiny.yaml", *flags({**settings, **dotted(changes)})], ranks)
 
