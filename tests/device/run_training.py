@@ -11,6 +11,7 @@ import argparse
 import json
 import math
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -37,11 +38,17 @@ class Runs:
         self.launcher.run(["init-model", "--size", "tiny", "--seed", "1", folder / "model"])
 
     def stages(self, name, verbs, ranks=0, **changes):
-        settings = {"output": self.folder / name, "model.folder": self.folder / "model", "prompts": self.folder / "prompts.txt", "video.frames": 5, "rewards.flow_updates": 1, "generate.steps": 2,
-                    "reconstruct.steps": STEPS, "optimize.pairs_seen": 2 * STEPS, "optimize.global_batch": 2, "optimize.learning_rate": 1e-3, "rewards.face_detector.kind": "none",
-                    "model.dtype": "float32"}
+        settings = {"output": self.folder / name, "model.folder": self.folder / "model", "prompts": self.folder / "prompts.txt", "video.frames": 5,
+                    "rewards.flow_updates": 1, "rewards.flow_rate": 4, "rewards.face_frames": 2, "generate.steps": 2, "reconstruct.steps": STEPS,
+                    "optimize.pairs_seen": 2 * STEPS, "optimize.global_batch": 2, "optimize.learning_rate": 1e-3, "rewards.face_detector.kind": "none", "model.dtype": "float32"}
         for verb in verbs:
             self.launcher.run([verb, PROJECT / "configs/tiny.yaml", *flags({**settings, **dotted(changes)})], ranks)
+
+    def optimize(self, upstream, names, ranks=0, **changes):
+        """In a copy of the run directory `upstream` for each name."""
+        for name in names:
+            shutil.copytree(self.folder / upstream, self.folder / name, copy_function=shutil.copy2)
+            self.stages(name, ("optimize",), ranks, **changes)
 
     def steps(self, name, stage="optimize"):
         lines = [json.loads(line) for line in (self.folder / name / stage / "metrics.jsonl").read_text().splitlines()]
@@ -90,25 +97,25 @@ def main():
             check(first and not differing, "%s: the same bytes again (%s)" % (what, ", ".join(differing or first) or "no checkpoint"))
 
         upstream = ("prepare", "reconstruct", "generate", "score", "select")
-        runs.stages("cpu", (*upstream, "optimize"), model__device="cpu")
+        runs.stages("upstream", upstream, model__device="cpu")
+        runs.optimize("upstream", ["cpu"], model__device="cpu")
         expected, first_stage = runs.steps("cpu"), runs.steps("cpu", "reconstruct")
         runs.stages("stage1", ("prepare", "reconstruct"), model__device=a.device)
         check(largest_difference(runs.steps("stage1", "reconstruct"), first_stage) < 1e-3, "reconstruction, float32, one rank")
         for number, (ranks, layout) in enumerate(layouts):
             name, text = "run-%d" % number, description(ranks, layout)
-            runs.stages(name, (*upstream, "optimize"), ranks, model__device=a.device, reuse=runs.folder / "cpu", **layout)
+            runs.optimize("upstream", [name, name + "-again"], ranks, model__device=a.device, **layout)
             found = runs.steps(name)
             check(found[0]["loss"] == math.log(2), "preference optimization, float32, %s: the first loss is log 2" % text)
             difference = largest_difference(found, expected)
             check(difference < 1e-3, "preference optimization, float32, %s: %d steps as on one CPU rank, largest relative difference %.1e" % (text, STEPS, difference))
-            runs.stages(name + "-again", (*upstream, "optimize"), ranks, model__device=a.device, reuse=runs.folder / "cpu", **layout)
             check_repeats(name, "preference optimization, float32, %s" % text)
-        # In bfloat16 everything before is made on the device too; a second run takes that over and optimizes again.
+        # In bfloat16 everything before is made on the device too.
         for number, (ranks, layout) in enumerate(layouts):
             name, text = "half-%d" % number, description(ranks, layout)
-            runs.stages(name, (*upstream, "optimize"), ranks, model__device=a.device, model__dtype="bfloat16", **layout)
+            runs.stages(name + "-upstream", upstream, ranks, model__device=a.device, model__dtype="bfloat16", **layout)
+            runs.optimize(name + "-upstream", [name, name + "-again"], ranks, model__device=a.device, model__dtype="bfloat16", **layout)
             check(runs.steps(name)[0]["loss"] == math.log(2), "preference optimization, bfloat16, %s: the first loss is log 2" % text)
-            runs.stages(name + "-again", (*upstream, "optimize"), ranks, model__device=a.device, model__dtype="bfloat16", reuse=runs.folder / name, **layout)
             check_repeats(name, "preference optimization, bfloat16, %s" % text)
     print("%d checks failed" % len(failures) if failures else "everything passed")
     return 1 if failures else 0

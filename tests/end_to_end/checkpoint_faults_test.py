@@ -21,7 +21,8 @@ FOLDER = pathlib.Path(tempfile.mkdtemp(prefix="magicid-faults-"))
 LIMIT = float(os.environ.get("MAGICID_TEST_LIMIT", "120"))  # seconds: what hangs fails the test
 LAUNCHER = Launcher(PROGRAM, PROJECT, LIMIT)
 STEPS = 4
-SETTINGS = {"output": None, "prompts": FOLDER / "prompts.txt", "model.folder": FOLDER / "model", "video.height": 32, "video.width": 48, "video.frames": 5, "rewards.flow_updates": 1, "generate.steps": 1,
+SETTINGS = {"output": None, "prompts": FOLDER / "prompts.txt", "model.folder": FOLDER / "model", "video.height": 32, "video.width": 48, "video.frames": 5, "rewards.flow_updates": 1,
+            "rewards.flow_rate": 4, "rewards.face_frames": 2, "generate.steps": 1,
             "reconstruct.steps": 2, "reconstruct.global_batch": 2, "optimize.pairs_seen": 2 * STEPS, "optimize.global_batch": 2, "optimize.keep_checkpoints_every": 3}
 WRITES = ("write", "pwrite", "writev", "pwritev")
 

@@ -12,6 +12,7 @@ training. What cannot run here carries a comment:
 
 launch/quickstart and launch/test are tests of their own; here their options are compared with their --help.
 """
+import functools
 import json
 import os
 import random
@@ -33,7 +34,7 @@ FOLDERS = [["README.md", "docs/getting-started.md", "docs/files.md", "docs/troub
 STAGES = {"run", "prepare", "reconstruct", "generate", "score", "select", "optimize", "evaluate", "export", "report"}
 # The commands stay those of the documents; only the work behind them is made short.
 SHORT = ["video.height=32", "video.width=48", "video.frames=5", "reconstruct.steps=2", "generate.steps=1", "generate.initial_per_prompt=1", "generate.tuned_per_prompt=2",
-         "rewards.flow_updates=1", "optimize.pairs_seen=4", "optimize.checkpoint_every=1"]
+         "rewards.flow_updates=1", "rewards.flow_rate=4", "rewards.face_frames=2", "optimize.pairs_seen=4", "optimize.checkpoint_every=1"]
 PLACEHOLDER = re.compile(r"[A-Z]{3,}|\*|\.\.\.|<|\$")
 PROJECT_FOLDERS = {"src", "docs", "launch", "slurm", "configs", "datasets", "tests", "cmake", "bench"}
 
@@ -99,6 +100,12 @@ def words_of_magicid(command):
 
 def run(words, folder, **more):
     return subprocess.run(words, cwd=folder, text=True, capture_output=True, timeout=280, **more)
+
+
+@functools.cache
+def help_of(*words):
+    """What the command answers to --help; several documents name the same."""
+    return run([*words, "--help"], ROOT)
 
 
 def write_safetensors(path, shapes):
@@ -218,7 +225,7 @@ class Documents(unittest.TestCase):
             verbs = []
             while words and not words[0].startswith("-") and (not verbs or verbs == ["probe"]):
                 verbs.append(words.pop(0))
-            text = run([PROGRAM, *verbs, "--help"], ROOT)
+            text = help_of(PROGRAM, *verbs)
             self.assertEqual(text.returncode, 0, f"{name}: {command}: {text.stderr}")
             for option in (word.split("=")[0] for word in words if word.startswith("--")):
                 self.assertRegex(text.stdout, re.escape(option) + r"\b", f"{name}: {command}")
@@ -228,7 +235,7 @@ class Documents(unittest.TestCase):
             if word.split("/")[0] in ("launch", "slurm", "bench") and not PLACEHOLDER.search(word):
                 self.assertTrue((ROOT / word).exists(), f"{name}: {command}: {word} is not there")
         if words[0].startswith("launch/") and words[0] != "launch/mpirun":
-            text = run([ROOT / words[0], "--help"], ROOT)
+            text = help_of(ROOT / words[0])
             self.assertEqual(text.returncode, 0, command)
             for option in (word for word in words[1:] if word.startswith("--")):
                 self.assertIn(option, text.stdout, f"{name}: {command}")

@@ -17,8 +17,8 @@ from launcher import Launcher, dotted, flags
 PROGRAM, PROJECT = (pathlib.Path(word).resolve() for word in sys.argv[1:3])
 FOLDER = pathlib.Path(tempfile.mkdtemp(prefix="magicid-evaluation-"))
 MODEL, OTHER, REAL = FOLDER / "model", FOLDER / "other", FOLDER / "real"
-SETTINGS = {"model.folder": MODEL, "prompts": FOLDER / "prompts.txt", "video.frames": 13, "video.height": 32, "video.width": 48, "rewards.flow_updates": 1, "generate.steps": 1,
-            "optimize.pairs_seen": 4, "reconstruct.steps": 2}
+SETTINGS = {"model.folder": MODEL, "prompts": FOLDER / "prompts.txt", "video.frames": 13, "video.height": 32, "video.width": 48,
+            "rewards.flow_updates": 1, "rewards.flow_rate": 2, "rewards.face_frames": 3, "generate.steps": 1, "optimize.pairs_seen": 4, "reconstruct.steps": 2}
 LIMIT = 300  # seconds: a rank that hangs fails the test
 LAUNCHER = Launcher(PROGRAM, PROJECT, LIMIT)
 magicid = LAUNCHER.outcome

@@ -3,6 +3,9 @@ import os
 import signal
 import subprocess
 
+# As the CMake file sets it for ctest (cmake/Rooms.cmake says why); here too for tests that are started by hand.
+SURROUNDINGS = {"OMP_NUM_THREADS": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1", "OMPI_MCA_mpi_yield_when_idle": "1", "OMPI_MCA_pml": "ob1"}
+
 
 def flags(settings):
     """{"a.b": 1} -> ["--set", "a.b=1"]."""
@@ -21,7 +24,7 @@ class Launcher:
     def start(self, words, ranks=0, **environment):
         """`ranks` 0: without mpirun. The processes form a group of their own, so that all of them can be killed."""
         command = [self.project / "launch/mpirun", "-n", ranks] if ranks else []
-        surroundings = dict(os.environ, OMP_NUM_THREADS="1", OMPI_MCA_rmaps_base_oversubscribe="1", **environment)
+        surroundings = {**os.environ, **SURROUNDINGS, **environment}
         return subprocess.Popen([str(word) for word in [*command, self.program, *words]], env=surroundings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
 
     def finish(self, process):

@@ -5,6 +5,7 @@ Usage: pipeline_test.py MAGICID_PROGRAM PROJECT_FOLDER [unittest arguments]
 More kills: MAGICID_KILLS=200 pipeline_test.py build/cpu/bin/magicid . Kills.test_a_killed_run_started_again_equals_an_unbroken_one
 On a busy machine: MAGICID_TEST_LIMIT=600 lets a single start take ten minutes
 """
+import functools
 import json
 import os
 import pathlib
@@ -30,7 +31,9 @@ MODEL = FOLDER / "model"
 LIMIT = float(os.environ.get("MAGICID_TEST_LIMIT", "120"))  # seconds: a rank that hangs fails the test
 LAUNCHER = Launcher(PROGRAM, PROJECT, LIMIT)
 start, finish, magicid = LAUNCHER.start, LAUNCHER.finish, LAUNCHER.outcome
-SMALL = {"video.frames": 5, "rewards.flow_updates": 1, "generate.steps": 2, "optimize.pairs_seen": 12, "optimize.global_batch": 4, "reconstruct.steps": 6,
+# Measuring takes longer than everything else: faces are looked for in two frames of each video, motion between three.
+SMALL = {"video.frames": 5, "rewards.flow_updates": 1, "rewards.flow_rate": 4, "rewards.face_frames": 2, "generate.steps": 2,
+         "optimize.pairs_seen": 12, "optimize.global_batch": 4, "reconstruct.steps": 6,
          "reconstruct.global_batch": 4, "optimize.checkpoint_every": 1, "reconstruct.checkpoint_every": 2}
 
 
@@ -76,6 +79,14 @@ def tearDownModule():
     shutil.rmtree(FOLDER, ignore_errors=True)
 
 
+@functools.cache
+def stage_1():
+    """A run directory to copy, of which two ranks finished the stages up to the first adapter."""
+    for verb in ("prepare", "reconstruct"):
+        run("stage1", ranks=2, verb=verb)
+    return FOLDER / "stage1"
+
+
 class Pipeline(unittest.TestCase):
     def test_every_rank_count_trains_the_same_adapter_to_rounding(self):
         for ranks in (1, 3, 4):
@@ -96,11 +107,9 @@ class Pipeline(unittest.TestCase):
             self.assertLess(max(losses), 1e-4)
 
     def test_from_the_same_stage_1_every_rank_count_gives_the_same_candidates_scores_and_pairs(self):
-        for verb in ("prepare", "reconstruct"):
-            run("stage1", ranks=2, verb=verb)
         for ranks in (1, 3, 4):
             name = f"from-stage1-{ranks}"
-            shutil.copytree(FOLDER / "stage1", FOLDER / name)
+            shutil.copytree(stage_1(), FOLDER / name)
             for verb in ("generate", "score", "select"):
                 run(name, ranks=ranks, verb=verb)
             for stage in ("generate", "score", "select"):
@@ -155,7 +164,8 @@ class Pipeline(unittest.TestCase):
         self.assertEqual(stage_results("lost-candidate")["score"], stage_results("two")["score"])
 
     def test_stages_one_by_one_equal_run(self):
-        for verb in ("prepare", "reconstruct", "generate", "score", "select", "optimize", "evaluate", "export", "report"):
+        shutil.copytree(stage_1(), FOLDER / "stages")
+        for verb in ("generate", "score", "select", "optimize", "evaluate", "export", "report"):
             run("stages", ranks=2, verb=verb)
         self.assertEqual(adapter("stages").read_bytes(), adapter("two").read_bytes())
         code, text = magicid(words("optimize", FOLDER / "empty-start"))
@@ -302,25 +312,26 @@ class Arms(unittest.TestCase):
         draw = random.Random(5)
         for turn in range(4):
             name = f"killed-arm-{turn}"
-            process = start(words("select", FOLDER / name, reuse=FOLDER / "two"), ranks=2)
-            time.sleep(draw.uniform(0.3, 1.0))
+            process, deadline = start(words("run", FOLDER / name, reuse=FOLDER / "two"), ranks=2), time.monotonic() + LIMIT
+            while not (FOLDER / name / "manifest.json").exists() and time.monotonic() < deadline:
+                time.sleep(0.002)
+            time.sleep(draw.uniform(0, 0.3))
             kill(process)
-            for verb in ("prepare", "reconstruct", "generate", "score", "select"):
-                text = run(name, ranks=2, verb=verb, reuse=FOLDER / "two")
-                self.assertRegex(text, "taken over|finished earlier")
-            self.assertEqual({k: v for k, v in stage_results(name).items() if v}, {k: v for k, v in stage_results("two").items() if k in ("prepare", "reconstruct", "generate", "score", "select")})
+            text = run(name, ranks=2, reuse=FOLDER / "two")
+            for stage in ("prepare", "reconstruct", "generate", "score", "select"):
+                self.assertRegex(text, f"{stage}: (taken over|finished earlier)")
+                self.assertEqual(stage_results(name)[stage], stage_results("two")[stage], stage)
+            self.assertEqual(adapter(name).read_bytes(), adapter("two").read_bytes())
 
     def test_replicas_beyond_the_batch_of_stage_1_wait(self):
-        text = run("waiting", ranks=2, verb="prepare")
+        shutil.copytree(stage_1(), FOLDER / "waiting")
         text = run("waiting", ranks=2, verb="reconstruct", reconstruct__global_batch=1)
         self.assertIn("reconstruct: global_batch is 1 but 2 replicas take part: 1 of them have nothing to do here", text)
         self.assertEqual(len(metrics("waiting", "reconstruct")), SMALL["reconstruct.steps"])
 
     def test_pairs_that_are_won_are_told_of(self):
-        settings = dict(reuse=FOLDER / "two", optimize__beta=1e6, optimize__learning_rate=1e-2, optimize__pairs_seen=160)
-        for verb in ("prepare", "reconstruct", "generate", "score", "select"):
-            run("won", verb=verb, **settings)
-        text = run("won", verb="optimize", **settings)
+        shutil.copytree(FOLDER / "two", FOLDER / "won")
+        text = run("won", verb="optimize", optimize__beta=1e6, optimize__learning_rate=1e-2, optimize__pairs_seen=160)
         self.assertRegex(text, r"warning optimize: from step \d+ on the gradient factor is below a tenth of its start")
         self.assertEqual(text.count("gradient factor is below"), 1)
 
@@ -478,8 +489,9 @@ class Kills(unittest.TestCase):
               + f"; longest restart {longest:.1f} s", flush=True)
 
     def test_one_lost_rank_ends_the_job(self):
-        process = start(words("run", FOLDER / "lost"), ranks=3)
-        time.sleep(3)
+        process, deadline = start(words("run", FOLDER / "lost"), ranks=3), time.monotonic() + LIMIT
+        while not steps_made("lost", "reconstruct") and time.monotonic() < deadline:
+            time.sleep(0.005)
         ranks = subprocess.run(["pgrep", "-f", f"output={FOLDER}/lost"], capture_output=True, text=True).stdout.split()
         victims = [int(pid) for pid in ranks if pathlib.Path(f"/proc/{pid}/exe").resolve() == PROGRAM]
         os.kill(max(victims), signal.SIGKILL)

@@ -27,7 +27,7 @@ start, finish = LAUNCHER.start, LAUNCHER.finish
 SMALL = {"video.frames": 5, "rewards.flow_updates": 1, "generate.steps": 2, "optimize.pairs_seen": 20, "optimize.global_batch": 4, "reconstruct.steps": 3, "reconstruct.global_batch": 2,
          "optimize.checkpoint_every": 3, "optimize.learning_rate": 3e-3, "evaluate.arms": "[hpo]", "generate.initial_per_prompt": 1, "generate.tuned_per_prompt": 2,
          # No faces are looked for: that takes longest, and a random model draws none.
-         "rewards.face_detector.kind": "none", "rewards.face_frames": 2, "rewards.semantic_frames": 2}
+         "rewards.face_detector.kind": "none", "rewards.flow_rate": 4, "rewards.face_frames": 2, "rewards.semantic_frames": 2}
 PREVIEWS = {"optimize__previews__every": 2, "optimize__previews__count": 2}
 DUE = [0, 2, 4, 5]
 REWARDS = ("identity", "dynamics", "semantics")

@@ -19,7 +19,8 @@ PROGRAM, PROJECT = (pathlib.Path(word).resolve() for word in sys.argv[1:3])
 FOLDER = pathlib.Path(tempfile.mkdtemp(prefix="magicid-study-"))
 OUT = FOLDER / "study"
 SETTINGS = {"prompts": FOLDER / "prompts.txt", "evaluate.prompts": FOLDER / "held-out.txt", "generate.steps": 2, "generate.true_cfg": 1, "generate.initial_per_prompt": 1, "generate.tuned_per_prompt": 2,
-            "generate.adapter_strengths": "[0.5, 1.0]", "reconstruct.steps": 2, "optimize.pairs_seen": 8, "rewards.flow_updates": 1, "select.dynamic_pairs.max_semantic_loss": 9}
+            "generate.adapter_strengths": "[0.5, 1.0]", "reconstruct.steps": 2, "optimize.pairs_seen": 8, "rewards.flow_updates": 1,
+            "rewards.flow_rate": 2, "rewards.face_frames": 3, "select.dynamic_pairs.max_semantic_loss": 9}
 PAGE = "# Words by hand\n\n<!-- table: pairs -->\nold\n<!-- end of table -->\n\nMore words.\n\n<!-- table: layouts -->\n<!-- end of table -->\n\n<!-- table: rewards -->\nkept as it was\n<!-- end of table -->\n"
 
 
