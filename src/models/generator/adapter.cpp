@@ -56,27 +56,6 @@ std::set<std::size_t> chosen_linears(const Adaptable& network, const std::vector
   return chosen;
 }
 
-// Indices of the Linears that `asked` names. Throws UserError as Adapter::check_targets.
-std::set<std::size_t> chosen_linears(const TransformerConfig& config, const std::vector<BlockLinear>& linears, const std::vector<std::string>& asked) {
-  const auto targets = asked.empty() ? Adapter::default_targets() : asked;
-  std::set<std::size_t> chosen;
-  std::vector<std::string> unknown;
-  for (const auto& target : targets) {
-    const std::size_t before = chosen.size();
-    bool found = false;
-    for (std::size_t i = 0; i < linears.size(); ++i)
-      if (matches(target, linears[i].target) || matches(target, linears[i].name)) chosen.insert(i), found = true;
-    // A model without double blocks (or single ones) has none of their modules: a name that other models know is no mistake.
-    const auto known = Adapter::valid_targets();
-    if (!found && chosen.size() == before && std::find(known.begin(), known.end(), target) == known.end()) unknown.push_back("'" + target + "'");
-  }
-  if (!unknown.empty() || chosen.empty())
-    throw UserError("adapter.targets: no module of the transformer matches ", unknown.empty() ? join(targets) : join(unknown), "; valid targets are ",
-                    join(Adapter::valid_targets()), ", full names such as 'double_blocks.0.img_attn_qkv' (", config.num_layers, " double and ",
-                    config.num_single_layers, " single blocks), and both with '*' for any text");
-  return chosen;
-}
-
 void throw_all(const std::string& origin, const std::vector<std::string>& problems) {
   if (problems.empty()) return;
   std::ostringstream text;
@@ -100,10 +79,6 @@ std::string shape_text(const at::Tensor& t) {
 
 void Adapter::check_targets(const Adaptable& network, const std::vector<std::string>& targets) {
   chosen_linears(network, targets);
-}
-
-void Adapter::check_targets(const TransformerConfig& config, const std::vector<std::string>& targets) {
-  chosen_linears(config, block_linears(config), targets);
 }
 
 Adapter Adapter::allocate(std::vector<AdapterModule> modules, const at::TensorOptions& options) {
