@@ -229,7 +229,7 @@ class Estimate {
     return phase;
   }
 
-  // Part of the stage `optimize`, between its steps. The leader of a video's ranks decodes and scores it while the others wait (commands/work.h).
+  // Part of the stage `optimize`, between its steps. The ranks of a sequence group sample a video together; then every rank decodes and scores videos of its own.
   Phase previews() const {
     const std::int64_t steps = rounds(w_.pairs_seen, w_.optimize_batch), groups = l_.replica * l_.pair;
     const std::int64_t times = steps / w_.preview_every + 1 + (steps % w_.preview_every != 0);  // from step 0 on, and after the last
@@ -238,7 +238,7 @@ class Estimate {
     const Training adapted = predict(video_, true, e_.generation);
     const double predictions = static_cast<double>(w_.sampling_steps * w_.forwards_per_step), each = static_cast<double>(times * rounds(w_.preview_videos, groups));
     phase.flops = static_cast<double>(times * w_.preview_videos) * (predictions * adapted.flops + decode_.flops + reward_flops());
-    phase.seconds = each * (predictions * adapted.seconds + score_seconds());
+    phase.seconds = each * predictions * adapted.seconds + static_cast<double>(times * rounds(w_.preview_videos, c_.world())) * score_seconds();
     phase.sent_bytes = each * predictions * adapted.sent;
     phase.memory = {{"weights", weights_},
                     {"adapter, gradient, total, moments, reference (fp32)", adapter_state_bytes(n_.transformer, w_.adapter, true)},
@@ -257,8 +257,7 @@ class Estimate {
     const Training adapted = predict(video_, true, e_.generation);
     const double predictions = static_cast<double>(w_.sampling_steps * w_.forwards_per_step), each = static_cast<double>(rounds(videos, groups));
     phase.flops = static_cast<double>(videos) * (predictions * adapted.flops + decode_.flops + reward_flops());
-    phase.seconds = each * predictions * adapted.seconds + each * decode_.flops / (peak() * e_.autoencoder) +
-                    static_cast<double>(rounds(videos, c_.world())) * reward_flops() / (peak() * e_.rewards);
+    phase.seconds = each * predictions * adapted.seconds + static_cast<double>(rounds(videos, c_.world())) * score_seconds();
     phase.sent_bytes = each * predictions * adapted.sent;
     phase.memory = {{"weights", weights_}, {"autoencoder", autoencoder_weights_}, {"frames", frames_bytes()}, largest({decoding(), forward()})};
     finish_memory(phase);

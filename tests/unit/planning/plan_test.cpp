@@ -179,9 +179,9 @@ TEST(Plan, PreviewsAreCounted) {
     int times = 0;
     for (int step = 0; step <= 625; ++step) times += step % every == 0 || step == 625;
     EXPECT_THAT(p.work, HasSubstr(std::to_string(times) + " times 6 videos of 50 steps"));
-    // Six videos in four groups: two rounds each time. Of 50 steps two forwards each, then what a scored candidate costs.
+    // Six videos in four groups: two rounds each time, of 50 steps two forwards each. Then what a scored candidate costs, in one round of the eight ranks.
     const Phase &generated = phase(plan, "generate"), &scored = phase(plan, "score");
-    EXPECT_NEAR(p.seconds / (2 * times * (generated.seconds / 30 + scored.seconds / 16)), 1, 1e-12);
+    EXPECT_NEAR(p.seconds / (times * (2 * generated.seconds / 30 + scored.seconds / 16)), 1, 1e-12);
     EXPECT_NEAR(p.sent_bytes / (2 * times * generated.sent_bytes / 30), 1, 1e-12);
     const double forward = forward_flops(kFull.transformer, largest_share(kFull.transformer, {57'600, 256}, 1), &w.adapter).total();
     EXPECT_NEAR(p.flops / (6 * times * (100 * forward + scored.flops / 124)), 1, 1e-12);
