@@ -18,7 +18,9 @@ at::Tensor EmbeddingMlp::operator()(const at::Tensor& x) const { return second(a
 at::Tensor sinusoid(const at::Tensor& values, at::ScalarType dtype) {
   constexpr std::int64_t half = kSinusoid / 2;
   const at::Tensor exponent = at::arange(half, at::TensorOptions(at::kFloat).device(values.device())) * -std::log(10000.0) / half;
-  const at::Tensor angles = values.to(at::kFloat).unsqueeze(1) * exponent.exp().unsqueeze(0);
+  // A frequency off by one unit in the last place turns an angle of 1000 by 6e-5, and processors' own exp() differ by that much in float32.
+  const at::Tensor frequencies = exponent.to(at::kDouble).exp().to(at::kFloat);
+  const at::Tensor angles = values.to(at::kFloat).unsqueeze(1) * frequencies.unsqueeze(0);
   return at::cat({angles.cos(), angles.sin()}, 1).to(dtype);
 }
 
