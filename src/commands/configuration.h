@@ -69,13 +69,6 @@ struct GenerateOptions {
   std::vector<double> adapter_strengths = {1.0};
 };
 
-// The reward networks' folders; empty: model.folder/rewards/<name>, where `init-model` puts them.
-struct RewardOptions {
-  std::string arcface, raft, clip;
-  std::string frames_without_face = "zero";  // zero | whole_frame
-  rewards::Options scoring;
-};
-
 // Videos of a fixed set of prompts and noise, made and scored while the adapter trains. `optimize` alone has them.
 struct PreviewOptions {
   std::int64_t every = 0;  // steps; 0: none
@@ -119,7 +112,7 @@ struct Configuration {
   comm::Options mesh;
   ReconstructOptions reconstruct;
   GenerateOptions generate;
-  RewardOptions rewards;
+  rewards::RewardOptions rewards;
   preference::Options select;
   OptimizeOptions optimize;
   EvaluateOptions evaluate;
@@ -136,7 +129,6 @@ void describe(config::Fields& fields, PriorPreservationOptions& options);
 void describe(config::Fields& fields, ReconstructOptions& options);
 void describe(config::Fields& fields, SamplingOptions& options);
 void describe(config::Fields& fields, GenerateOptions& options);
-void describe(config::Fields& fields, RewardOptions& options);
 void describe(config::Fields& fields, PreviewOptions& options);
 void describe(config::Fields& fields, OptimizeOptions& options);
 void describe(config::Fields& fields, EvaluateOptions& options);

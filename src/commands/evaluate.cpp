@@ -18,7 +18,6 @@
 #include "commands/evaluation.h"
 #include "commands/other_runs.h"
 #include "commands/prepared.h"
-#include "commands/reward_networks.h"
 #include "commands/stages.h"
 #include "commands/work.h"
 #include "diffusion/initial_noise.h"
@@ -27,6 +26,7 @@
 #include "models/vision/i3d.h"
 #include "parallel/replicas.h"
 #include "rewards/features.h"
+#include "rewards/reward_networks.h"
 #include "run_directory/segment_store.h"
 #include "storage/atomic_file.h"
 
@@ -87,7 +87,7 @@ Plan make_plan(RunContext& context, std::size_t templates, const Prepared& prepa
     if (!e.i3d.empty()) models::vision::I3d::load(e.i3d, at::kCPU);  // a file that is none is found before hours of work
     plan.real = to_json(read_real_videos("evaluate.real_videos: " + e.real_videos, e.real_videos, smallest_arm(c, templates, plan.folders)));
   }
-  const RewardFolders folders = reward_folders(c);
+  const rewards::RewardFolders folders = rewards::reward_folders(c.rewards, c.model.folder);
   plan.generation = generation_description(c, context.pipeline().fingerprint(), dtype_name(context.placement()));
   plan.generation["seed"] = c.seed;
   plan.measures = {{"version", measure_version},
@@ -176,12 +176,12 @@ at::Tensor sample(RunContext& context, VideoMaker& g, const EvaluationItem& item
 
 // Loaded by a rank with its first file.
 struct Measurer {
-  Measurer(RunContext& context) : networks(RewardNetworks::load(context.config(), context.placement(), {})) {
+  Measurer(RunContext& context) : networks(rewards::RewardNetworks::load(context.config().rewards, context.config().model.folder, context.placement(), {})) {
     const auto& e = context.config().evaluate;
     if (!e.real_videos.empty() && !e.i3d.empty()) i3d = models::vision::I3d::load(e.i3d, context.placement().device);
   }
 
-  RewardNetworks networks;
+  rewards::RewardNetworks networks;
   std::optional<models::vision::I3d> i3d;
 };
 

@@ -10,13 +10,13 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "commands/prepared.h"
-#include "commands/reward_networks.h"
 #include "commands/stages.h"
 #include "generation/sample.h"
 #include "media/geometry.h"
 #include "media/image.h"
 #include "parallel/replicas.h"
 #include "rewards/identity.h"
+#include "rewards/reward_networks.h"
 #include "rewards/semantics.h"
 #include "storage/atomic_file.h"
 
@@ -97,7 +97,7 @@ Prepared make_prepared(RunContext& context, const std::vector<Photo>& photos, co
   const auto owner = [&](std::size_t i) { return static_cast<int>(i % static_cast<std::size_t>(world.size())); };
   comm::agree(world, "encoding the photos", [&] {
     if (static_cast<std::size_t>(world.rank()) >= photos.size()) return;
-    auto networks = RewardNetworks::load(c, context.placement(), {.face = true, .flow = false, .clip = true});
+    auto networks = rewards::RewardNetworks::load(c.rewards, c.model.folder, context.placement(), {.face = true, .flow = false, .clip = true});
     // All photos are looked at before the first is encoded: a bad one is told at once.
     std::vector<std::pair<at::Tensor, media::FaceDetection>> found(photos.size());
     for (std::size_t i = 0; i < photos.size(); ++i) {
@@ -162,12 +162,12 @@ void prepare(RunContext& context) {
   const Configuration& c = context.config();
   std::vector<Photo> photos;
   std::vector<std::string> templates;
-  RewardFolders folders;
+  rewards::RewardFolders folders;
   comm::agree(context.world(), "reading photos and prompts", [&] {
     generation::latent_shape({c.video.height, c.video.width, c.video.frames}, context.pipeline().transformer_config(), context.pipeline().autoencoder_config());
     photos = find_photos(c);
     templates = read_prompt_templates(c.prompts);
-    folders = reward_folders(c);
+    folders = rewards::reward_folders(c.rewards, c.model.folder);
   });
   const auto prompts = needed_prompts(c, photos, templates);
   json inputs;

@@ -10,6 +10,7 @@
 #include "commands/video_scorer.h"
 #include "commands/work.h"
 #include "parallel/replicas.h"
+#include "rewards/reward_networks.h"
 #include "run_directory/candidate_store.h"
 
 namespace magicid::commands {
@@ -47,7 +48,7 @@ json scorer_description(RunContext& context, const Prepared& prepared) {
   json description;
   comm::agree(context.world(), "hashing the reward networks", [&] {
     if (!context.leader()) return;
-    const RewardFolders folders = reward_folders(context.config());
+    const rewards::RewardFolders folders = rewards::reward_folders(context.config().rewards, context.config().model.folder);
     description = {{"arcface", RunContext::folder_fingerprint(folders.arcface)},
                    {"raft", RunContext::folder_fingerprint(folders.raft)},
                    {"clip", RunContext::folder_fingerprint(folders.clip)},

@@ -6,6 +6,7 @@ Usage: check_conventions.py [ROOT]          exit code 1 and one line for each vi
 What is checked, in the C++ and CUDA files of src/ unless said otherwise:
   rooms      every folder with a CMakeLists.txt stands in src/CMakeLists.txt's list; a room declares (ROOMS) only rooms above it in that list
   includes   #include "room/file.h" names a file that exists, in the file's own room or one that the room reaches through ROOMS
+  ends       pretraining/ is included by its own verb alone
   libraries  MPI and NCCL headers only in comm/, HDF5 in storage/, yaml-cpp in config/, OpenCV and FFmpeg in media/, spdlog in base/log.cpp;
              no torch/torch.h, no ATen/ATen.h; no LibTorch in base/
   length     at most 600 lines a file
@@ -30,6 +31,8 @@ CONFINED = [
     ("FFmpeg", re.compile(r"^lib(av\w+|sw\w+)/"), "media/"),
     ("spdlog", re.compile(r"^spdlog/"), "base/log.cpp"),
 ]
+# Rooms that serve one file, and nothing else may come to need.
+SERVES_ONE = {"pretraining": "commands/pretrain.cpp"}
 LIBTORCH = re.compile(r"^(ATen|c10|torch)/")
 TOO_WIDE = {"torch/torch.h", "torch/all.h", "torch/extension.h", "ATen/ATen.h"}
 # Put together, so that this file does not hold the words it looks for.
@@ -122,6 +125,8 @@ def check(root):
                 target = room_of(Path(name), rooms)
                 if target is None or not (source / name).is_file():
                     problems.append(f'{where}:{number}: "{name}" is no file of src/; write "room/file.h"')
+                elif target != room and inside.as_posix() != SERVES_ONE.get(target, inside.as_posix()):
+                    problems.append(f"{where}:{number}: {name} is there for src/{SERVES_ONE[target]} alone; what others need belongs into a room below")
                 elif target not in allowed:
                     problems.append(f"{where}:{number}: {room} includes {name}, but {target} is not among the rooms it declares")
                 continue
