@@ -179,12 +179,4 @@ std::vector<std::string> read_prompt_templates(const std::filesystem::path& path
   return templates;
 }
 
-std::string render_prompt(const std::string& prompt_template, const SubjectOptions& subject, bool with_trigger) {
-  const std::string who = with_trigger ? subject.trigger + " " + subject.class_name : subject.class_name;
-  const std::string mark = "{subject}";
-  std::string text = prompt_template;
-  for (auto at = text.find(mark); at != std::string::npos; at = text.find(mark, at + who.size())) text.replace(at, mark.size(), who);
-  return text;
-}
-
 }  // namespace magicid::commands

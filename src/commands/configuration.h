@@ -8,6 +8,7 @@
 
 #include "comm/options.h"
 #include "config/fields.h"
+#include "models/text/subject.h"
 #include "objectives/hpo.h"
 #include "preference/options.h"
 #include "rewards/options.h"
@@ -24,10 +25,8 @@ struct ModelOptions {
   std::int64_t max_length = 256;  // prompt tokens kept after the template is cropped
 };
 
-struct SubjectOptions {
+struct SubjectOptions : models::text::SubjectWords {
   std::string references;  // folder of photos
-  std::string trigger = "sks";
-  std::string class_name = "person";
 };
 
 struct VideoOptions {
@@ -141,7 +140,5 @@ std::int64_t optimizer_steps(const OptimizeOptions& options);
 // Templates of a prompt file: one a line, blank lines and lines that begin with # skipped. Throws UserError naming file and line when a template lacks
 // {subject} or stands twice, or when there is none.
 std::vector<std::string> read_prompt_templates(const std::filesystem::path& path);
-// "{subject}" replaced by "trigger class" or, for the initial model, the class alone.
-std::string render_prompt(const std::string& prompt_template, const SubjectOptions& subject, bool with_trigger);
 
 }  // namespace magicid::commands

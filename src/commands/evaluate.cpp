@@ -6,7 +6,6 @@
 #include <ATen/TensorOperators.h>
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 #include <set>
 
@@ -15,17 +14,18 @@
 #include "base/log.h"
 #include "commands/adapters.h"
 #include "commands/candidates.h"
-#include "commands/evaluation.h"
 #include "commands/other_runs.h"
 #include "commands/prepared.h"
 #include "commands/stages.h"
 #include "commands/work.h"
 #include "diffusion/initial_noise.h"
+#include "evaluation/evaluation.h"
+#include "evaluation/video_folders.h"
+#include "evaluation/video_measurer.h"
 #include "generation/sample.h"
 #include "media/video.h"
 #include "models/vision/i3d.h"
 #include "parallel/replicas.h"
-#include "rewards/features.h"
 #include "rewards/reward_networks.h"
 #include "run_directory/segment_store.h"
 #include "storage/atomic_file.h"
@@ -33,16 +33,16 @@
 namespace magicid::commands {
 namespace {
 
+using evaluation::EvaluationItem;
+using evaluation::EvaluationResult;
+using evaluation::FolderVideo;
+using evaluation::PromptList;
+using evaluation::VideoFigures;
 using nlohmann::json;
 using run_directory::Stage;
 namespace hv = models::hunyuan_video;
 
 const storage::Schema schema{"magicid.evaluation", 1};
-
-// Raised when figures of the same video change their meaning, so that older ones are measured anew.
-constexpr int measure_version = 3;
-// Of a video, as FVD is usually computed; fewer where the video is shorter.
-constexpr std::int64_t fvd_frames = 16;
 
 std::vector<std::string> evaluation_templates(const Configuration& c) { return read_prompt_templates(c.evaluate.prompts.empty() ? c.prompts : c.evaluate.prompts); }
 
@@ -81,16 +81,16 @@ Plan make_plan(RunContext& context, std::size_t templates, const Prepared& prepa
   if (arms_of(c).empty()) throw base::UserError("evaluate: no arm is named; list some in evaluate.arms, evaluate.folders or evaluate.runs");
   Plan plan;
   plan.folders = json::object();
-  for (const auto& [name, folder] : e.folders) plan.folders[name] = to_json(read_video_folder("evaluate.folders." + name + ": " + folder, folder));
+  for (const auto& [name, folder] : e.folders) plan.folders[name] = to_json(evaluation::read_video_folder("evaluate.folders." + name + ": " + folder, folder));
   plan.real = json::array();
   if (!e.real_videos.empty()) {
     if (!e.i3d.empty()) models::vision::I3d::load(e.i3d, at::kCPU);  // a file that is none is found before hours of work
-    plan.real = to_json(read_real_videos("evaluate.real_videos: " + e.real_videos, e.real_videos, smallest_arm(c, templates, plan.folders)));
+    plan.real = to_json(evaluation::read_real_videos("evaluate.real_videos: " + e.real_videos, e.real_videos, smallest_arm(c, templates, plan.folders)));
   }
   const rewards::RewardFolders folders = rewards::reward_folders(c.rewards, c.model.folder);
   plan.generation = generation_description(c, context.pipeline().fingerprint(), dtype_name(context.placement()));
   plan.generation["seed"] = c.seed;
-  plan.measures = {{"version", measure_version},
+  plan.measures = {{"version", evaluation::measure_version},
                    {"arcface", RunContext::folder_fingerprint(folders.arcface)},
                    {"raft", RunContext::folder_fingerprint(folders.raft)},
                    {"clip", RunContext::folder_fingerprint(folders.clip)},
@@ -119,7 +119,7 @@ std::vector<EvaluationItem> plan_items(const Configuration& c, PromptList& promp
       for (const auto& video : plan.folders.at(arm)) {
         EvaluationItem item = folder_item(arm, folder, video);
         item.prompt = prompts.index_of(item.text, c.subject);
-        item.measured_text = text_for_clip(item.text, c.subject);
+        item.measured_text = without_trigger(item.text, c.subject);
         describe_figures(item, plan);
         items.push_back(std::move(item));
       }
@@ -175,45 +175,26 @@ at::Tensor sample(RunContext& context, VideoMaker& g, const EvaluationItem& item
 }
 
 // Loaded by a rank with its first file.
-struct Measurer {
-  Measurer(RunContext& context) : networks(rewards::RewardNetworks::load(context.config().rewards, context.config().model.folder, context.placement(), {})) {
-    const auto& e = context.config().evaluate;
-    if (!e.real_videos.empty() && !e.i3d.empty()) i3d = models::vision::I3d::load(e.i3d, context.placement().device);
-  }
-
-  rewards::RewardNetworks networks;
-  std::optional<models::vision::I3d> i3d;
-};
-
-json number(double value) { return std::isfinite(value) ? json(value) : json(nullptr); }
+evaluation::VideoMeasurer load_measurer(RunContext& context) {
+  const Configuration& c = context.config();
+  return {c.rewards, c.model.folder, c.evaluate.real_videos.empty() ? "" : c.evaluate.i3d, context.placement()};
+}
 
 // The figures of one video file as an entry of the store; a real video has only features.
-run_directory::Entry measure(RunContext& context, Measurer& m, const EvaluationItem& item, const Prepared& prepared) {
+run_directory::Entry measure(RunContext& context, evaluation::VideoMeasurer& measurer, const EvaluationItem& item, const Prepared& prepared) {
   const Configuration& c = context.config();
   const bool generated = item.file.empty();
   const media::Video video = media::read_video(generated ? context.layout().previews() / preview_name(item) : item.file);
   const double fps = generated ? static_cast<double>(c.video.fps) : video.fps;
   run_directory::Entry entry{.description = item.description};
   entry.metadata = {{"size", {{"height", video.frames.size(2)}, {"width", video.frames.size(3)}, {"frames", video.frames.size(0)}, {"fps", generated ? json(c.video.fps) : json(fps)}}}};
-  at::Tensor images;
   if (item.arm.empty()) {
-    images = rewards::image_features(video.frames, 0, m.networks.models().image, c.rewards.scoring.batch);
+    entry.tensors = measurer.features(video.frames);
   } else {
-    const auto features = rewards::measure_video(video.frames, fps, m.networks.models(), m.networks.frame_detector(), c.rewards.scoring, /*every_frame=*/true);
-    const auto f = rewards::evaluate_video(features, prepared.face_embeddings, m.networks.text_feature(item.measured_text), prepared.image_embeddings, c.rewards.scoring);
-    images = features.images;
-    entry.metadata["metrics"] = {{"face_similarity", number(f.face_similarity)},
-                                 {"dynamic_degree", number(f.dynamic_degree)},
-                                 {"dynamic", f.dynamic ? 1.0 : 0.0},
-                                 {"temporal_consistency", number(f.temporal_consistency)},
-                                 {"semantic", number(f.semantic)},
-                                 {"clip_t", number(f.clip_text)},
-                                 {"clip_i", number(f.clip_image)},
-                                 {"frames_with_face", static_cast<double>(f.frames_with_face)}};
+    auto measured = measurer(video.frames, fps, item.measured_text, {prepared.face_embeddings, prepared.image_embeddings});
+    entry.metadata["metrics"] = std::move(measured.metrics);
+    entry.tensors = std::move(measured.features);
   }
-  entry.tensors["clip"] = images.mean(0);
-  if (m.i3d && video.frames.size(0) >= models::vision::I3d::minimum_frames)
-    entry.tensors["i3d"] = (*m.i3d)(video.frames.narrow(0, 0, std::min(video.frames.size(0), fvd_frames)));
   return entry;
 }
 
@@ -340,9 +321,9 @@ void evaluate(RunContext& context) {
     std::set<std::string> seen;  // arms with the same adapter have the same videos
     const auto missing = find_missing(context, all.size(), [&](std::size_t i) { return !seen.insert(all[i].key).second || store.contains(all[i].key); });
     generate_videos(context, store, all, missing, prompts, others);
-    std::optional<Measurer> measurer;
+    std::optional<evaluation::VideoMeasurer> measurer;
     work_through(context, "evaluate, figures", missing, all.size(), [&](std::size_t i) {
-      if (!measurer) measurer.emplace(context);
+      if (!measurer) measurer.emplace(load_measurer(context));
       store.put(measure(context, *measurer, all[i], prepared));
     });
     RunContext::StageResult done;
@@ -352,8 +333,8 @@ void evaluate(RunContext& context) {
       const json evaluation = gather(context, store, prepared, prompts, own, real);
       const auto& layout = context.layout();
       storage::write_text_atomically(layout.evaluation(), evaluation.dump(2) + "\n");
-      storage::write_text_atomically(layout.evaluation_table(), evaluation_csv(evaluation));
-      storage::write_text_atomically(layout.evaluation_summary(), evaluation_summary_csv(evaluation));
+      storage::write_text_atomically(layout.evaluation_table(), evaluation::evaluation_csv(evaluation));
+      storage::write_text_atomically(layout.evaluation_summary(), evaluation::evaluation_summary_csv(evaluation));
       for (const auto& note : evaluation.at("notes")) base::log::warning("evaluate: " + note.get<std::string>());
       done.files = {layout.evaluation(), layout.evaluation_table(), layout.evaluation_summary()};
       store.merge();

@@ -1,4 +1,4 @@
-#include "commands/video_folders.h"
+#include "evaluation/video_folders.h"
 
 #include <algorithm>
 #include <map>
@@ -13,7 +13,7 @@
 #include "storage/atomic_file.h"
 #include "storage/csv.h"
 
-namespace magicid::commands {
+namespace magicid::evaluation {
 namespace {
 
 namespace fs = std::filesystem;
@@ -187,4 +187,4 @@ std::vector<FolderVideo> read_real_videos(const std::string& name, const fs::pat
   return videos;
 }
 
-}  // namespace magicid::commands
+}  // namespace magicid::evaluation

@@ -1,4 +1,4 @@
-#include "rewards/frechet.h"
+#include "evaluation/frechet.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/isfinite.h>
@@ -12,7 +12,7 @@
 
 #include "base/errors.h"
 
-namespace magicid::rewards {
+namespace magicid::evaluation {
 namespace {
 
 struct Gaussian {
@@ -44,4 +44,4 @@ double frechet_distance(const at::Tensor& a, const at::Tensor& b) {
   return std::max(0.0, between + first.trace + second.trace - 2 * shared);
 }
 
-}  // namespace magicid::rewards
+}  // namespace magicid::evaluation

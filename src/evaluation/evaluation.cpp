@@ -1,4 +1,4 @@
-#include "commands/evaluation.h"
+#include "evaluation/evaluation.h"
 
 #include <ATen/ops/stack.h>
 
@@ -8,19 +8,14 @@
 #include <set>
 
 #include "base/errors.h"
-#include "rewards/frechet.h"
-#include "rewards/statistics.h"
+#include "evaluation/frechet.h"
+#include "evaluation/statistics.h"
 #include "storage/csv.h"
 
-namespace magicid::commands {
+namespace magicid::evaluation {
 namespace {
 
 using nlohmann::json;
-
-std::string replaced(std::string text, const std::string& what, const std::string& by) {
-  for (auto at = text.find(what); at != std::string::npos; at = text.find(what, at + by.size())) text.replace(at, what.size(), by);
-  return text;
-}
 
 json number_or_null(double value) { return std::isfinite(value) ? json(value) : json(nullptr); }
 
@@ -29,7 +24,7 @@ json estimate(const std::vector<std::vector<double>>& groups, std::int64_t seed)
   std::size_t count = 0;
   for (const auto& group : groups) count += group.size();
   if (count == 0) return {{"mean", nullptr}, {"low", nullptr}, {"high", nullptr}, {"n", 0}};
-  const auto interval = rewards::bootstrap_grouped_mean(groups, 0.95, 2000, static_cast<std::uint64_t>(seed));
+  const auto interval = bootstrap_grouped_mean(groups, 0.95, 2000, static_cast<std::uint64_t>(seed));
   const bool known = count > 1;
   return {{"mean", interval.mean}, {"low", known ? json(interval.low) : json(nullptr)}, {"high", known ? json(interval.high) : json(nullptr)}, {"n", count}};
 }
@@ -101,7 +96,7 @@ Frechet frechet_of(const EvaluationResult& result) {
       out.of_arm[arm] = absent(base::concat(lacking(real) ? std::string("the real videos") : "arm '" + arm + "'", " hold one that is too short for I3D, which needs 10 frames"));
       continue;
     }
-    out.of_arm[arm] = {{"mean", number_or_null(rewards::frechet_distance(at::stack(own), at::stack(real)))}, {"low", nullptr}, {"high", nullptr}, {"n", count}};
+    out.of_arm[arm] = {{"mean", number_or_null(frechet_distance(at::stack(own), at::stack(real)))}, {"low", nullptr}, {"high", nullptr}, {"n", count}};
   }
   return out;
 }
@@ -134,11 +129,7 @@ const std::vector<std::string>& video_metrics() {
   return names;
 }
 
-std::string text_for_clip(const std::string& prompt, const SubjectOptions& subject) {
-  return replaced(render_prompt(prompt, subject, false), subject.trigger + " " + subject.class_name, subject.class_name);
-}
-
-std::int64_t PromptList::index_of(const std::string& prompt, const SubjectOptions& subject) {
+std::int64_t PromptList::index_of(const std::string& prompt, const models::text::SubjectWords& subject) {
   for (std::size_t i = 0; i < templates; ++i)
     if (prompt == prompts[i] || prompt == render_prompt(prompts[i], subject, true) || prompt == render_prompt(prompts[i], subject, false)) return static_cast<std::int64_t>(i);
   const auto it = std::find(prompts.begin() + static_cast<std::ptrdiff_t>(templates), prompts.end(), prompt);
@@ -222,4 +213,4 @@ std::string evaluation_summary_csv(const json& evaluation) {
   return text;
 }
 
-}  // namespace magicid::commands
+}  // namespace magicid::evaluation

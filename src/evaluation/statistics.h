@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-namespace magicid::rewards {
+namespace magicid::evaluation {
 
 struct Interval {
   double mean = 0, low = 0, high = 0;
@@ -37,4 +37,4 @@ struct PairedComparison {
 // Throws InvariantError for no clusters, an empty one, NaN, or confidence outside (0,1).
 PairedComparison compare_paired(const std::vector<std::vector<PairedValue>>& clusters, double confidence = 0.95, std::int64_t resamples = 2000, std::uint64_t seed = 0);
 
-}  // namespace magicid::rewards
+}  // namespace magicid::evaluation

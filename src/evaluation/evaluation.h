@@ -9,10 +9,9 @@
 #include <string>
 #include <vector>
 
-#include "commands/run_context.h"
-#include "commands/video_folders.h"
+#include "models/text/subject.h"
 
-namespace magicid::commands {
+namespace magicid::evaluation {
 
 // One video of the evaluation.
 struct EvaluationItem {
@@ -53,11 +52,8 @@ struct PromptList {
   std::size_t templates = 0;  // how many of them are templates of this run
 
   // The index of a folder's prompt: of the template that it renders, with or without trigger, or is; else of itself, added when new.
-  std::int64_t index_of(const std::string& prompt, const SubjectOptions& subject);
+  std::int64_t index_of(const std::string& prompt, const models::text::SubjectWords& subject);
 };
-
-// What CLIP-T compares a folder's video with: the prompt with {subject}, or trigger and class, replaced by the class alone.
-std::string text_for_clip(const std::string& prompt, const SubjectOptions& subject);
 
 struct EvaluationResult {
   std::string person;
@@ -85,4 +81,4 @@ std::string evaluation_csv(const nlohmann::json& evaluation);
 // arm, prompt (or "all"), metric, mean, low, high, n. From evaluation.json.
 std::string evaluation_summary_csv(const nlohmann::json& evaluation);
 
-}  // namespace magicid::commands
+}  // namespace magicid::evaluation

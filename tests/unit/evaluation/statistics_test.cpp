@@ -1,4 +1,4 @@
-#include "rewards/statistics.h"
+#include "evaluation/statistics.h"
 
 #include <gtest/gtest.h>
 
@@ -6,8 +6,9 @@
 
 #include "base/errors.h"
 #include "base/random.h"
+#include "unit/rewards/golden.h"
 
-namespace magicid::rewards {
+namespace magicid::evaluation {
 namespace {
 
 using Clusters = std::vector<std::vector<PairedValue>>;
@@ -133,5 +134,26 @@ TEST(GroupedMean, VideosOfOnePromptAreNotIndependent) {
   EXPECT_THROW(bootstrap_grouped_mean({}), base::InvariantError);
 }
 
+TEST(Statistics, BootstrapIntervalHasTheNormalWidth) {
+  const std::vector<double> values = [] {
+    const at::Tensor t = rewards::fraction("bootstrap", {200});
+    return std::vector<double>(t.data_ptr<double>(), t.data_ptr<double>() + t.numel());
+  }();
+  double mean = 0, variance = 0;
+  for (double v : values) mean += v / 200;
+  for (double v : values) variance += (v - mean) * (v - mean) / 199;
+  const Interval interval = bootstrap_mean(values);
+  EXPECT_NEAR(interval.mean, mean, 1e-12);
+  const double half = 1.96 * std::sqrt(variance / 200);
+  EXPECT_NEAR(interval.mean - interval.low, half, 0.15 * half);
+  EXPECT_NEAR(interval.high - interval.mean, half, 0.15 * half);
+  EXPECT_EQ(bootstrap_mean(values).low, interval.low);
+  EXPECT_NE(bootstrap_mean(values, 0.95, 2000, 1).low, interval.low);
+  const Interval one = bootstrap_mean({3});
+  EXPECT_EQ(one.low, 3);
+  EXPECT_EQ(one.high, 3);
+  EXPECT_THROW(bootstrap_mean({}), base::InvariantError);
+}
+
 }  // namespace
-}  // namespace magicid::rewards
+}  // namespace magicid::evaluation

@@ -1,4 +1,4 @@
-#include "rewards/statistics.h"
+#include "evaluation/statistics.h"
 
 #include <algorithm>
 #include <cmath>
@@ -8,7 +8,7 @@
 #include "base/quantile.h"
 #include "base/random.h"
 
-namespace magicid::rewards {
+namespace magicid::evaluation {
 namespace {
 
 void check_values(const std::vector<double>& values) {
@@ -119,4 +119,4 @@ PairedComparison compare_paired(const std::vector<std::vector<PairedValue>>& clu
   return result;
 }
 
-}  // namespace magicid::rewards
+}  // namespace magicid::evaluation

@@ -1,4 +1,4 @@
-#include "commands/comparison.h"
+#include "evaluation/comparison.h"
 
 #include <algorithm>
 #include <cmath>
@@ -9,10 +9,10 @@
 
 #include "base/errors.h"
 #include "base/names.h"
-#include "rewards/statistics.h"
+#include "evaluation/statistics.h"
 #include "storage/atomic_file.h"
 
-namespace magicid::commands {
+namespace magicid::evaluation {
 namespace {
 
 namespace fs = std::filesystem;
@@ -23,12 +23,6 @@ using VideoKey = std::pair<std::string, std::int64_t>;       // prompt template,
 using Figures = std::map<VideoKey, json>;                    // metrics of one arm's videos
 
 RunKey key_of(const EvaluatedRun& run) { return {run.evaluation.at("person"), run.evaluation.at("noise_seed")}; }
-
-std::vector<std::string> arms_of(const EvaluatedRun& run) {
-  std::vector<std::string> arms;
-  for (const auto& arm : run.evaluation.at("arms")) arms.push_back(arm.at("arm"));
-  return arms;
-}
 
 Figures figures_of(const EvaluatedRun& run, const std::string& arm) {
   const auto known = arms_of(run);
@@ -66,7 +60,7 @@ std::vector<std::string> names_of(const json& metrics) {
   return names;
 }
 
-json interval_json(const rewards::Interval& interval) {
+json interval_json(const Interval& interval) {
   if (std::isnan(interval.mean) || std::isnan(interval.low)) return nullptr;
   return {{"mean", interval.mean}, {"low", interval.low}, {"high", interval.high}};
 }
@@ -77,12 +71,12 @@ struct Paired {
 };
 
 json compare_metric(const Paired& paired, const std::string& arm, const std::string& metric, const ComparisonOptions& options) {
-  std::vector<std::vector<rewards::PairedValue>> clusters;
+  std::vector<std::vector<PairedValue>> clusters;
   json by_person = json::array();
   std::int64_t skipped = 0;
   for (const auto& [person, pairs] : paired.people) {
-    std::vector<rewards::PairedValue> values;
-    rewards::PairedValue sum;
+    std::vector<PairedValue> values;
+    PairedValue sum;
     for (const auto& [own, baseline] : pairs) {
       if (!own->contains(metric) || !baseline->contains(metric)) throw base::UserError("the evaluations have no figure '", metric, "' for every video", base::did_you_mean(metric, names_of(*own)), "; they have ", base::join_names(names_of(*own)));
       if (!own->at(metric).is_number() || !baseline->at(metric).is_number()) {
@@ -100,7 +94,7 @@ json compare_metric(const Paired& paired, const std::string& arm, const std::str
   }
   json row{{"arm", arm}, {"metric", metric}, {"skipped", skipped}, {"by_person", by_person}};
   if (clusters.empty()) return row.update({{"pairs", 0}, {"people", 0}, {"mean", nullptr}, {"baseline_mean", nullptr}, {"difference", nullptr}, {"ratio", nullptr}}), row;
-  const auto result = rewards::compare_paired(clusters, options.confidence, options.resamples, options.seed);
+  const auto result = compare_paired(clusters, options.confidence, options.resamples, options.seed);
   row.update({{"pairs", result.pairs}, {"people", result.clusters}, {"mean", result.mean}, {"baseline_mean", result.baseline_mean}, {"difference", interval_json(result.difference)},
               {"ratio", interval_json(result.ratio)}});
   return row;
@@ -114,6 +108,12 @@ std::string number(const json& value, bool sign = false) {
 }
 
 }  // namespace
+
+std::vector<std::string> arms_of(const EvaluatedRun& run) {
+  std::vector<std::string> arms;
+  for (const auto& arm : run.evaluation.at("arms")) arms.push_back(arm.at("arm"));
+  return arms;
+}
 
 EvaluatedRun read_evaluated_run(const fs::path& path) {
   std::error_code code;
@@ -188,4 +188,4 @@ std::string comparison_markdown(const json& comparison) {
   return text;
 }
 
-}  // namespace magicid::commands
+}  // namespace magicid::evaluation

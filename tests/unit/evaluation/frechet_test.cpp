@@ -1,5 +1,5 @@
 // The Frechet distance against numpy (tests/reference/make_frechet.py) and against Gaussians whose distance is known.
-#include "rewards/frechet.h"
+#include "evaluation/frechet.h"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
@@ -9,9 +9,9 @@
 
 #include "base/errors.h"
 #include "base/random.h"
-#include "golden.h"
+#include "unit/rewards/golden.h"
 
-namespace magicid::rewards {
+namespace magicid::evaluation {
 namespace {
 
 at::Tensor normal(std::uint64_t seed, std::int64_t rows, std::int64_t columns) {
@@ -26,8 +26,8 @@ TEST(Frechet, AgreesWithNumpy) {
   for (const auto& [name, expected] : cases.items()) {
     SCOPED_TRACE(name);
     const std::int64_t n = expected["shape"][0], d = expected["shape"][1], m = expected["shape"][2];
-    const at::Tensor mix = fraction(name + " mix", {d, d});
-    const at::Tensor a = at::matmul(fraction(name + " a", {n, d}), mix), b = at::matmul(fraction(name + " second", {m, d}), mix) * 1.5 + 0.25;
+    const at::Tensor mix = rewards::fraction(name + " mix", {d, d});
+    const at::Tensor a = at::matmul(rewards::fraction(name + " a", {n, d}), mix), b = at::matmul(rewards::fraction(name + " second", {m, d}), mix) * 1.5 + 0.25;
     // The reference's square roots of singular matrices are good to about 1e-7 of the traces.
     EXPECT_NEAR(frechet_distance(a, b), expected["distance"].get<double>(), 1e-6 * expected["distance"].get<double>());
     EXPECT_NEAR(frechet_distance(b, a), frechet_distance(a, b), 1e-9 * frechet_distance(a, b));
@@ -62,4 +62,4 @@ TEST(Frechet, WhatIsNotANumberShows) {
 }
 
 }  // namespace
-}  // namespace magicid::rewards
+}  // namespace magicid::evaluation

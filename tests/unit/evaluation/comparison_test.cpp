@@ -1,4 +1,4 @@
-#include "commands/comparison.h"
+#include "evaluation/comparison.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -6,7 +6,7 @@
 #include "base/errors.h"
 #include "support/temporary_folder.h"
 
-namespace magicid::commands {
+namespace magicid::evaluation {
 namespace {
 
 using nlohmann::json;
@@ -123,4 +123,4 @@ TEST(Comparison, RunsAreReadFromFoldersAndFiles) {
 }
 
 }  // namespace
-}  // namespace magicid::commands
+}  // namespace magicid::evaluation

@@ -1,4 +1,4 @@
-#include "commands/video_folders.h"
+#include "evaluation/video_folders.h"
 
 #include <ATen/ops/full.h>
 #include <gmock/gmock.h>
@@ -10,7 +10,7 @@
 #include "media/video.h"
 #include "support/temporary_folder.h"
 
-namespace magicid::commands {
+namespace magicid::evaluation {
 namespace {
 
 using ::testing::AllOf;
@@ -110,4 +110,4 @@ TEST_F(VideoFolders, RealVideosNeedNoPrompts) {
 }
 
 }  // namespace
-}  // namespace magicid::commands
+}  // namespace magicid::evaluation

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-namespace magicid::commands {
+namespace magicid::evaluation {
 
 // An evaluation.json and where it came from.
 struct EvaluatedRun {
@@ -17,6 +17,9 @@ struct EvaluatedRun {
 
 // `path`: a run directory, or an evaluation.json. Throws UserError when it is neither or was written by another program.
 EvaluatedRun read_evaluated_run(const std::filesystem::path& path);
+
+// Its arms, in the order of its tables.
+std::vector<std::string> arms_of(const EvaluatedRun& run);
 
 struct ComparisonOptions {
   std::vector<std::string> arms;     // empty: every arm but the baseline that all runs have
@@ -32,11 +35,11 @@ struct ComparisonOptions {
 //
 // `runs` hold the arms. The baseline arm is taken from the same run, or, where `baseline_runs` are given, from the one among them of the same person and seed: so a
 // setting is compared over runs. Videos pair by (person, seed, prompt template, sample), which is what determines their noise. Runs of the same person (the photos'
-// bytes) are one cluster; statistics as in rewards::compare_paired(). Pairs with a figure that is not a number are skipped and counted.
+// bytes) are one cluster; statistics as in compare_paired(). Pairs with a figure that is not a number are skipped and counted.
 // Throws UserError for arms or metrics that a run does not have, for two runs of the same person and seed, for videos of another size, and when nothing pairs.
 nlohmann::json compare_runs(const std::vector<EvaluatedRun>& runs, const std::vector<EvaluatedRun>& baseline_runs, const ComparisonOptions& options);
 
 // The same as a Markdown table with a sentence that says how it was made.
 std::string comparison_markdown(const nlohmann::json& comparison);
 
-}  // namespace magicid::commands
+}  // namespace magicid::evaluation

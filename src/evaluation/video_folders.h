@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-namespace magicid::commands {
+namespace magicid::evaluation {
 
 struct FolderVideo {
   std::string file;         // its name in the folder
@@ -27,4 +27,4 @@ std::vector<FolderVideo> read_video_folder(const std::string& name, const std::f
 // The first `count` videos of the folder, sorted by name. Throws UserError as above; `count` larger than their number gives all.
 std::vector<FolderVideo> read_real_videos(const std::string& name, const std::filesystem::path& folder, std::size_t count);
 
-}  // namespace magicid::commands
+}  // namespace magicid::evaluation
