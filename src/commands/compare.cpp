@@ -7,7 +7,7 @@
 #include "base/errors.h"
 #include "base/text.h"
 #include "commands/command_line.h"
-#include "commands/comparison.h"
+#include "evaluation/comparison.h"
 #include "storage/atomic_file.h"
 
 namespace magicid::commands {
@@ -15,15 +15,15 @@ namespace {
 
 struct CompareArguments {
   std::vector<std::string> runs, baseline_runs;
-  ComparisonOptions options;
+  evaluation::ComparisonOptions options;
   std::string out;
 };
 
 int compare(const CompareArguments& a) {
-  std::vector<EvaluatedRun> runs, baseline_runs;
+  std::vector<evaluation::EvaluatedRun> runs, baseline_runs;
   // The names stand in NAME.json.
-  for (const auto& path : a.runs) runs.push_back(read_evaluated_run(base::decode_text(path, "compare")));
-  for (const auto& path : a.baseline_runs) baseline_runs.push_back(read_evaluated_run(base::decode_text(path, "--baseline-runs")));
+  for (const auto& path : a.runs) runs.push_back(evaluation::read_evaluated_run(base::decode_text(path, "compare")));
+  for (const auto& path : a.baseline_runs) baseline_runs.push_back(evaluation::read_evaluated_run(base::decode_text(path, "--baseline-runs")));
   const nlohmann::json comparison = compare_runs(runs, baseline_runs, a.options);
   const std::string table = comparison_markdown(comparison);
   if (!a.out.empty()) {

@@ -91,15 +91,6 @@ void describe(config::Fields& fields, GenerateOptions& o) {
   fields.require("adapter_strengths", !o.adapter_strengths.empty(), "at least one strength is needed");
 }
 
-void describe(config::Fields& fields, RewardOptions& o) {
-  fields.path("arcface", o.arcface, {.help = "folder of the face embedder; empty: model.folder/rewards/arcface", .fingerprint = false});
-  fields.path("raft", o.raft, {.help = "folder of the optical-flow network; empty: model.folder/rewards/raft", .fingerprint = false});
-  fields.path("clip", o.clip, {.help = "folder of CLIP; empty: model.folder/rewards/clip", .fingerprint = false});
-  fields.choice("frames_without_face", o.frames_without_face, {"zero", "whole_frame"},
-                {.help = "zero: they count as 0 in R_id; whole_frame: the frame itself is embedded, for models too small to draw faces"});
-  rewards::describe(fields, o.scoring);
-}
-
 void describe(config::Fields& fields, PreviewOptions& o) {
   fields.integer("every", o.every, {.help = "steps between previews, which are also made before the first step and after the last; 0: none", .minimum = 0, .fingerprint = false});
   fields.path("prompts", o.prompts, {.help = "file of prompt templates; empty: the training prompts, so that a step is not chosen by the prompts that it is evaluated on", .fingerprint = false});
@@ -196,14 +187,6 @@ std::vector<std::string> read_prompt_templates(const std::filesystem::path& path
   std::vector<std::string> templates;
   for (auto& prompt : read_prompt_lines(path)) templates.push_back(std::move(prompt.text));
   return templates;
-}
-
-std::string render_prompt(const std::string& prompt_template, const SubjectOptions& subject, bool with_trigger) {
-  const std::string who = with_trigger ? subject.trigger + " " + subject.class_name : subject.class_name;
-  const std::string mark = "{subject}";
-  std::string text = prompt_template;
-  for (auto at = text.find(mark); at != std::string::npos; at = text.find(mark, at + who.size())) text.replace(at, mark.size(), who);
-  return text;
 }
 
 }  // namespace magicid::commands

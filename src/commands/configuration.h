@@ -8,6 +8,7 @@
 
 #include "comm/options.h"
 #include "config/fields.h"
+#include "models/text/subject.h"
 #include "objectives/hpo.h"
 #include "preference/options.h"
 #include "rewards/options.h"
@@ -24,10 +25,8 @@ struct ModelOptions {
   std::int64_t max_length = 256;  // prompt tokens kept after the template is cropped
 };
 
-struct SubjectOptions {
+struct SubjectOptions : models::text::SubjectWords {
   std::string references;  // folder of photos
-  std::string trigger = "sks";
-  std::string class_name = "person";
 };
 
 struct VideoOptions {
@@ -67,13 +66,6 @@ struct GenerateOptions {
   std::int64_t initial_per_prompt = 1;  // V_s
   std::int64_t tuned_per_prompt = 5;    // V_t
   std::vector<double> adapter_strengths = {1.0};
-};
-
-// The reward networks' folders; empty: model.folder/rewards/<name>, where `init-model` puts them.
-struct RewardOptions {
-  std::string arcface, raft, clip;
-  std::string frames_without_face = "zero";  // zero | whole_frame
-  rewards::Options scoring;
 };
 
 // Videos of a fixed set of prompts and noise, made and scored while the adapter trains. `optimize` alone has them.
@@ -119,7 +111,7 @@ struct Configuration {
   comm::Options mesh;
   ReconstructOptions reconstruct;
   GenerateOptions generate;
-  RewardOptions rewards;
+  rewards::RewardOptions rewards;
   preference::Options select;
   OptimizeOptions optimize;
   EvaluateOptions evaluate;
@@ -136,7 +128,6 @@ void describe(config::Fields& fields, PriorPreservationOptions& options);
 void describe(config::Fields& fields, ReconstructOptions& options);
 void describe(config::Fields& fields, SamplingOptions& options);
 void describe(config::Fields& fields, GenerateOptions& options);
-void describe(config::Fields& fields, RewardOptions& options);
 void describe(config::Fields& fields, PreviewOptions& options);
 void describe(config::Fields& fields, OptimizeOptions& options);
 void describe(config::Fields& fields, EvaluateOptions& options);
@@ -155,7 +146,5 @@ struct PromptLine {
 std::vector<PromptLine> read_prompt_lines(const std::filesystem::path& path);
 // The same without their places.
 std::vector<std::string> read_prompt_templates(const std::filesystem::path& path);
-// "{subject}" replaced by "trigger class" or, for the initial model, the class alone.
-std::string render_prompt(const std::string& prompt_template, const SubjectOptions& subject, bool with_trigger);
 
 }  // namespace magicid::commands

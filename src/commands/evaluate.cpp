@@ -6,7 +6,6 @@
 #include <ATen/TensorOperators.h>
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 #include <set>
 
@@ -15,18 +14,19 @@
 #include "base/log.h"
 #include "commands/adapters.h"
 #include "commands/candidates.h"
-#include "commands/evaluation.h"
 #include "commands/fingerprints.h"
 #include "commands/other_runs.h"
 #include "commands/prepared.h"
 #include "commands/prompt_checks.h"
-#include "commands/reward_networks.h"
 #include "commands/stages.h"
 #include "diffusion/initial_noise.h"
+#include "evaluation/evaluation.h"
+#include "evaluation/video_folders.h"
+#include "evaluation/video_measurer.h"
 #include "generation/sample.h"
 #include "media/video.h"
 #include "models/vision/i3d.h"
-#include "rewards/features.h"
+#include "rewards/reward_networks.h"
 #include "run_directory/candidate_store.h"
 #include "run_directory/segment_store.h"
 #include "storage/atomic_file.h"
@@ -35,16 +35,17 @@
 namespace magicid::commands {
 namespace {
 
+using evaluation::EvaluationItem;
+using evaluation::EvaluationResult;
+using evaluation::FolderVideo;
+using evaluation::PromptList;
+using evaluation::VideoFigures;
 using nlohmann::json;
 using run_directory::Stage;
 namespace hv = models::hunyuan_video;
 
 const storage::Schema schema{"magicid.evaluation", 1};
 
-// Raised when figures of the same video change their meaning, so that older ones are measured anew.
-constexpr int measure_version = 4;
-// Of a video, as FVD is usually computed; fewer where the video is shorter.
-constexpr std::int64_t fvd_frames = 16;
 
 // In the order of tables and columns: other methods and other runs stand before this run's result.
 std::vector<std::string> arms_of(const Configuration& c) {
@@ -81,17 +82,17 @@ Plan make_plan(RunContext& context, std::size_t templates, const json& networks,
   const auto& e = c.evaluate;
   Plan plan;
   plan.folders = json::object();
-  for (const auto& [name, folder] : e.folders) plan.folders[name] = to_json(read_video_folder("evaluate.folders." + name + ": " + folder, folder));
+  for (const auto& [name, folder] : e.folders) plan.folders[name] = to_json(evaluation::read_video_folder("evaluate.folders." + name + ": " + folder, folder));
   plan.real = json::array();
   if (!e.real_videos.empty()) {
     if (!e.i3d.empty()) models::vision::I3d::load(e.i3d, at::kCPU);  // a file that is none is found before hours of work
-    plan.real = to_json(read_real_videos("evaluate.real_videos: " + e.real_videos, e.real_videos, smallest_arm(c, templates, plan.folders)));
+    plan.real = to_json(evaluation::read_real_videos("evaluate.real_videos: " + e.real_videos, e.real_videos, smallest_arm(c, templates, plan.folders)));
   }
   plan.generation = generation_description(c, context.model());
   plan.generation["seed"] = c.seed;
   plan.generation["fps"] = c.video.fps;  // of the file that is written, and measured
   plan.measures = networks;
-  plan.measures.update(json{{"version", measure_version},
+  plan.measures.update(json{{"version", evaluation::measure_version},
                             {"references", {prepared.face_embeddings, prepared.image_embeddings}},
                             {"options", context.options_of({"rewards"})},
                             {"i3d", e.real_videos.empty() || e.i3d.empty() ? "none" : base::hash_file(e.i3d)}});
@@ -117,7 +118,7 @@ std::vector<EvaluationItem> plan_items(const Configuration& c, PromptList& promp
       for (const auto& video : plan.folders.at(arm)) {
         EvaluationItem item = folder_item(arm, folder, video);
         item.prompt = prompts.index_of(item.text, c.subject);
-        item.measured_text = text_for_clip(item.text, c.subject);
+        item.measured_text = without_trigger(item.text, c.subject);
         describe_figures(item, plan);
         items.push_back(std::move(item));
       }
@@ -237,46 +238,26 @@ at::Tensor sample(RunContext& context, VideoMaker& g, const EvaluationItem& item
 }
 
 // Loaded by a rank with its first file.
-struct Measurer {
-  Measurer(RunContext& context) : networks(RewardNetworks::load(context.config(), context.placement(), {})) {
-    const auto& e = context.config().evaluate;
-    if (!e.real_videos.empty() && !e.i3d.empty()) i3d = models::vision::I3d::load(e.i3d, context.placement().device);
-  }
-
-  RewardNetworks networks;
-  std::optional<models::vision::I3d> i3d;
-};
-
-json number(double value) { return std::isfinite(value) ? json(value) : json(nullptr); }
+evaluation::VideoMeasurer load_measurer(RunContext& context) {
+  const Configuration& c = context.config();
+  return {c.rewards, c.model.folder, c.evaluate.real_videos.empty() ? "" : c.evaluate.i3d, context.placement()};
+}
 
 // The figures of one video file as an entry of the store; a real video has only features.
-run_directory::Entry measure(RunContext& context, Measurer& m, const EvaluationItem& item, const Prepared& prepared) {
+run_directory::Entry measure(RunContext& context, evaluation::VideoMeasurer& measurer, const EvaluationItem& item, const Prepared& prepared) {
   const Configuration& c = context.config();
   const bool generated = item.file.empty();
   const media::Video video = media::read_video(generated ? context.layout().previews() / preview_name(item) : item.file);
   const double fps = generated ? static_cast<double>(c.video.fps) : video.fps;
   run_directory::Entry entry{.description = item.description};
   entry.metadata = {{"size", {{"height", video.frames.size(2)}, {"width", video.frames.size(3)}, {"frames", video.frames.size(0)}, {"fps", generated ? json(c.video.fps) : json(fps)}}}};
-  at::Tensor images;
   if (item.arm.empty()) {
-    images = rewards::image_features(video.frames, 0, m.networks.models().image, c.rewards.scoring.batch);
+    entry.tensors = measurer.features(video.frames);
   } else {
-    const auto features = rewards::measure_video(video.frames, fps, m.networks.models(), m.networks.frame_detector(), c.rewards.scoring,
-                                                 {.every_frame = true, .motion_reward = false});
-    const auto f = rewards::evaluate_video(features, prepared.face_embeddings, m.networks.text_feature(item.measured_text), prepared.image_embeddings, c.rewards.scoring);
-    images = features.images;
-    entry.metadata["metrics"] = {{"face_similarity", number(f.face_similarity)},
-                                 {"dynamic_degree", number(f.dynamic_degree)},
-                                 {"dynamic", f.dynamic ? 1.0 : 0.0},
-                                 {"temporal_consistency", number(f.temporal_consistency)},
-                                 {"semantic", number(f.semantic)},
-                                 {"clip_t", number(f.clip_text)},
-                                 {"clip_i", number(f.clip_image)},
-                                 {"frames_with_face", static_cast<double>(f.frames_with_face)}};
+    auto measured = measurer(video.frames, fps, item.measured_text, {prepared.face_embeddings, prepared.image_embeddings});
+    entry.metadata["metrics"] = std::move(measured.metrics);
+    entry.tensors = std::move(measured.features);
   }
-  entry.tensors["clip"] = images.mean(0);
-  if (m.i3d && video.frames.size(0) >= models::vision::I3d::minimum_frames)
-    entry.tensors["i3d"] = (*m.i3d)(video.frames.narrow(0, 0, std::min(video.frames.size(0), fvd_frames)));
   return entry;
 }
 
@@ -399,9 +380,9 @@ void evaluate(RunContext& context) {
     std::set<std::string> seen;  // arms with the same adapter have the same videos
     const auto missing = work::find_missing(world, all.size(), [&](std::size_t i) { return !seen.insert(all[i].key).second || store.contains(all[i].key); });
     generate_videos(context, store, all, missing, planned.prompts, planned.others);
-    std::optional<Measurer> measurer;
+    std::optional<evaluation::VideoMeasurer> measurer;
     work::work_through(context.world(), {"evaluate, figures", missing, all.size()}, [&](std::size_t i, work::Pulse&) {
-      if (!measurer) measurer.emplace(context);
+      if (!measurer) measurer.emplace(load_measurer(context));
       store.put(measure(context, *measurer, all[i], prepared));
     });
     RunContext::StageResult done;
@@ -411,8 +392,8 @@ void evaluate(RunContext& context) {
       const json evaluation = gather(context, store, planned);
       const auto& layout = context.layout();
       storage::write_text_atomically(layout.evaluation(), evaluation.dump(2) + "\n");
-      storage::write_text_atomically(layout.evaluation_table(), evaluation_csv(evaluation));
-      storage::write_text_atomically(layout.evaluation_summary(), evaluation_summary_csv(evaluation));
+      storage::write_text_atomically(layout.evaluation_table(), evaluation::evaluation_csv(evaluation));
+      storage::write_text_atomically(layout.evaluation_summary(), evaluation::evaluation_summary_csv(evaluation));
       for (const auto& note : evaluation.at("notes")) base::log::warning("evaluate: " + note.get<std::string>());
       done.files = {layout.evaluation(), layout.evaluation_table(), layout.evaluation_summary()};
       store.merge();

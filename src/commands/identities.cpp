@@ -8,6 +8,8 @@
 #include "base/hash.h"
 #include "base/stop_signals.h"
 #include "base/text.h"
+#include "media/faces.h"
+#include "rewards/reward_networks.h"
 
 namespace magicid::commands {
 
@@ -27,5 +29,23 @@ std::string folder_identity(const fs::path& folder) {
 }
 
 json template_identity(const ModelOptions& options) { return options.template_file.empty() ? json() : json(base::hash_file(options.template_file)); }
+
+json face_detector_identity(const Configuration& configuration) {
+  const auto& wanted = configuration.rewards.scoring.face_detector;
+  if (wanted.kind == "landmarks") return {{"kind", wanted.kind}, {"contents", folder_identity(rewards::landmark_folder(configuration.rewards, configuration.model.folder))}};
+  const fs::path file = media::face_detector_file(wanted);
+  if (!file.empty() && !fs::is_regular_file(file))
+    throw base::UserError("rewards.face_detector.file: ", file.string(), ": there is no such file; kind ", wanted.kind, " expects ",
+                          wanted.kind == "yunet" ? "YuNet's ONNX file" : "a cascade's XML file");
+  return {{"kind", wanted.kind}, {"contents", file.empty() ? json() : json(base::hash_file(file))}};
+}
+
+json reward_network_identities(const Configuration& configuration) {
+  const rewards::RewardFolders folders = rewards::reward_folders(configuration.rewards, configuration.model.folder);
+  return {{"arcface", folder_identity(folders.arcface)},
+          {"raft", folder_identity(folders.raft)},
+          {"clip", folder_identity(folders.clip)},
+          {"face_detector", face_detector_identity(configuration)}};
+}
 
 }  // namespace magicid::commands

@@ -14,13 +14,13 @@
 #include "base/stop_signals.h"
 #include "commands/prepared.h"
 #include "commands/prompt_checks.h"
-#include "commands/reward_networks.h"
 #include "commands/stages.h"
 #include "generation/sample.h"
 #include "media/geometry.h"
 #include "media/image.h"
 #include "parallel/replicas.h"
 #include "rewards/identity.h"
+#include "rewards/reward_networks.h"
 #include "rewards/semantics.h"
 #include "storage/atomic_file.h"
 #include "work/made_once.h"
@@ -163,7 +163,7 @@ Prepared make_prepared(RunContext& context, const std::vector<Photo>& photos, co
   const auto owner = [&](std::size_t i) { return static_cast<int>(i % static_cast<std::size_t>(world.size())); };
   comm::agree_unless_stopped(world, "encoding the photos", [&] {
     if (static_cast<std::size_t>(world.rank()) >= photos.size()) return;
-    auto networks = RewardNetworks::load(c, context.placement(), {.face = true, .flow = false, .clip = true});
+    auto networks = rewards::RewardNetworks::load(c.rewards, c.model.folder, context.placement(), {.face = true, .flow = false, .clip = true});
     // All photos are looked at before the first is encoded: a bad one is told at once.
     std::vector<std::pair<at::Tensor, media::FaceDetection>> found(photos.size());
     for (std::size_t i = 0; i < photos.size(); ++i) {

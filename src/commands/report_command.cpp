@@ -10,13 +10,13 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "commands/command_line.h"
-#include "commands/evaluation.h"
 #include "commands/fingerprints.h"
 #include "commands/pairs_file.h"
 #include "commands/prepared.h"
 #include "commands/preview_rounds.h"
 #include "commands/stages.h"
 #include "config/writer.h"
+#include "evaluation/evaluation.h"
 #include "report/report.h"
 #include "run_directory/metrics_log.h"
 #include "storage/atomic_file.h"
@@ -114,7 +114,7 @@ void add_evaluation(report::ReportData& data, const RunContext& context) {
   };
   for (const auto& arm : evaluation.at("arms")) {
     const std::string name = arm.at("arm");
-    e.arms.push_back({.name = name, .label = arm_label(name), .estimates = estimates(arm.at("metrics")), .videos = arm.at("videos")});
+    e.arms.push_back({.name = name, .label = evaluation::arm_label(name), .estimates = estimates(arm.at("metrics")), .videos = arm.at("videos")});
   }
   const auto& prompts = evaluation.at("prompts");
   for (const auto& row : evaluation.at("by_prompt"))
@@ -122,7 +122,7 @@ void add_evaluation(report::ReportData& data, const RunContext& context) {
   for (const auto& video : evaluation.at("videos")) {
     const std::string arm = video.at("arm");
     report::EvaluationSample sample{.arm = arm, .prompt = prompts.at(video.at("prompt").get<std::size_t>())};
-    sample.video.path = video_file(evaluation, video, context.layout().previews());
+    sample.video.path = evaluation::video_file(evaluation, video, context.layout().previews());
     for (const auto& metric : e.metrics) sample.values.push_back(number(video.at("metrics").value(metric.name, json())));
     e.samples.push_back(std::move(sample));
   }

@@ -8,7 +8,7 @@
 #include "comm/options.h"
 #include "commands/command_line.h"
 #include "commands/devices.h"
-#include "commands/reward_networks.h"
+#include "commands/identities.h"
 #include "config/reader.h"
 #include "config/writer.h"
 #include "models/generator/adapter.h"

@@ -10,6 +10,7 @@
 #include "commands/scores.h"
 #include "commands/stages.h"
 #include "commands/video_scorer.h"
+#include "rewards/reward_networks.h"
 #include "run_directory/candidate_store.h"
 #include "work/pieces.h"
 

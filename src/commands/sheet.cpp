@@ -8,9 +8,9 @@
 #include "base/log.h"
 #include "base/names.h"
 #include "commands/command_line.h"
-#include "commands/comparison.h"
-#include "commands/evaluation.h"
 #include "commands/prepared.h"
+#include "evaluation/comparison.h"
+#include "evaluation/evaluation.h"
 #include "media/image.h"
 #include "media/sheet.h"
 #include "media/video.h"
@@ -20,6 +20,7 @@ namespace magicid::commands {
 namespace {
 
 namespace fs = std::filesystem;
+using evaluation::EvaluatedRun;
 using nlohmann::json;
 
 struct SheetArguments {
@@ -40,12 +41,6 @@ SheetFormat format_of(const fs::path& path) {
   if (extension == ".mp4") return SheetFormat::mp4;
   if (extension == ".png") return SheetFormat::still;
   throw base::UserError("--out ", path.string(), ": a file ending in .webp (moves, for pages), .mp4 (a video) or .png (the frames in the middle) is expected");
-}
-
-std::vector<std::string> arms_of(const EvaluatedRun& run) {
-  std::vector<std::string> names;
-  for (const auto& arm : run.evaluation.at("arms")) names.push_back(arm.at("arm"));
-  return names;
 }
 
 // `rows` indices spread over `count` prompts.
@@ -73,7 +68,7 @@ std::string title_of(const EvaluatedRun& run, const std::vector<EvaluatedRun>& r
 at::Tensor video_of(const EvaluatedRun& run, const fs::path& root, const std::string& arm, std::size_t prompt, const SheetArguments& a) {
   for (const auto& video : run.evaluation.at("videos")) {
     if (video.at("arm") != arm || video.at("prompt").get<std::size_t>() != prompt) continue;
-    const fs::path file = video_file(run.evaluation, video, run_directory::Layout{root}.previews());
+    const fs::path file = evaluation::video_file(run.evaluation, video, run_directory::Layout{root}.previews());
     // Scaled at once: sixteen videos of full size would not fit into a laptop's memory.
     return media::scale_to_width(media::read_video(file, {.fps = a.fps}).frames, a.layout.cell_width);
   }
@@ -83,7 +78,7 @@ at::Tensor video_of(const EvaluatedRun& run, const fs::path& root, const std::st
 int sheet(const SheetArguments& a) {
   const SheetFormat format = format_of(a.out);
   std::vector<EvaluatedRun> runs;
-  for (const auto& path : a.runs) runs.push_back(read_evaluated_run(path));
+  for (const auto& path : a.runs) runs.push_back(evaluation::read_evaluated_run(path));
   const std::vector<std::string> arms = a.arms.empty() ? arms_of(runs.front()) : a.arms;
   for (const auto& run : runs) {
     const auto known = arms_of(run);
@@ -92,7 +87,7 @@ int sheet(const SheetArguments& a) {
   }
   std::vector<std::string> columns;
   if (a.photos) columns.emplace_back("Photo");
-  for (const auto& arm : arms) columns.push_back(arm_label(arm));
+  for (const auto& arm : arms) columns.push_back(evaluation::arm_label(arm));
 
   std::vector<media::SheetRow> rows;
   for (const auto& run : runs) {

@@ -6,10 +6,10 @@
 #include <filesystem>
 #include <string>
 
-#include "commands/reward_networks.h"
 #include "commands/run_context.h"
 #include "models/hunyuan_video/autoencoder.h"
 #include "rewards/features.h"
+#include "rewards/reward_networks.h"
 
 namespace magicid::commands {
 
@@ -28,7 +28,7 @@ class VideoScorer {
 
  private:
   const Configuration& configuration_;
-  RewardNetworks networks_;
+  rewards::RewardNetworks networks_;
   models::hunyuan_video::Autoencoder autoencoder_;
 };
 

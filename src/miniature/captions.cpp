@@ -54,6 +54,10 @@ std::string caption(const Scene& scene, const std::string& subject) {
   return text;
 }
 
+std::string photo_caption(const Scene& scene, const std::string& subject) {
+  return "a photo of " + with_article(subject) + " " + word(place_words, scene.background);
+}
+
 std::string describe_person(const Person& p) {
   std::vector<std::string> parts{std::string(nearest_name(skin_colours(), p.skin)) + " skin", hair_phrase(p)};
   if (p.glasses != Glasses::none) parts.emplace_back(word(glasses_words, p.glasses));

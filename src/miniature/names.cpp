@@ -5,6 +5,8 @@
 
 namespace magicid::miniature {
 
+const char* name_of(Split split) { return split == Split::train ? "train" : "test"; }
+
 const char* name_of(Action action) {
   static constexpr std::array<const char*, actions> names{"stands_still", "moves_left", "moves_right", "jumps", "nods", "shakes_head", "sways", "spins_head"};
   return names.at(static_cast<std::size_t>(action));

@@ -5,6 +5,7 @@
 
 namespace magicid::miniature {
 
+const char* name_of(Split split);            // "test"
 const char* name_of(Action action);          // "moves_left"
 const char* name_of(Speed speed);            // "slowly"
 const char* name_of(Background background);  // "beach"

@@ -64,6 +64,8 @@ Scene draw_scene(const Person& person, std::uint64_t seed, std::int64_t index);
 
 // "a {subject} moves left quickly in the snow", "..., the camera zooms in". `subject` without article ("person", "sks person").
 std::string caption(const Scene& scene, const std::string& subject = "person");
+// "a photo of a {subject} in the snow": a single frame shows neither action nor camera movement.
+std::string photo_caption(const Scene& scene, const std::string& subject = "person");
 // What can be seen of the person: "person with long red hair, round glasses and a cap", for captions of some training clips.
 std::string describe_person(const Person& person);
 // Twenty prompts for candidate videos and twenty held-out ones for evaluation: every action in both, and no (action, speed, background) of one in the other. The scenes

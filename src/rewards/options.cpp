@@ -17,4 +17,13 @@ void describe(config::Fields& fields, Options& options) {
   fields.integer("batch", options.batch, {.help = "frames or frame pairs given to a reward network at once", .minimum = 1, .fingerprint = false});
 }
 
+void describe(config::Fields& fields, RewardOptions& o) {
+  fields.path("arcface", o.arcface, {.help = "folder of the face embedder; empty: model.folder/rewards/arcface", .fingerprint = false});
+  fields.path("raft", o.raft, {.help = "folder of the optical-flow network; empty: model.folder/rewards/raft", .fingerprint = false});
+  fields.path("clip", o.clip, {.help = "folder of CLIP; empty: model.folder/rewards/clip", .fingerprint = false});
+  fields.choice("frames_without_face", o.frames_without_face, {"zero", "whole_frame"},
+                {.help = "zero: they count as 0 in R_id; whole_frame: the frame itself is embedded, for models too small to draw faces"});
+  describe(fields, o.scoring);
+}
+
 }  // namespace magicid::rewards

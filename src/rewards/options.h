@@ -23,4 +23,12 @@ struct Options {
 
 void describe(config::Fields& fields, Options& options);
 
+// The section `rewards`. The reward networks' folders; empty: below the model's folder, in rewards/<name>, where `init-model` and `pretrain` put them.
+struct RewardOptions {
+  std::string arcface, raft, clip;
+  std::string frames_without_face = "zero";  // zero | whole_frame
+  Options scoring;
+};
+void describe(config::Fields& fields, RewardOptions& options);
+
 }  // namespace magicid::rewards

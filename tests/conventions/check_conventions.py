@@ -6,6 +6,7 @@ Usage: check_conventions.py [ROOT]          exit code 1 and one line for each vi
 What is checked, in the C++ and CUDA files of src/ unless said otherwise:
   rooms      every folder with a CMakeLists.txt stands in src/CMakeLists.txt's list; a room declares (ROOMS) only rooms above it in that list
   includes   #include "room/file.h" names a file that exists, in the file's own room or one that the room reaches through ROOMS
+  ends       pretraining/ is included by its own verb alone
   libraries  MPI and NCCL headers only in comm/, HDF5 in storage/, yaml-cpp in config/, OpenCV and FFmpeg in media/, spdlog in base/log.cpp;
              no torch/torch.h, no ATen/ATen.h; no LibTorch in base/
   types      a type that a header declares at namespace scope has a name of its own in all of src/; SHARED_NAMES lists the exceptions
@@ -36,6 +37,8 @@ TYPE = re.compile(r"^(?:template\s*<.*>\s*)?(?:struct|class|enum class|enum|unio
 # Names that stand in several headers. "Options" is the rule: each room has its own. The others are waiting for better names; do not add to them.
 SHARED_NAMES = {"Options", "AutoencoderOptions", "Candidate", "Checkpoint", "Configuration", "Decoder", "Layout", "Mark", "PreviewRound", "PreviewVideo", "Rewards",
                 "ScoredCandidate", "Selection", "Subject", "VideoSize"}
+# Rooms that serve one file, and nothing else may come to need.
+SERVES_ONE = {"pretraining": "commands/pretrain.cpp"}
 LIBTORCH = re.compile(r"^(ATen|c10|torch)/")
 TOO_WIDE = {"torch/torch.h", "torch/all.h", "torch/extension.h", "ATen/ATen.h"}
 # Put together, so that this file does not hold the words it looks for.
@@ -141,6 +144,8 @@ def check(root, shared_names=frozenset(SHARED_NAMES)):
                 target = room_of(Path(name), rooms)
                 if target is None or not (source / name).is_file():
                     problems.append(f'{where}:{number}: "{name}" is no file of src/; write "room/file.h"')
+                elif target != room and inside.as_posix() != SERVES_ONE.get(target, inside.as_posix()):
+                    problems.append(f"{where}:{number}: {name} is there for src/{SERVES_ONE[target]} alone; what others need belongs into a room below")
                 elif target not in allowed:
                     problems.append(f"{where}:{number}: {room} includes {name}, but {target} is not among the rooms it declares")
                 continue

@@ -50,6 +50,14 @@ class Conventions(unittest.TestCase):
     def test_include_of_a_room_that_is_not_declared(self):
         self.expect({"src/models/nn/x.cpp": '\n#include "config/c.h"\n'}, "src/models/nn/x.cpp:2", "not among the rooms")
 
+    def test_include_of_a_room_that_serves_another_file(self):
+        rooms = {"src/CMakeLists.txt": GOOD["src/CMakeLists.txt"].replace("models/nn app", "models/nn pretraining commands app"),
+                 "src/pretraining/CMakeLists.txt": "magicid_room(pretraining SOURCES p.cpp)\n", "src/pretraining/p.h": "#pragma once\n", "src/pretraining/p.cpp": '#include "pretraining/p.h"\n',
+                 "src/commands/CMakeLists.txt": "magicid_room(commands SOURCES pretrain.cpp ROOMS pretraining)\n", "src/commands/pretrain.cpp": '#include "pretraining/p.h"\n',
+                 "docs/architecture.md": GOOD["docs/architecture.md"] + "`pretraining/` `commands/`\n"}
+        self.assertEqual(self.problems(rooms), [])
+        self.expect({**rooms, "src/commands/run.cpp": '#include "pretraining/p.h"\n'}, "src/commands/run.cpp:1", "src/commands/pretrain.cpp alone")
+
     def test_include_that_is_no_file(self):
         self.expect({"src/base/b.cpp": '#include "a.h"\n'}, "src/base/b.cpp:1", "room/file.h")
         self.expect({"src/base/b.cpp": '#include "base/gone.h"\n'}, "src/base/b.cpp:1")

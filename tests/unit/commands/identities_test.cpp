@@ -6,7 +6,6 @@
 #include <filesystem>
 
 #include "base/errors.h"
-#include "commands/reward_networks.h"
 #include "config/writer.h"
 #include "support/temporary_folder.h"
 

@@ -38,6 +38,8 @@ TEST(Captions, AreNaturalSentences) {
   EXPECT_EQ(caption(s, "sks person"), "a sks person moves left quickly in the snow, the camera zooms in");
   EXPECT_EQ(caption(s, "old man").substr(0, 14), "an old man mov");
   EXPECT_EQ(caption(s, "{subject}").substr(0, 11), "a {subject}");
+  EXPECT_EQ(photo_caption(s, "sks person"), "a photo of a sks person in the snow");  // neither action nor camera
+  EXPECT_EQ(photo_caption(s, "old man"), "a photo of an old man in the snow");
   s.action = Action::stands_still;
   s.camera = Camera::still;
   s.background = Background::sunset;

@@ -8,7 +8,6 @@
 #include "base/errors.h"
 #include "base/quantile.h"
 #include "golden.h"
-#include "rewards/statistics.h"
 
 namespace magicid::rewards {
 namespace {
@@ -106,24 +105,6 @@ TEST(Statistics, QuantilesAsNumpy) {
   EXPECT_THROW(base::quantile({}, 0.5), base::InvariantError);
   EXPECT_THROW(base::quantile({1, nan}, 0.5), base::InvariantError);
   EXPECT_THROW(base::quantile({1, 2}, 1.5), base::InvariantError);
-}
-
-TEST(Statistics, BootstrapIntervalHasTheNormalWidth) {
-  const std::vector<double> values = list(fraction("bootstrap", {200}));
-  double mean = 0, variance = 0;
-  for (double v : values) mean += v / 200;
-  for (double v : values) variance += (v - mean) * (v - mean) / 199;
-  const Interval interval = bootstrap_mean(values);
-  EXPECT_NEAR(interval.mean, mean, 1e-12);
-  const double half = 1.96 * std::sqrt(variance / 200);
-  EXPECT_NEAR(interval.mean - interval.low, half, 0.15 * half);
-  EXPECT_NEAR(interval.high - interval.mean, half, 0.15 * half);
-  EXPECT_EQ(bootstrap_mean(values).low, interval.low);
-  EXPECT_NE(bootstrap_mean(values, 0.95, 2000, 1).low, interval.low);
-  const Interval one = bootstrap_mean({3});
-  EXPECT_EQ(one.low, 3);
-  EXPECT_EQ(one.high, 3);
-  EXPECT_THROW(bootstrap_mean({}), base::InvariantError);
 }
 
 }  // namespace
