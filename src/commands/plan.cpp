@@ -13,6 +13,7 @@
 #include "commands/configuration.h"
 #include "config/reader.h"
 #include "models/generator/adapter.h"
+#include "models/hunyuan_video/transformer_layout.h"
 #include "planning/plan.h"
 
 namespace magicid::commands {

@@ -16,6 +16,7 @@
 #include "commands/command_line.h"
 #include "commands/devices.h"
 #include "comm/options.h"
+#include "models/hunyuan_video/transformer.h"
 #include "models/hunyuan_video/adapter_files.h"
 #include "objectives/pair_gradient.h"
 #include "parallel/replicas.h"

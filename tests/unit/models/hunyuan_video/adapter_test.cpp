@@ -27,6 +27,7 @@
 namespace magicid::models::hunyuan_video {
 namespace {
 
+using generator::Adapter;
 namespace fs = std::filesystem;
 using base::UserError;
 using nlohmann::json;

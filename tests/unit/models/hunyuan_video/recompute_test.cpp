@@ -15,6 +15,17 @@
 namespace magicid::models::hunyuan_video {
 namespace {
 
+using generator::Adapter;
+using generator::AttentionTape;
+using generator::LocalJointAttention;
+using generator::Recompute;
+using generator::RecomputePlan;
+using generator::TokenCounts;
+using generator::attention;
+using generator::local_joint_attention;
+using generator::JointAttention;
+using generator::run_block;
+
 TransformerConfig small(std::int64_t doubles = 2, std::int64_t singles = 2, std::int64_t head = 16) {
   TransformerConfig c;
   c.in_channels = c.out_channels = 4;

@@ -22,6 +22,13 @@
 namespace magicid::models::hunyuan_video {
 namespace {
 
+using generator::Adapter;
+using generator::AdapterValues;
+using generator::AttentionTape;
+using generator::LocalJointAttention;
+using generator::TokenCounts;
+using generator::TokenRange;
+using generator::attention;
 using base::UserError;
 using nlohmann::json;
 using testing::AllOf;
