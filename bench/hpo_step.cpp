@@ -23,6 +23,8 @@
 #include "comm/mesh.h"
 #include "comm/options.h"
 #include "models/generator/adapter.h"
+#include "models/hunyuan_video/transformer.h"
+#include "models/text/prompt_encoder.h"
 #include "objectives/pair_gradient.h"
 #include "parallel/replicas.h"
 

@@ -16,8 +16,8 @@
 #include "commands/command_line.h"
 #include "commands/devices.h"
 #include "comm/options.h"
-#include "models/hunyuan_video/transformer.h"
 #include "models/hunyuan_video/adapter_files.h"
+#include "models/hunyuan_video/transformer.h"
 #include "objectives/pair_gradient.h"
 #include "parallel/replicas.h"
 #include "storage/safetensors.h"
@@ -86,8 +86,9 @@ int probe_hpo(const Arguments& a) {
   for (std::int64_t i = groups.here.replica; i < pairs.count(); i += groups.mesh.shape().replica) {
     const at::Tensor noise = pairs.row(pairs.noise, i);
     const double sigma = pairs.sigma[i].item<double>();
-    const models::text::PromptEmbeddings condition{.prompt_embeds = pairs.row(pairs.prompt_embeds, i), .pooled_prompt_embeds = pairs.row(pairs.pooled_prompt_embeds, i),
-                                                   .prompt_attention_mask = pairs.row(pairs.prompt_attention_mask, i)};
+    const models::generator::Condition condition{{{"prompt_embeds", pairs.row(pairs.prompt_embeds, i)},
+                                                  {"pooled_prompt_embeds", pairs.row(pairs.pooled_prompt_embeds, i)},
+                                                  {"prompt_attention_mask", pairs.row(pairs.prompt_attention_mask, i)}}};
     const auto errors = objectives::accumulate_pair(*transformer, *policy, reference ? &*reference : nullptr, {pairs.row(pairs.winner, i), noise, sigma},
                                                     {pairs.row(pairs.loser, i), noise, sigma}, condition, pairs.guidance[i].item<double>() / 1000, loss, execution, gradient);
     if (groups.here.pair == 0 && groups.here.sequence == 0)

@@ -7,7 +7,6 @@
 
 #include "base/errors.h"
 #include "base/hash.h"
-#include "commands/identities.h"
 #include "models/vision/clip_vision.h"
 #include "models/vision/face_embedder.h"
 #include "models/vision/landmark_detector.h"

@@ -14,6 +14,7 @@
 #include "comm/local.h"
 #include "comm/mesh.h"
 #include "models/hunyuan_video/initialize.h"
+#include "models/hunyuan_video/transformer.h"
 #include "objectives/hpo.h"
 #include "parallel/replicas.h"
 #include "support/small_transformer.h"

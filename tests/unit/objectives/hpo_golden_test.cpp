@@ -9,6 +9,8 @@
 #include "comm/threads.h"
 #include "models/hunyuan_video/initialize.h"
 #include "models/nn/network_config.h"
+#include "models/hunyuan_video/transformer.h"
+#include "models/text/prompt_encoder.h"
 #include "objectives/pair_gradient.h"
 #include "support/formula_weights.h"
 

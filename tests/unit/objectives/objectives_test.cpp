@@ -13,6 +13,8 @@
 #include "base/errors.h"
 #include "comm/threads.h"
 #include "models/hunyuan_video/initialize.h"
+#include "models/hunyuan_video/transformer.h"
+#include "models/text/prompt_encoder.h"
 #include "objectives/hpo.h"
 #include "objectives/reconstruction.h"
 #include "objectives/velocity_error.h"

@@ -11,6 +11,8 @@
 #include "diffusion/flow_matching.h"
 #include "diffusion/initial_noise.h"
 #include "models/hunyuan_video/initialize.h"
+#include "models/hunyuan_video/transformer.h"
+#include "models/text/prompt_encoder.h"
 #include "models/nn/parameters.h"
 #include "objectives/autoencoder_reconstruction.h"
 #include "objectives/text_to_video.h"
