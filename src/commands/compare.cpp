@@ -24,8 +24,8 @@ int compare(const CompareArguments& a) {
   // The names stand in NAME.json.
   for (const auto& path : a.runs) runs.push_back(evaluation::read_evaluated_run(base::decode_text(path, "compare")));
   for (const auto& path : a.baseline_runs) baseline_runs.push_back(evaluation::read_evaluated_run(base::decode_text(path, "--baseline-runs")));
-  const nlohmann::json comparison = compare_runs(runs, baseline_runs, a.options);
-  const std::string table = comparison_markdown(comparison);
+  const nlohmann::json comparison = evaluation::compare_runs(runs, baseline_runs, a.options);
+  const std::string table = evaluation::comparison_markdown(comparison);
   if (!a.out.empty()) {
     storage::write_text_atomically(a.out + ".md", table);
     storage::write_text_atomically(a.out + ".json", comparison.dump(2) + "\n");

@@ -6,7 +6,6 @@
 #include <filesystem>
 #include <map>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 
 #include "media/faces.h"
@@ -23,12 +22,6 @@ struct RewardFolders {
 };
 // Those that `options` names, else those below `model`/rewards. `model`: a pipeline folder. Throws UserError naming the configuration's key when a folder is not there.
 RewardFolders reward_folders(const RewardOptions& options, const std::filesystem::path& model);
-
-// What each reward network is, by its contents and never by its path: "arcface", "raft", "clip" as folder_identity() gives them, "face_detector" as
-// face_detector_identity() does. Reads every byte of them: RunContext::reward_networks() keeps the result. Throws as reward_folders() does. Not collective.
-nlohmann::json reward_network_identities(const Configuration& configuration);
-// The detector's kind and a hash of the file or folder that it is read from; the threshold and the choice of a face are options. Not collective.
-nlohmann::json face_detector_identity(const Configuration& configuration);
 
 // The folder of the landmark network, for the face detector of that kind: rewards.face_detector.file, else the one below `model`/rewards. Throws as reward_folders().
 std::filesystem::path landmark_folder(const RewardOptions& options, const std::filesystem::path& model);
