@@ -443,8 +443,13 @@ struct Hdf5File::State {
 };
 
 Hdf5File Hdf5File::open(const std::filesystem::path& path, const Schema& schema, std::int64_t oldest_version) {
-  // HDF5 has one answer for many reasons why a file does not open: the system is asked first.
-  ::close(open_for_reading(path));
+  // HDF5 has one answer for many reasons why a file does not open: the system is asked first, with the first byte.
+  const int fd = open_for_reading(path);
+  char byte = 0;
+  const bool readable = ::pread(fd, &byte, 1, 0) >= 0;
+  const int failure = errno;
+  ::close(fd);
+  if (!readable) throw SystemError(path.string(), ": reading the file failed: ", base::errno_text(failure), ". The file stays as it is.");
   Library library;
   auto state = std::make_shared<State>();
   state->path = path;

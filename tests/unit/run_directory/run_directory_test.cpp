@@ -215,7 +215,6 @@ TEST(RunDirectory, WhatCannotBeReadNowIsNeitherDamagedNorMissing) {
   fs::rename(folder / "kept", root / "manifest.json");
 
   fs::permissions(root, fs::perms::all);
-  fs::permissions(root / "optimize", fs::perms::none);
   fs::permissions(root / "manifest.json", fs::perms::none);
   {
     const tests::WithoutRights nobody;
@@ -223,7 +222,8 @@ TEST(RunDirectory, WhatCannotBeReadNowIsNeitherDamagedNorMissing) {
     EXPECT_THAT(refusal([&] { RunDirectory::open(root, options()); }), AllOf(HasSubstr("manifest.json"), HasSubstr("Permission denied")));
     EXPECT_THAT(refusal([&] { RunDirectory::view(root); }), HasSubstr("Permission denied"));
   }
-  fs::permissions(root / "manifest.json", fs::perms::owner_all | fs::perms::others_read);
+  fs::permissions(root / "manifest.json", fs::perms::all);
+  fs::permissions(root / "optimize", fs::perms::none);
   {
     const tests::WithoutRights nobody;
     EXPECT_THAT(refusal([&] { RunDirectory::view(root).stage_state(Stage::optimize, fingerprint(1)); }),
