@@ -44,7 +44,7 @@ using nlohmann::json;
 using run_directory::Stage;
 namespace hv = models::hunyuan_video;
 
-const storage::Schema schema{"magicid.evaluation", 1};
+const storage::Schema evaluation_schema{"magicid.evaluation", 1};
 
 
 // In the order of tables and columns: other methods and other runs stand before this run's result.
@@ -376,7 +376,7 @@ void evaluate(RunContext& context) {
     const Prepared prepared = read_prepared(context);
     auto all = planned.own;
     all.insert(all.end(), planned.real.begin(), planned.real.end());
-    run_directory::SegmentStore store(context.layout().evaluation_store(), schema);
+    run_directory::SegmentStore store(context.layout().evaluation_store(), evaluation_schema);
     std::set<std::string> seen;  // arms with the same adapter have the same videos
     const auto missing = work::find_missing(world, all.size(), [&](std::size_t i) { return !seen.insert(all[i].key).second || store.contains(all[i].key); });
     generate_videos(context, store, all, missing, planned.prompts, planned.others);

@@ -7,7 +7,7 @@ namespace magicid::commands {
 namespace {
 
 using nlohmann::json;
-const storage::Schema schema{"magicid.pairs", 2};
+const storage::Schema pairs_schema{"magicid.pairs", 2};
 
 }  // namespace
 
@@ -29,7 +29,7 @@ void PairsFile::save(const std::filesystem::path& path) const {
                      {"loser_front", p.loser_front},
                      {"loser_still", p.loser_still}});
   }
-  storage::write_hdf5(path, schema, [&](storage::Hdf5Writer& out) {
+  storage::write_hdf5(path, pairs_schema, [&](storage::Hdf5Writer& out) {
     out.attribute("/", "pairs", static_cast<std::int64_t>(selection.pairs.size()));
     out.text("pairs", pairs.dump());
     out.text("candidates", candidates.dump());
@@ -39,7 +39,7 @@ void PairsFile::save(const std::filesystem::path& path) const {
 }
 
 PairsFile PairsFile::load(const std::filesystem::path& path) {
-  const auto in = storage::Hdf5File::open(path, schema, /*oldest_version=*/2);
+  const auto in = storage::Hdf5File::open(path, pairs_schema, /*oldest_version=*/2);
   PairsFile file;
   for (const auto& p : json::parse(in.text("pairs"))) {
     file.conditions.push_back(p.at("condition"));

@@ -11,7 +11,7 @@
 namespace magicid::commands {
 namespace {
 
-const storage::Schema schema{"magicid.prepared", 1};
+const storage::Schema prepared_schema{"magicid.prepared", 1};
 
 at::Tensor bytes_tensor(const std::string& bytes) {
   at::Tensor tensor = at::empty({static_cast<std::int64_t>(bytes.size())}, at::kByte);
@@ -30,7 +30,7 @@ const models::text::PromptEmbeddings& Prepared::prompt(const std::string& text) 
 }
 
 void Prepared::save(const std::filesystem::path& path) const {
-  storage::write_hdf5(path, schema, [&](storage::Hdf5Writer& out) {
+  storage::write_hdf5(path, prepared_schema, [&](storage::Hdf5Writer& out) {
     out.attribute("/", "references", static_cast<std::int64_t>(references.size()));
     out.attribute("/", "prompts", static_cast<std::int64_t>(prompts.size()));
     for (std::size_t i = 0; i < references.size(); ++i) {
@@ -57,7 +57,7 @@ void Prepared::save(const std::filesystem::path& path) const {
 }
 
 Prepared Prepared::load(const std::filesystem::path& path) {
-  const auto in = storage::Hdf5File::open(path, schema);
+  const auto in = storage::Hdf5File::open(path, prepared_schema);
   Prepared prepared;
   for (std::int64_t i = 0; i < in.integer_attribute("/", "references"); ++i) {
     const std::string group = "references/" + std::to_string(i) + "/";
@@ -82,7 +82,7 @@ Prepared Prepared::load(const std::filesystem::path& path) {
 }
 
 PreparedContents PreparedContents::load(const std::filesystem::path& path) {
-  const auto in = storage::Hdf5File::open(path, schema);
+  const auto in = storage::Hdf5File::open(path, prepared_schema);
   PreparedContents contents;
   for (std::int64_t i = 0; i < in.integer_attribute("/", "references"); ++i) {
     const std::string group = "references/" + std::to_string(i) + "/";

@@ -35,7 +35,7 @@ namespace fs = std::filesystem;
 namespace hv = models::hunyuan_video;
 using nlohmann::json;
 
-const storage::Schema schema{"magicid.previews", 1};
+const storage::Schema previews_schema{"magicid.previews", 1};
 // Improvements are few and adapters small, so all of them stay until the end: a job that goes back to an earlier step finds what was the best then.
 constexpr int all_generations = std::numeric_limits<int>::max();
 
@@ -197,7 +197,7 @@ bool Previews::make(std::int64_t step, const models::generator::Adapter& adapter
               .plan = plan_previews(context_.config(), templates_, context_.model(), parallel::hash_of(adapter.flat_parameters())),
               .descriptions = {},
               .missing = {}};
-  run_directory::SegmentStore store(folder(), schema);
+  run_directory::SegmentStore store(folder(), previews_schema);
   const auto& plan = batch.plan;
   for (const auto& planned : plan) batch.descriptions.push_back({{"video", planned.description}, {"scorer", scorer_for(scorer_, planned)}});
   batch.missing = work::find_missing(context_.world(), plan.size(), [&](std::size_t i) {
@@ -249,7 +249,7 @@ RunContext::StageResult Previews::result(RunContext::StageResult last) {
   if (!wanted()) return last;
   comm::agree(context_.world(), "choosing the adapter", [&] {
     if (!context_.leader()) return;
-    run_directory::SegmentStore(folder(), schema).merge();
+    run_directory::SegmentStore(folder(), previews_schema).merge();
     if (!decides()) return;
     const auto& options = context_.config().optimize;
     const auto best = best_preview(rounds_, options.keep_best, ranges_);
