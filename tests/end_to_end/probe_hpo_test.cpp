@@ -8,6 +8,7 @@
 #include "end_to_end/program.h"
 #include "models/hunyuan_video/adapter_files.h"
 #include "models/hunyuan_video/initialize.h"
+#include "models/hunyuan_video/transformer_layout.h"
 #include "models/nn/network_config.h"
 #include "storage/safetensors.h"
 #include "support/formula_weights.h"

@@ -49,7 +49,7 @@ inline std::vector<objectives::HpoPair> small_hpo_pairs(at::ScalarType dtype) {
     mask.narrow(1, 0, 3 + i).fill_(1);
     pairs.push_back({.winner = wave({1, 4, 3, 6, 10}, i, precise),
                      .loser = wave({1, 4, 3, 6, 10}, 2.3 * i + 0.5, precise),
-                     .condition = {.prompt_embeds = wave({1, 6, 24}, i, precise), .pooled_prompt_embeds = wave({1, 12}, i, precise), .prompt_attention_mask = mask},
+                     .condition = {{{"prompt_embeds", wave({1, 6, 24}, i, precise)}, {"pooled_prompt_embeds", wave({1, 12}, i, precise)}, {"prompt_attention_mask", mask}}},
                      .kind = i % 2 ? preference::PairKind::dynamic : preference::PairKind::identity});
   }
   return pairs;

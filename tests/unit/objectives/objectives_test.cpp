@@ -14,7 +14,6 @@
 #include "comm/threads.h"
 #include "models/hunyuan_video/initialize.h"
 #include "models/hunyuan_video/transformer.h"
-#include "models/text/prompt_encoder.h"
 #include "objectives/hpo.h"
 #include "objectives/reconstruction.h"
 #include "objectives/velocity_error.h"
@@ -43,10 +42,10 @@ at::Tensor numbers(std::initializer_list<std::int64_t> shape, double phase) {
   return at::sin(at::arange(n, at::kDouble) * 0.7 + phase).to(at::kFloat).reshape(at::IntArrayRef(shape.begin(), shape.size()));
 }
 
-models::text::PromptEmbeddings condition(double phase, std::int64_t length) {
+models::generator::Condition condition(double phase, std::int64_t length) {
   at::Tensor mask = at::zeros({1, 6}, at::kLong);
   mask.narrow(1, 0, length).fill_(1);
-  return {.prompt_embeds = numbers({1, 6, 24}, phase), .pooled_prompt_embeds = numbers({1, 12}, phase), .prompt_attention_mask = mask};
+  return {{{"prompt_embeds", numbers({1, 6, 24}, phase)}, {"pooled_prompt_embeds", numbers({1, 12}, phase)}, {"prompt_attention_mask", mask}}};
 }
 
 models::generator::Adapter make_adapter(double b_scale) {
