@@ -23,7 +23,7 @@ from diffusers.training_utils import _collate_lora_metadata
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 
-from formula_weights import fill, formula_tensor
+from formula_weights import exact_frequencies, fill, formula_tensor
 
 OUT = pathlib.Path(__file__).resolve().parent.parent / "data" / "adapter"
 CONFIG = {
@@ -196,6 +196,7 @@ def check(folder):
 
 
 def main():
+    exact_frequencies()
     parser = argparse.ArgumentParser()
     parser.add_argument("--check", metavar="FOLDER")
     arguments = parser.parse_args()

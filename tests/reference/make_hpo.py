@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from diffusers import HunyuanVideoTransformer3DModel
 from peft import LoraConfig
 
-from formula_weights import fill, formula_tensor
+from formula_weights import exact_frequencies, fill, formula_tensor
 
 OUT = pathlib.Path(__file__).resolve().parent.parent / "data" / "hpo"
 BASE = {
@@ -131,6 +131,7 @@ def run(name, config=None, latents=(3, 4, 6), text=(6, 4), modulations=False, ra
 
 
 def main():
+    exact_frequencies()
     OUT.mkdir(parents=True, exist_ok=True)
     versions = {"torch": torch.__version__, "diffusers": diffusers.__version__, "peft": peft.__version__}
     cases = {}
