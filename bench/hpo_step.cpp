@@ -43,11 +43,11 @@ struct Arguments {
 // 16 x 16 patches of 2 x 2 in a frame.
 constexpr std::int64_t kRows = 32, kColumns = 32, kTextRows = 64, kLoraRank = 16;
 
-models::generator::Adapter small_adapter(const hv::TransformerConfig& config) {
-  models::generator::AdapterOptions options;
+magicid::models::generator::Adapter small_adapter(const hv::TransformerConfig& config) {
+  magicid::models::generator::AdapterOptions options;
   options.lora_rank = kLoraRank;
   options.alpha = kLoraRank;
-  return models::generator::Adapter::create(adaptable(config), options);
+  return magicid::models::generator::Adapter::create(adaptable(config), options);
 }
 
 void run(const Arguments& a) {
@@ -66,7 +66,7 @@ void run(const Arguments& a) {
                                                           .pooled_prompt_embeds = at::randn({1, config.pooled_projection_dim}),
                                                           .prompt_attention_mask = at::ones({1, kTextRows})};
   const magicid::objectives::PairLoss loss{.beta = 2000};
-  const magicid::objectives::Execution execution{.ranks = &ranks, .recompute = models::generator::RecomputePlan::parse(a.recompute)};
+  const magicid::objectives::Execution execution{.ranks = &ranks, .recompute = magicid::models::generator::RecomputePlan::parse(a.recompute)};
   at::Tensor gradient = at::zeros_like(policy.flat_parameters());
   std::string seconds;
   for (int i = -1; i < a.repeats; ++i) {

@@ -36,16 +36,16 @@ int run(int argc, char** argv) {
     std::fprintf(stderr, "usage: %s TRANSFORMER_FOLDER forward|train [float32|bfloat16] [REPEATS] [none|attention_kept|full]\n", argv[0]);
     return 2;
   }
-  const models::generator::RecomputePlan recompute = models::generator::RecomputePlan::parse(argc > 5 ? argv[5] : "none");
+  const magicid::models::generator::RecomputePlan recompute = magicid::models::generator::RecomputePlan::parse(argc > 5 ? argv[5] : "none");
   const int repeats = argc > 4 ? std::stoi(argv[4]) : 3;
   const auto dtype = type == "bfloat16" ? at::kBFloat16 : at::kFloat;
   at::get_num_threads();  // reads OMP_NUM_THREADS
   const hv::Transformer transformer = hv::Transformer::load(argv[1], {at::kCPU, dtype});
   const auto& config = transformer.config();
-  models::generator::AdapterOptions options;
+  magicid::models::generator::AdapterOptions options;
   options.lora_rank = kLoraRank;
   options.alpha = kLoraRank;
-  models::generator::Adapter adapter = models::generator::Adapter::create(adaptable(config), options);
+  magicid::models::generator::Adapter adapter = magicid::models::generator::Adapter::create(adaptable(config), options);
   const bool train = mode == "train";
   if (train) adapter.set_requires_grad(true);
 
@@ -62,7 +62,7 @@ int run(int argc, char** argv) {
   for (int i = -1; i < repeats; ++i) {
     const auto start = std::chrono::steady_clock::now();
     if (train) {
-      const at::Tensor tokens = transformer.forward_tokens(in, &adapter, models::generator::local_joint_attention(), recompute);
+      const at::Tensor tokens = transformer.forward_tokens(in, &adapter, magicid::models::generator::local_joint_attention(), recompute);
       at::mse_loss(transformer.unpatchify(tokens, kFrames, kRows, kColumns).to(at::kFloat), target).backward();
       adapter.flat_gradients().detach().zero_();
     } else {

@@ -16,8 +16,6 @@
 namespace magicid::parallel {
 namespace {
 
-namespace hv = models::hunyuan_video;
-
 at::Tensor wave(at::IntArrayRef shape, double phase) {
   return at::sin(at::arange(c10::multiply_integers(shape), at::kDouble) * 0.7 + phase).reshape(shape);
 }
