@@ -13,6 +13,12 @@
 #include "rewards/visible_motion.h"
 
 namespace magicid::rewards {
+namespace {
+
+// Of the pairs, as many may pass by accident: no motion is counted; with twice as many, all of it.
+constexpr double accident_share = 0.2;
+
+}  // namespace
 
 double motion_of_flow(const at::Tensor& flow) {
   base::check_invariant(flow.dim() == 3 && flow.size(0) == 2, "motion_of_flow needs [2,H,W]");
@@ -33,6 +39,7 @@ Dynamics measure_dynamics(const at::Tensor& frames, double fps, double rate, con
   const std::vector<std::int64_t> indices = frames_for_flow(frames.size(0), fps, rate);
   Dynamics dynamics;
   const auto pairs = static_cast<std::int64_t>(indices.size()) - 1;
+  double seen = 0;  // share of pairs whose motion can be seen
   if (pairs == 0) {
     dynamics.reason = frames.size(0) == 1 ? "the video has one frame" : base::concat("its ", frames.size(0), " frames at ", fps, " frames per second give no pair at ", rate, " per second");
     return dynamics;
@@ -44,9 +51,15 @@ Dynamics measure_dynamics(const at::Tensor& frames, double fps, double rate, con
     for (std::int64_t i = 0; i < count; ++i) dynamics.pair_scores.push_back(motion_of_flow(forward[i]));
     if (!reward) continue;
     const at::Tensor backward = network(after, before), here = before.to(forward.options()), there = after.to(forward.options());
-    for (std::int64_t i = 0; i < count; ++i) dynamics.reward += visible_motion(here[i], there[i], forward[i], backward[i]).score() / static_cast<double>(pairs);
+    for (std::int64_t i = 0; i < count; ++i) {
+      const VisibleMotion motion = visible_motion(here[i], there[i], forward[i], backward[i]);
+      dynamics.reward += motion.score() / static_cast<double>(pairs);
+      seen += motion.weight() / static_cast<double>(pairs);
+    }
   }
   for (double score : dynamics.pair_scores) dynamics.score += score / static_cast<double>(pairs);
+  // A single pair that passes among many that do not is an accident of noise, and its flow is a large one.
+  dynamics.reward *= std::clamp((seen - accident_share) / accident_share, 0.0, 1.0);
   if (!reward) dynamics.reward = std::numeric_limits<double>::quiet_NaN();
   dynamics.dynamic = is_dynamic(dynamics.pair_scores, static_cast<std::int64_t>(indices.size()), frames.size(2), frames.size(3));
   return dynamics;

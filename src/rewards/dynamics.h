@@ -16,7 +16,8 @@ struct Dynamics {
   std::vector<double> pair_scores;  // pixels, one for each pair of consecutive sampled frames
   double score = 0;                 // mean of pair_scores; 0 without a pair. Depends on resolution and frame rate: report them beside it.
   bool dynamic = false;             // VBench's boolean
-  double reward = 0;                // R_dy, pixels: mean over the pairs of VisibleMotion::score(); a cut counts 0. NaN where it was not asked for
+  double reward = 0;                // R_dy, pixels: mean over the pairs of VisibleMotion::score(); a cut counts 0, and so does a clip in which no more than a fifth of
+                                    // the pairs shows motion. NaN where it was not asked for
   std::string reason;               // why there is no pair, empty otherwise
 };
 

@@ -13,7 +13,11 @@ VideoFeatures measure_video(const at::Tensor& frames, double fps, const Models& 
   features.width = frames.size(3);
   features.fps = fps;
   if (models.face) features.faces = embed_faces(frames, options.face_frames, detector, models.face, options.batch);
-  if (models.flow) features.dynamics = measure_dynamics(frames, fps, options.flow_rate, models.flow, options.batch, wanted.motion_reward);
+  if (models.flow) {
+    const bool visible = options.dynamics == "visible";
+    features.dynamics = measure_dynamics(frames, fps, options.flow_rate, models.flow, options.batch, wanted.motion_reward && visible);
+    if (wanted.motion_reward && !visible) features.dynamics.reward = features.dynamics.score;
+  }
   if (models.image) {
     const bool grid = options.semantic_input == "grid";
     // Single frames are needed for the metrics, or where the reward compares them.

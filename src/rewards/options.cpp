@@ -7,6 +7,9 @@ void describe(config::Fields& fields, Options& options) {
   fields.integer("face_frames", options.face_frames, {.help = "frames of a video, evenly spaced, in which the face is compared; 0: all", .minimum = 0});
   fields.choice("reference_aggregation", options.reference_aggregation, {"mean", "max", "centroid"},
                 {.help = "a frame's similarity with several references: mean or largest cosine, or cosine with their mean direction"});
+  fields.choice("dynamics", options.dynamics, {"visible", "flow"},
+                {.help = "R_dy: visible counts flow only where it explains what changes between the frames, so that noise and cuts are no motion; flow counts it as it is (VBench's "
+                         "figure; for networks of random weights, whose flow explains nothing)"});
   fields.number("flow_rate", options.flow_rate, {.help = "frames per second between which motion is measured (every round(fps / flow_rate)-th frame)", .above = 0});
   fields.integer("flow_updates", options.flow_updates, {.help = "RAFT's refinement steps; fewer are faster and less exact on plain backgrounds", .minimum = 1});
   fields.integer("semantic_frames", options.semantic_frames, {.help = "frames of a video, evenly spaced, compared with the prompt for the semantic reward; 0: all", .minimum = 0});

@@ -13,6 +13,7 @@ struct Options {
   media::DetectorOptions face_detector;
   std::int64_t face_frames = 16;
   std::string reference_aggregation = "mean";
+  std::string dynamics = "visible";  // visible | flow
   double flow_rate = 8;
   std::int64_t flow_updates = 20;
   std::int64_t semantic_frames = 16;

@@ -14,7 +14,8 @@ struct VisibleMotion {
   double explained =
       0;  // of the change in those pixels, the share that goes when the second frame is pulled back along the flow; 1 for a perfect flow, may be negative
   double consistent = 0;  // share of those pixels whose backward flow leads back to where they came from
-  double score() const;   // `pixels`, down to 0 where `explained` or `consistent` say that this is no motion
+  double weight() const;  // 1, down to 0 where `explained` or `consistent` say that this is no motion
+  double score() const;   // weight() of `pixels`
 };
 
 // first, second [3,H,W] in 0..1; forward [2,H,W] from the first to the second frame and backward [2,H,W] from the second to the first, in pixels, (x, y). All

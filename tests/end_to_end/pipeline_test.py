@@ -234,7 +234,7 @@ class Keys(unittest.TestCase):
         (FOLDER / "shorter.txt").write_text("a {subject} waves\n")
         kept = tree("stale", "config.yaml", "manifest.json", "pairs.h5", "prepared.h5")
         before_optimize = (("generate", 2, {"prompts": FOLDER / "reordered.txt"}), ("prepare", 0, {"prompts": FOLDER / "shorter.txt"}),
-                           ("score", 0, {"rewards__flow_rate": 4}), ("generate", 0, {"generate__steps": 3}), ("select", 0, {"select__pairs": "identity"}),
+                           ("score", 0, {"rewards__flow_rate": 2}), ("generate", 0, {"generate__steps": 3}), ("select", 0, {"select__pairs": "identity"}),
                            ("reconstruct", 2, {"reconstruct__steps": 5}))
         for stage, ranks, changes in before_optimize:
             code, text = magicid(words("optimize", FOLDER / "stale", **changes), ranks)
@@ -275,7 +275,8 @@ class Arms(unittest.TestCase):
             self.assertEqual(re.findall(r"(\w+): taken over from", text), ["prepare", "reconstruct", "generate", "score"], text)
             self.assertRegex(text, r"select: not taken over from [\s\S]*select.pairs: \"identity\+dynamic\" -> \"identity\"")
             # Base and stage 1 were evaluated there: only the new adapter's videos are made.
-            self.assertRegex(text, r"evaluate, videos 4/6")
+            self.assertRegex(text, r"evaluate, videos 0/2")
+            self.assertRegex(text, r"evaluate, figures 4/6")
             self.assertTrue(os.path.samefile(FOLDER / name / "reconstruct/checkpoint-000006.h5", FOLDER / "two/reconstruct/checkpoint-000006.h5"))
             self.assertFalse(os.path.samefile(FOLDER / name / "reconstruct/metrics.jsonl", FOLDER / "two/reconstruct/metrics.jsonl"))
             self.assertEqual(stage_results(name)["select"], stage_results("alone")["select"])
@@ -339,7 +340,8 @@ class Arms(unittest.TestCase):
         shutil.copytree(FOLDER / "two", FOLDER / "table", copy_function=shutil.copy2)
         run("other", ranks=2, reuse=FOLDER / "two", optimize__beta=50, optimize__share_dynamic=1)
         text = run("table", ranks=2, evaluate__runs=f"{{all dynamic: {FOLDER / 'other'}}}")
-        self.assertRegex(text, r"evaluate, videos 6/8")
+        self.assertRegex(text, r"evaluate, videos 0/2")
+        self.assertRegex(text, r"evaluate, figures 6/8")
         before, after, other = (json.loads((FOLDER / name / "evaluation.json").read_text()) for name in ("two", "table", "other"))
         self.assertEqual([arm["arm"] for arm in after["arms"]], ["base", "stage1", "all dynamic", "hpo"])
         videos = {(v["arm"], v["prompt"], v["sample"]): v for v in after["videos"]}

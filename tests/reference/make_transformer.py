@@ -16,7 +16,7 @@ import safetensors.torch
 import torch
 from diffusers import HunyuanVideoTransformer3DModel
 
-from formula_weights import fill, formula_tensor
+from formula_weights import exact_frequencies, fill, formula_tensor
 
 OUT = pathlib.Path(__file__).resolve().parent.parent / "data" / "transformer"
 BASE = {
@@ -77,6 +77,7 @@ def run(changes, latents, rows, lengths, mask_type, time_type):
 
 
 def main():
+    exact_frequencies()
     torch.manual_seed(0)
     OUT.mkdir(parents=True, exist_ok=True)
     versions = {"torch": torch.__version__, "diffusers": diffusers.__version__}
