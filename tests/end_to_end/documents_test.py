@@ -192,6 +192,7 @@ class Documents(unittest.TestCase):
         read = "".join(p.read_text(errors="replace") for folder in ("src", "launch", "slurm", "cmake") for p in (ROOT / folder).rglob("*") if p.is_file() and p.suffix != ".md")
         read += (ROOT / "CMakeLists.txt").read_text()
         read += "".join(p.read_text() for p in (ROOT / "tests/end_to_end").glob("*.py"))
+        read += "".join(p.read_text() for p in (ROOT / "tests/unit").rglob("*.cpp"))
         for path in documents():
             for name in set(re.findall(r"\bMAGICID_\w+", path.read_text())):
                 self.assertIn(name, read, f"{path.relative_to(ROOT)} names the variable {name}")
