@@ -206,7 +206,9 @@ inline void queue_waits_until_all_have_finished(Communicator& group) {
   }
   const auto before = std::chrono::steady_clock::now();
   queue->wait_for_all("the test's work");
-  if (group.size() > 1 && group.rank() == 0) EXPECT_GT(std::chrono::steady_clock::now() - before, std::chrono::milliseconds(20));
+  if (group.size() > 1 && group.rank() == 0) {
+    EXPECT_GT(std::chrono::steady_clock::now() - before, std::chrono::milliseconds(20));
+  }
 }
 
 inline void leader_draws_for_its_group(Communicator& group) {
