@@ -7,10 +7,10 @@
 
 #include "base/errors.h"
 #include "base/progress.h"
+#include "base/stop_signals.h"
 #include "comm/rank_errors.h"
 #include "comm/work_queue.h"
 #include "work/patience.h"
-#include "base/stop_signals.h"
 
 namespace magicid::work {
 namespace {
