@@ -1,10 +1,12 @@
 // Times one HPO sample (winner and loser, policy and reference) on any layout of ranks: the counterpart of hpo_step.py.
 //
-//   launch/mpirun -n RANKS hpo_step TRANSFORMER_FOLDER none|attention_kept|full [--pair 2] [--sequence N] [--repeats N] [--samples N] [--frames N] [--dtype float32|bfloat16]
+//   launch/mpirun -n RANKS hpo_step TRANSFORMER_FOLDER none|attention_kept|full [--pair 2] [--sequence N] [--repeats N] [--samples N] [--frames N] [--dtype
+//   float32|bfloat16]
 //
-// A repetition is one optimizer step without the optimizer: `samples` pairs of `frames` latent frames of 128 x 128 pixels (8: a 29-frame video, 2048 video tokens) spread over the replicas, LoRA of rank 16 on
-// all of the blocks' Linears but the modulations, gradients summed over the world. One untimed repetition first. Rank 0 prints one line of JSON: the seconds of each repetition (the slowest rank's)
-// and the peak resident memory of the largest process. bench/compare_hpo runs both and prints ratios.
+// A repetition is one optimizer step without the optimizer: `samples` pairs of `frames` latent frames of 128 x 128 pixels (8: a 29-frame video, 2048 video
+// tokens) spread over the replicas, LoRA of rank 16 on all of the blocks' Linears but the modulations, gradients summed over the world. One untimed repetition
+// first. Rank 0 prints one line of JSON: the seconds of each repetition (the slowest rank's) and the peak resident memory of the largest process.
+// bench/compare_hpo runs both and prints ratios.
 #include <ATen/Parallel.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/randn.h>
@@ -74,7 +76,8 @@ void run(const Arguments& a) {
     const auto start = std::chrono::steady_clock::now();
     gradient.zero_();
     for (std::int64_t s = groups.here.replica; s < a.samples; s += groups.mesh.shape().replica)
-      magicid::objectives::accumulate_pair(transformer, policy, &reference, {winner, noise, 0.5}, {loser, noise, 0.5}, condition, 6.0, loss, execution, gradient);
+      magicid::objectives::accumulate_pair(transformer, policy, &reference, {winner, noise, 0.5}, {loser, noise, 0.5}, condition, 6.0, loss, execution,
+                                           gradient);
     magicid::parallel::reduce_gradient(*world, gradient, a.samples);
     world->barrier();
     const double t = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -85,7 +88,8 @@ void run(const Arguments& a) {
   at::Tensor peaks = at::zeros({world->size()}, at::kDouble);
   peaks[world->rank()] = static_cast<double>(usage.ru_maxrss) / 1024.0;
   world->all_reduce(peaks);
-  if (world->rank() == 0) std::printf("{\"layout\": \"%s\", \"seconds\": [%s], \"peak_mib\": %.1f}\n", groups.mesh.describe().c_str(), seconds.c_str(), peaks.max().item<double>());
+  if (world->rank() == 0)
+    std::printf("{\"layout\": \"%s\", \"seconds\": [%s], \"peak_mib\": %.1f}\n", groups.mesh.describe().c_str(), seconds.c_str(), peaks.max().item<double>());
 }
 
 }  // namespace

@@ -54,13 +54,14 @@ int run(std::int64_t tickets, int pause_ms) {
   std::vector<double> all(gathered.const_data_ptr<double>(), gathered.const_data_ptr<double>() + gathered.numel());
   std::sort(all.begin(), all.end());
   const auto quantile = [&](double q) { return all[static_cast<std::size_t>(q * static_cast<double>(all.size() - 1))]; };
-  std::printf("{\"ranks\": %d, \"draws\": %zu, \"median_ms\": %.3f, \"p90_ms\": %.3f, \"p99_ms\": %.3f, \"max_ms\": %.3f}\n", world->size(), all.size(), quantile(0.5), quantile(0.9), quantile(0.99),
-              all.back());
+  std::printf("{\"ranks\": %d, \"draws\": %zu, \"median_ms\": %.3f, \"p90_ms\": %.3f, \"p99_ms\": %.3f, \"max_ms\": %.3f}\n", world->size(), all.size(),
+              quantile(0.5), quantile(0.9), quantile(0.99), all.back());
   return 0;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  return comm::run_as_rank(argc, argv, [](int count, char** arguments) { return run(count > 1 ? std::atoll(arguments[1]) : 400, count > 2 ? std::atoi(arguments[2]) : 5); });
+  return comm::run_as_rank(
+      argc, argv, [](int count, char** arguments) { return run(count > 1 ? std::atoll(arguments[1]) : 400, count > 2 ? std::atoi(arguments[2]) : 5); });
 }

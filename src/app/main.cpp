@@ -8,8 +8,8 @@
 
 #include "base/errors.h"
 #include "base/names.h"
-#include "commands/command_line.h"
 #include "comm/launch.h"
+#include "commands/command_line.h"
 
 namespace {
 

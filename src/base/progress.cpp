@@ -20,8 +20,14 @@ std::string format_duration(double seconds) {
 }
 
 Progress::Progress(std::string label, std::int64_t total, bool visible, std::int64_t done)
-    : label_(std::move(label)), total_(total), done_(done), first_(done), visible_(visible), terminal_(isatty(2) == 1),
-      start_(std::chrono::steady_clock::now()), shown_(start_ - std::chrono::hours(1)) {
+    : label_(std::move(label)),
+      total_(total),
+      done_(done),
+      first_(done),
+      visible_(visible),
+      terminal_(isatty(2) == 1),
+      start_(std::chrono::steady_clock::now()),
+      shown_(start_ - std::chrono::hours(1)) {
   if (visible_ && total_ > 0) show(false);
 }
 
@@ -51,7 +57,8 @@ void Progress::show(bool last) {
     std::snprintf(text, sizeof text, " %.3g/s", rate);
     tail += text;
     // Only what reached its end "took" a time: the last line of work that failed must not read like success.
-    tail += last ? (done_ >= total_ ? ", took " : ", stopped after ") + format_duration(seconds) : ", " + format_duration(static_cast<double>(total_ - done_) / rate) + " left";
+    tail += last ? (done_ >= total_ ? ", took " : ", stopped after ") + format_duration(seconds)
+                 : ", " + format_duration(static_cast<double>(total_ - done_) / rate) + " left";
   }
   if (!note_.empty()) tail += ", " + note_;
   if (!terminal_) {

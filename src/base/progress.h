@@ -9,8 +9,8 @@ namespace magicid::base {
 
 class Progress {
  public:
-  // `visible` is false on ranks that should stay silent. `done` counts what an earlier run finished. The last line, at the end of its life, says how long it took, or, where not all is
-  // done, after what time it stopped.
+  // `visible` is false on ranks that should stay silent. `done` counts what an earlier run finished. The last line, at the end of its life, says how long it
+  // took, or, where not all is done, after what time it stopped.
   Progress(std::string label, std::int64_t total, bool visible, std::int64_t done = 0);
   ~Progress();
   Progress(const Progress&) = delete;

@@ -13,8 +13,8 @@ namespace {
 
 // Two words of counter for the step, two for the block of numbers inside it.
 r123::Philox4x32::ctr_type block(const std::uint32_t (&key)[2], std::uint64_t step, std::uint64_t index) {
-  r123::Philox4x32::ctr_type counter = {{static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(index >> 32),
-                                         static_cast<std::uint32_t>(step), static_cast<std::uint32_t>(step >> 32)}};
+  r123::Philox4x32::ctr_type counter = {
+      {static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(index >> 32), static_cast<std::uint32_t>(step), static_cast<std::uint32_t>(step >> 32)}};
   r123::Philox4x32::key_type philox_key = {{key[0], key[1]}};
   return r123::Philox4x32()(counter, philox_key);
 }
@@ -66,8 +66,7 @@ void CounterRandom::normal(std::span<float> out, std::uint64_t step, std::uint64
 std::vector<std::int64_t> CounterRandom::permutation(std::int64_t n, std::uint64_t step) const {
   std::vector<std::int64_t> order(static_cast<std::size_t>(n));
   std::iota(order.begin(), order.end(), 0);
-  for (std::int64_t i = n - 1; i > 0; --i)
-    std::swap(order[i], order[below(static_cast<std::uint64_t>(i) + 1, step, static_cast<std::uint64_t>(i))]);
+  for (std::int64_t i = n - 1; i > 0; --i) std::swap(order[i], order[below(static_cast<std::uint64_t>(i) + 1, step, static_cast<std::uint64_t>(i))]);
   return order;
 }
 

@@ -36,7 +36,7 @@ void note_stop_signal(int number) {
 StopSignals::StopSignals(bool speaks) {
   if (stop_depth++ > 0) return;
   stop_is_answered = speaks ? 1 : 0;
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = note_stop_signal;
   sigemptyset(&action.sa_mask);
   action.sa_flags = SA_RESTART;

@@ -35,10 +35,11 @@ std::optional<int> Attendance::silent() const {
 }
 
 std::string describe_silence(const std::string& what, int waiting, int silent, int size, const std::string& node) {
-  return base::concat(what, ": rank ", silent, " of ", size, " (node ", node, ") has not finished and has given no sign of life for more than the limit of ",
-                      static_cast<double>(collective_timeout().count()) / 1000.0, " s, while rank ", waiting,
-                      " waits for it. It hangs or was lost (its own log says more); if one step of its work may really take that long, raise the collective timeout "
-                      "(mesh.collective_timeout, or MAGICID_COLLECTIVE_TIMEOUT, in seconds)");
+  return base::concat(
+      what, ": rank ", silent, " of ", size, " (node ", node, ") has not finished and has given no sign of life for more than the limit of ",
+      static_cast<double>(collective_timeout().count()) / 1000.0, " s, while rank ", waiting,
+      " waits for it. It hangs or was lost (its own log says more); if one step of its work may really take that long, raise the collective timeout "
+      "(mesh.collective_timeout, or MAGICID_COLLECTIVE_TIMEOUT, in seconds)");
 }
 
 }  // namespace magicid::comm

@@ -36,7 +36,8 @@ class Communicator {
   virtual int world_size() const { return size(); }
   virtual std::string backend() const = 0;  // not collective
 
-  // In place; contiguous tensor of the same shape and dtype (float32, float64, bfloat16, float16, int64, int32, uint8) on every rank. bf16 and fp16 are summed in fp32.
+  // In place; contiguous tensor of the same shape and dtype (float32, float64, bfloat16, float16, int64, int32, uint8) on every rank. bf16 and fp16 are summed
+  // in fp32.
   virtual void all_reduce(at::Tensor& tensor, Reduce operation = Reduce::sum) = 0;
   // Concatenation over ranks along dimension 0; counts along it may differ, zero included; other dimensions and dtype agree.
   virtual at::Tensor all_gather(const at::Tensor& local) = 0;

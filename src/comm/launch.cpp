@@ -83,13 +83,15 @@ int end_as_rank(const std::exception_ptr& error, int code, double grace_seconds)
   std::vector<std::string> texts;
   bool together = false;
   try {
-    // All ranks of the world agreed on this error, so they will come, if late: one may be writing its last file. A rank that fails by itself gives the others little time.
+    // All ranks of the world agreed on this error, so they will come, if late: one may be writing its last file. A rank that fails by itself gives the others
+    // little time.
     const bool nobody_missing = !error || agreed_ranks(error) == world_size;
     together = meet_before_exit(nobody_missing ? -1.0 : grace_seconds, failure ? failure->text : std::string(), texts);
   } catch (const std::exception& problem) {
     base::log::error(problem.what());
   }
-  if (failure && !spoken && (!together || std::find(texts.begin(), texts.begin() + launched.rank, failure->text) == texts.begin() + launched.rank)) say(*failure);
+  if (failure && !spoken && (!together || std::find(texts.begin(), texts.begin() + launched.rank, failure->text) == texts.begin() + launched.rank))
+    say(*failure);
   if (!together) {
     base::log::error(base::concat("rank ", launched.rank, " of ", world_size, " (node ", node_name(), ") failed alone: ending the job"));
     abort_job(static_cast<base::ExitCode>(code));
@@ -130,7 +132,8 @@ std::unique_ptr<Communicator> make_world(Backend backend) {
   if (backend == Backend::automatic) backend = launched.count == 1 ? Backend::local : nccl_device_count() > 0 ? Backend::nccl : Backend::mpi;
   switch (backend) {
     case Backend::local:
-      if (launched.count > 1) throw base::UserError("the backend \"local\" serves one process, and the launcher started ", launched.count, ": choose automatic, mpi or nccl");
+      if (launched.count > 1)
+        throw base::UserError("the backend \"local\" serves one process, and the launcher started ", launched.count, ": choose automatic, mpi or nccl");
       return make_local_communicator();
     case Backend::nccl: return make_nccl_world();
     default: return make_mpi_world();

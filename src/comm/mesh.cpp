@@ -47,8 +47,8 @@ Mesh Mesh::for_world(int world_size, int pair, int sequence) {
 }
 
 std::string Mesh::describe() const {
-  return base::concat(counted(shape_.replica, "replica", "replicas"), " x ", shape_.pair, " pair x ", shape_.sequence, " sequence = ",
-                      counted(world_size(), "rank", "ranks"));
+  return base::concat(counted(shape_.replica, "replica", "replicas"), " x ", shape_.pair, " pair x ", shape_.sequence,
+                      " sequence = ", counted(world_size(), "rank", "ranks"));
 }
 
 Coordinates Mesh::coordinates(int rank) const {
@@ -57,8 +57,9 @@ Coordinates Mesh::coordinates(int rank) const {
 }
 
 int Mesh::rank_of(const Coordinates& at) const {
-  base::check_invariant(at.replica >= 0 && at.replica < shape_.replica && at.pair >= 0 && at.pair < shape_.pair && at.sequence >= 0 && at.sequence < shape_.sequence,
-                        "coordinates (", at.replica, ", ", at.pair, ", ", at.sequence, ") are outside the mesh of ", describe());
+  base::check_invariant(
+      at.replica >= 0 && at.replica < shape_.replica && at.pair >= 0 && at.pair < shape_.pair && at.sequence >= 0 && at.sequence < shape_.sequence,
+      "coordinates (", at.replica, ", ", at.pair, ", ", at.sequence, ") are outside the mesh of ", describe());
   return (at.replica * shape_.pair + at.pair) * shape_.sequence + at.sequence;
 }
 

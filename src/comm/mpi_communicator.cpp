@@ -25,7 +25,8 @@ std::atomic<std::int64_t> piece_bytes{std::int64_t{1} << 30};
 constexpr std::int64_t small_reduction_bytes = 32 << 10;
 
 void check_host(const char* operation, const at::Tensor& tensor) {
-  check_invariant(tensor.device().is_cpu(), operation, " over mpi takes host tensors, not one on ", tensor.device().str(), "; use the nccl backend or move it to the host");
+  check_invariant(tensor.device().is_cpu(), operation, " over mpi takes host tensors, not one on ", tensor.device().str(),
+                  "; use the nccl backend or move it to the host");
 }
 
 // Waits for all requests; the statuses tell how many bytes really came.
@@ -157,7 +158,9 @@ class MpiCommunicator : public Communicator {
   }
 
  private:
-  Operation operation_in_flight(const char* name, std::int64_t bytes) const { return {.name = name, .backend = "mpi", .rank = rank(), .size = size(), .bytes = bytes}; }
+  Operation operation_in_flight(const char* name, std::int64_t bytes) const {
+    return {.name = name, .backend = "mpi", .rank = rank(), .size = size(), .bytes = bytes};
+  }
 
   void reduce_small(at::ScalarType dtype, Reduce operation, char* data, std::int64_t count, std::int64_t element) {
     const std::int64_t bytes = count * element;
@@ -200,14 +203,15 @@ class MpiCommunicator : public Communicator {
     check_mpi(MPI_Allgather(header.data(), fields, MPI_INT64_T, headers.data(), fields, MPI_INT64_T, handle_->get()), "all_gather");
     std::vector<std::int64_t> rows;
     for (int other = 0; other < size(); ++other) {
-      check_invariant(std::equal(headers[other].begin() + 1, headers[other].end(), headers[0].begin() + 1), "all_gather: ranks disagree: the rows of rank ", other,
-                      " differ in dtype or shape from those of rank 0; this rank, ", rank(), ", hands in ", describe_tensor(own));
+      check_invariant(std::equal(headers[other].begin() + 1, headers[other].end(), headers[0].begin() + 1), "all_gather: ranks disagree: the rows of rank ",
+                      other, " differ in dtype or shape from those of rank 0; this rank, ", rank(), ", hands in ", describe_tensor(own));
       rows.push_back(headers[other][0]);
     }
     return rows;
   }
 
-  void exchange(const char* send, const std::vector<std::int64_t>& send_counts, char* receive, const std::vector<std::int64_t>& receive_counts, std::int64_t bytes) {
+  void exchange(const char* send, const std::vector<std::int64_t>& send_counts, char* receive, const std::vector<std::int64_t>& receive_counts,
+                std::int64_t bytes) {
     const std::int64_t limit = piece_bytes;
     std::vector<std::int64_t> send_starts, receive_starts;
     std::int64_t send_start = 0, receive_start = 0;
@@ -218,9 +222,11 @@ class MpiCommunicator : public Communicator {
       receive_start += receive_counts[other] * bytes;
     }
     const std::int64_t own_bytes = send_counts[rank()] * bytes;
-    check_invariant(send_counts[rank()] == receive_counts[rank()], "all_to_all: rank ", rank(), " sends ", send_counts[rank()], " rows to itself and expects ", receive_counts[rank()]);
+    check_invariant(send_counts[rank()] == receive_counts[rank()], "all_to_all: rank ", rank(), " sends ", send_counts[rank()], " rows to itself and expects ",
+                    receive_counts[rank()]);
     std::size_t messages = 0;
-    for (int other = 0; other < size(); ++other) messages += static_cast<std::size_t>(pieces(send_counts[other] * bytes, limit) + pieces(receive_counts[other] * bytes, limit));
+    for (int other = 0; other < size(); ++other)
+      messages += static_cast<std::size_t>(pieces(send_counts[other] * bytes, limit) + pieces(receive_counts[other] * bytes, limit));
     Requests requests;
     requests.reserve(messages);
     struct Expected {
@@ -250,7 +256,8 @@ class MpiCommunicator : public Communicator {
     for (std::size_t i = 0; i < expected.size(); ++i) {
       int came = 0;
       check_mpi(MPI_Get_count(&statuses[i], MPI_BYTE, &came), "all_to_all");
-      check_invariant(came == expected[i].length, "all_to_all: rank ", expected[i].from, " sent ", came, " bytes where rank ", rank(), " expects ", expected[i].length);
+      check_invariant(came == expected[i].length, "all_to_all: rank ", expected[i].from, " sent ", came, " bytes where rank ", rank(), " expects ",
+                      expected[i].length);
     }
   }
 

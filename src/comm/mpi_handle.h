@@ -46,7 +46,8 @@ struct QueueTraffic {
 // `number` tells apart the queues that use one communicator; the same on all ranks.
 std::unique_ptr<WorkQueue> make_mpi_queue(std::shared_ptr<QueueTraffic> traffic, int number, std::int64_t count);
 
-// A queue's server on rank 0 that outlived its queue, because an error passed, ends when all ranks have left. Waits for those, at most this long. Before MPI ends. Not collective.
+// A queue's server on rank 0 that outlived its queue, because an error passed, ends when all ranks have left. Waits for those, at most this long. Before MPI
+// ends. Not collective.
 void wait_for_queue_servers(std::chrono::milliseconds patience);
 
 }  // namespace magicid::comm

@@ -60,7 +60,8 @@ class QueueServer {
     return silent ? *silent : some_work;
   }
 
-  // Answers the other ranks until all have left. Looks for requests with short sleeps between: a blocking receive would keep a core busy for as long as rank 0 computes.
+  // Answers the other ranks until all have left. Looks for requests with short sleeps between: a blocking receive would keep a core busy for as long as rank 0
+  // computes.
   void serve() {
     try {
       const auto idle = std::chrono::microseconds(300);

@@ -72,14 +72,16 @@ void start_mpi() {
   int level = MPI_THREAD_SINGLE;
   if (MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &level) != MPI_SUCCESS) throw base::SystemError("MPI cannot be started (MPI_Init_thread failed)");
   if (level < MPI_THREAD_MULTIPLE) {
-    throw base::SystemError("this MPI does not serve several threads of a process (MPI_THREAD_MULTIPLE), which the work queue needs: use an Open MPI built with thread support");
+    throw base::SystemError(
+        "this MPI does not serve several threads of a process (MPI_THREAD_MULTIPLE), which the work queue needs: use an Open MPI built with thread support");
   }
   const auto launched = launched_processes();
   int size = 1;
   check_mpi(MPI_Comm_size(MPI_COMM_WORLD, &size), "start");
   if (size != launched.count) {
-    throw base::UserError("the launcher started ", launched.count, " processes, but MPI sees ", size,
-                          ". With srun, name a process manager that this MPI was built with (srun --mpi=list shows them; e.g. srun --mpi=pmix), or start with mpirun");
+    throw base::UserError(
+        "the launcher started ", launched.count, " processes, but MPI sees ", size,
+        ". With srun, name a process manager that this MPI was built with (srun --mpi=list shows them; e.g. srun --mpi=pmix), or start with mpirun");
   }
   check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &farewell()), "start");
 }

@@ -32,7 +32,8 @@ struct Forget {
 // One NCCL communicator, shared with the watchdog's thread, which may abort it at any time. Made by this process's rank `rank` of `size`.
 class Link {
  public:
-  Link(std::shared_ptr<NcclLibrary> library, int rank, int size) : library_(std::move(library)), rank_(rank), size_(size), exceptions_(std::uncaught_exceptions()) {}
+  Link(std::shared_ptr<NcclLibrary> library, int rank, int size)
+      : library_(std::move(library)), rank_(rank), size_(size), exceptions_(std::uncaught_exceptions()) {}
   Link(const Link&) = delete;
   Link& operator=(const Link&) = delete;
   ~Link() {
@@ -42,8 +43,8 @@ class Link {
       abort("an error ended its use on this rank");
       return;
     }
-    // Healthy: flushed, then destroyed; a flush that does not end is cut off. The watchdog does not look at it: this rank has done its work, and at the end of the program ranks wait for each other
-    // under its eyes.
+    // Healthy: flushed, then destroyed; a flush that does not end is cut off. The watchdog does not look at it: this rank has done its work, and at the end of
+    // the program ranks wait for each other under its eyes.
     NcclResult result = library_->finalize(comm_);
     if (result.status == Status::in_progress) result = wait(collective_timeout());
     if (result.status == Status::success) {
@@ -68,7 +69,8 @@ class Link {
     });
   }
 
-  // Makes the empty link `part` this rank's part of the split. The result tells what went wrong; the link that failed is aborted then. Collective over the ranks of this link.
+  // Makes the empty link `part` this rank's part of the split. The result tells what went wrong; the link that failed is aborted then. Collective over the
+  // ranks of this link.
   NcclResult split(int color, int key, Link& part) {
     // NCCL's own thread writes there when the split has ended or was aborted: it lives as long as this communicator.
     NcclLibrary::Comm& made = parts_.emplace_back(nullptr);
@@ -110,8 +112,8 @@ class Link {
     }
   }
 
-  // Puts an operation under the watchdog's eyes until forget(): it has ended when `done` says so; when NCCL reports an error or collective_timeout() passes before, the link is aborted and the
-  // reason names the operation. `name` is a literal.
+  // Puts an operation under the watchdog's eyes until forget(): it has ended when `done` says so; when NCCL reports an error or collective_timeout() passes
+  // before, the link is aborted and the reason names the operation. `name` is a literal.
   std::uint64_t watch(const char* name, std::int64_t bytes, std::function<bool()> done) {
     return watch_polled({
         .operation = {.name = name, .backend = "nccl", .rank = rank_, .size = size_, .bytes = bytes},
@@ -147,7 +149,7 @@ class Link {
 
   std::shared_ptr<NcclLibrary> library_;
   int rank_, size_, exceptions_;
-  NcclLibrary::Comm comm_ = nullptr;  // set once, by the rank's own thread
+  NcclLibrary::Comm comm_ = nullptr;     // set once, by the rank's own thread
   std::deque<NcclLibrary::Comm> parts_;  // a deque: their places must not move
   std::mutex mutex_;
   bool aborted_ = false;
@@ -182,7 +184,9 @@ class NcclCommunicator : public Communicator {
     // NCCL would round after every addition.
     const bool narrow = tensor.scalar_type() == at::kBFloat16 || tensor.scalar_type() == at::kHalf;
     const at::Tensor wide = narrow ? tensor.to(at::kFloat) : tensor;
-    run("all_reduce", wide.nbytes(), [&] { require("all_reduce", library().all_reduce(wide.mutable_data_ptr(), static_cast<std::size_t>(wide.numel()), wide.scalar_type(), operation, comm())); });
+    run("all_reduce", wide.nbytes(), [&] {
+      require("all_reduce", library().all_reduce(wide.mutable_data_ptr(), static_cast<std::size_t>(wide.numel()), wide.scalar_type(), operation, comm()));
+    });
     if (narrow) tensor.copy_(wide);
   }
 
@@ -199,14 +203,16 @@ class NcclCommunicator : public Communicator {
       run("all_gather", own.nbytes(), [&] { require("all_gather", library().all_gather(own.const_data_ptr(), target, own.nbytes(), comm())); });
       return out;
     }
-    exchange("all_gather", own, std::vector<std::int64_t>(static_cast<std::size_t>(size()), own.size(0)), std::vector<std::int64_t>(static_cast<std::size_t>(size()), 0), out, rows, bytes);
+    exchange("all_gather", own, std::vector<std::int64_t>(static_cast<std::size_t>(size()), own.size(0)),
+             std::vector<std::int64_t>(static_cast<std::size_t>(size()), 0), out, rows, bytes);
     return out;
   }
 
   at::Tensor all_to_all(const at::Tensor& send, const std::vector<std::int64_t>& send_counts, const std::vector<std::int64_t>& receive_counts) override {
     check_exchange(send, send_counts, receive_counts, size());
     if (!on_device(send)) return host_->all_to_all(send, send_counts, receive_counts);
-    check_invariant(send_counts[rank()] == receive_counts[rank()], "all_to_all: rank ", rank(), " sends ", send_counts[rank()], " rows to itself and expects ", receive_counts[rank()]);
+    check_invariant(send_counts[rank()] == receive_counts[rank()], "all_to_all: rank ", rank(), " sends ", send_counts[rank()], " rows to itself and expects ",
+                    receive_counts[rank()]);
     const at::Tensor own = send.detach().contiguous();
     at::Tensor out = empty_rows(own, total(receive_counts));
     std::vector<std::int64_t> starts;
@@ -315,8 +321,8 @@ class NcclCommunicator : public Communicator {
   }
 
   // One group of sends and receives. send_starts are the first rows of what goes to each rank; received rows follow each other by rank.
-  void exchange(const char* name, const at::Tensor& send, const std::vector<std::int64_t>& send_counts, const std::vector<std::int64_t>& send_starts, at::Tensor& out,
-                const std::vector<std::int64_t>& receive_counts, std::int64_t bytes) {
+  void exchange(const char* name, const at::Tensor& send, const std::vector<std::int64_t>& send_counts, const std::vector<std::int64_t>& send_starts,
+                at::Tensor& out, const std::vector<std::int64_t>& receive_counts, std::int64_t bytes) {
     const auto* source = static_cast<const char*>(send.const_data_ptr());
     auto* target = static_cast<char*>(out.mutable_data_ptr());
     std::int64_t own_start = 0;
@@ -331,8 +337,10 @@ class NcclCommunicator : public Communicator {
         if (other == rank()) {
           own_start = row;
         } else {
-          if (send_counts[other] * bytes > 0) keep(library().send(source + send_starts[other] * bytes, static_cast<std::size_t>(send_counts[other] * bytes), other, comm()));
-          if (receive_counts[other] * bytes > 0) keep(library().receive(target + row * bytes, static_cast<std::size_t>(receive_counts[other] * bytes), other, comm()));
+          if (send_counts[other] * bytes > 0)
+            keep(library().send(source + send_starts[other] * bytes, static_cast<std::size_t>(send_counts[other] * bytes), other, comm()));
+          if (receive_counts[other] * bytes > 0)
+            keep(library().receive(target + row * bytes, static_cast<std::size_t>(receive_counts[other] * bytes), other, comm()));
         }
         row += receive_counts[other];
       }

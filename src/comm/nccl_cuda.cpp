@@ -69,7 +69,8 @@ class CudaNcclLibrary : public NcclLibrary {
 
   NcclResult split(Comm comm, int color, int key, Comm* part) override {
     ncclConfig_t config = non_blocking();
-    // A thread of NCCL's writes the handle when the split has ended, which may be never (a peer is late or lost): straight to the caller's place, and nothing waits here.
+    // A thread of NCCL's writes the handle when the split has ended, which may be never (a peer is late or lost): straight to the caller's place, and nothing
+    // waits here.
     static_assert(sizeof(ncclComm_t) == sizeof(Comm));
     return wrapped(ncclCommSplit(handle(comm), color, key, reinterpret_cast<ncclComm_t*>(part), &config));
   }
@@ -95,8 +96,12 @@ class CudaNcclLibrary : public NcclLibrary {
   NcclResult broadcast(void* in_place, std::size_t bytes, int root, Comm comm) override {
     return wrapped(ncclBroadcast(in_place, in_place, bytes, ncclUint8, root, handle(comm), stream()));
   }
-  NcclResult send(const void* data, std::size_t bytes, int peer, Comm comm) override { return wrapped(ncclSend(data, bytes, ncclUint8, peer, handle(comm), stream())); }
-  NcclResult receive(void* data, std::size_t bytes, int peer, Comm comm) override { return wrapped(ncclRecv(data, bytes, ncclUint8, peer, handle(comm), stream())); }
+  NcclResult send(const void* data, std::size_t bytes, int peer, Comm comm) override {
+    return wrapped(ncclSend(data, bytes, ncclUint8, peer, handle(comm), stream()));
+  }
+  NcclResult receive(void* data, std::size_t bytes, int peer, Comm comm) override {
+    return wrapped(ncclRecv(data, bytes, ncclUint8, peer, handle(comm), stream()));
+  }
 
   std::function<bool()> mark() override {
     cudaEvent_t event = nullptr;
@@ -117,7 +122,8 @@ std::unique_ptr<Communicator> make_nccl_world() {
   auto host = make_mpi_world();
   agree(*host, "choose a GPU for each rank", [&] {
     const int devices = nccl_device_count();
-    if (devices == 0) throw base::UserError("the nccl backend needs a GPU for each rank, and this rank sees none: choose the backend mpi, or ask the scheduler for GPUs");
+    if (devices == 0)
+      throw base::UserError("the nccl backend needs a GPU for each rank, and this rank sees none: choose the backend mpi, or ask the scheduler for GPUs");
     // Schedulers may show each process its own GPU alone; then its number is 0 whatever the local rank.
     if (devices > 1 && launched.local_rank >= devices) {
       throw base::UserError("local rank ", launched.local_rank, " has no GPU: this node shows ", devices, "; start at most ", devices, " ranks on each node");

@@ -25,7 +25,8 @@ class NcclLibrary {
   virtual bool serves(const at::Device& device) const = 0;  // whether tensors there go over NCCL
   virtual std::string unique_id() = 0;
   virtual NcclResult init(Comm* comm, int size, const std::string& unique_id, int rank) = 0;
-  // `part` is written, from any thread, before async_error(comm) says that the split is done: the place must live until then, or until comm was aborted. Whatever is returned, it waits for no peer.
+  // `part` is written, from any thread, before async_error(comm) says that the split is done: the place must live until then, or until comm was aborted.
+  // Whatever is returned, it waits for no peer.
   virtual NcclResult split(Comm comm, int color, int key, Comm* part) = 0;
   virtual NcclResult async_error(Comm comm) = 0;
   virtual NcclResult finalize(Comm comm) = 0;  // in progress until all ranks are done with the communicator

@@ -50,7 +50,13 @@ void reduce(Reduce operation, void* out, const std::vector<const void*>& sources
 
 bool reducible(at::ScalarType dtype) {
   switch (dtype) {
-    case at::kFloat: case at::kDouble: case at::kBFloat16: case at::kHalf: case at::kLong: case at::kInt: case at::kByte: return true;
+    case at::kFloat:
+    case at::kDouble:
+    case at::kBFloat16:
+    case at::kHalf:
+    case at::kLong:
+    case at::kInt:
+    case at::kByte: return true;
     default: return false;
   }
 }

@@ -13,9 +13,9 @@ namespace magicid::comm {
 std::string describe_tensor(const at::Tensor& tensor);
 
 // Throw InvariantError naming `operation`.
-void check_in_place(const char* operation, const at::Tensor& tensor);    // defined, contiguous
-void check_reducible(const char* operation, const at::Tensor& tensor);   // check_in_place, and a dtype that can be reduced
-void check_rows(const char* operation, const at::Tensor& tensor);        // defined, at least one dimension
+void check_in_place(const char* operation, const at::Tensor& tensor);   // defined, contiguous
+void check_reducible(const char* operation, const at::Tensor& tensor);  // check_in_place, and a dtype that can be reduced
+void check_rows(const char* operation, const at::Tensor& tensor);       // defined, at least one dimension
 void check_root(const char* operation, int root, int size);
 void check_exchange(const at::Tensor& send, const std::vector<std::int64_t>& send_counts, const std::vector<std::int64_t>& receive_counts, int size);
 

@@ -59,8 +59,9 @@ struct Group {
     const bool woken = world->changed.wait_for(lock, limit, [&] { return generation != mine || world->poisoned; });
     if (generation != mine) return;
     if (!woken) {
-      world->poison = base::concat(describe_operation({.name = operation, .backend = "threads", .rank = rank, .size = size}), ": has waited longer than the limit of ",
-                                   static_cast<double>(limit.count()) / 1000.0, " s; ", size - arrived, " of ", size, " ranks did not arrive");
+      world->poison =
+          base::concat(describe_operation({.name = operation, .backend = "threads", .rank = rank, .size = size}), ": has waited longer than the limit of ",
+                       static_cast<double>(limit.count()) / 1000.0, " s; ", size - arrived, " of ", size, " ranks did not arrive");
       world->poisoned = true;
       world->changed.notify_all();
     }
@@ -134,11 +135,12 @@ class ThreadCommunicator : public Communicator {
   void all_reduce(at::Tensor& tensor, Reduce operation) override {
     check_reducible("all_reduce", tensor);
     at::Tensor result = at::empty(tensor.sizes(), tensor.options().requires_grad(false));
-    collective("all_reduce", base::concat("all_reduce ", static_cast<int>(operation), " ", describe_tensor(tensor)), tensor.const_data_ptr(), [&](const auto& slots) {
-      std::vector<const void*> sources;
-      for (const auto& slot : slots) sources.push_back(slot.data);
-      reduce_in_order(tensor.scalar_type(), operation, result.mutable_data_ptr(), sources, tensor.numel());
-    });
+    collective("all_reduce", base::concat("all_reduce ", static_cast<int>(operation), " ", describe_tensor(tensor)), tensor.const_data_ptr(),
+               [&](const auto& slots) {
+                 std::vector<const void*> sources;
+                 for (const auto& slot : slots) sources.push_back(slot.data);
+                 reduce_in_order(tensor.scalar_type(), operation, result.mutable_data_ptr(), sources, tensor.numel());
+               });
     if (tensor.numel() > 0) std::memcpy(tensor.mutable_data_ptr(), result.const_data_ptr(), tensor.nbytes());
   }
 
@@ -174,10 +176,12 @@ class ThreadCommunicator : public Communicator {
       for (int from = 0; from < size(); ++from) {
         const auto& parcel = *static_cast<const Parcel*>(slots[from].data);
         const auto count = parcel.counts[rank_];
-        base::check_invariant(count == receive_counts[from], "all_to_all: rank ", from, " sends ", count, " rows to rank ", rank_, ", which expects ", receive_counts[from]);
+        base::check_invariant(count == receive_counts[from], "all_to_all: rank ", from, " sends ", count, " rows to rank ", rank_, ", which expects ",
+                              receive_counts[from]);
         std::int64_t before = 0;
         for (int to = 0; to < rank_; ++to) before += parcel.counts[to];
-        if (count * bytes > 0) std::memcpy(target, static_cast<const char*>(parcel.rows.const_data_ptr()) + before * bytes, static_cast<std::size_t>(count * bytes));
+        if (count * bytes > 0)
+          std::memcpy(target, static_cast<const char*>(parcel.rows.const_data_ptr()) + before * bytes, static_cast<std::size_t>(count * bytes));
         target += count * bytes;
       }
     });
@@ -214,7 +218,8 @@ class ThreadCommunicator : public Communicator {
     std::shared_ptr<Group> group;
     if (place == members.begin()) group = std::make_shared<Group>(group_->world, static_cast<int>(members.size()));
     std::shared_ptr<Group> joined;
-    collective("split", "split join", &group, [&](const auto& slots) { joined = *static_cast<const std::shared_ptr<Group>*>(slots[members.front().rank].data); });
+    collective("split", "split join", &group,
+               [&](const auto& slots) { joined = *static_cast<const std::shared_ptr<Group>*>(slots[members.front().rank].data); });
     return std::make_unique<ThreadCommunicator>(joined, static_cast<int>(place - members.begin()), world_rank_);
   }
 
@@ -222,7 +227,8 @@ class ThreadCommunicator : public Communicator {
     base::check_invariant(count >= 0, "a work queue of ", count, " tickets");
     const auto state = std::make_shared<QueueState>(count, size());
     std::shared_ptr<QueueState> shared;
-    collective("make_work_queue", base::concat("make_work_queue ", count), &state, [&](const auto& slots) { shared = *static_cast<const std::shared_ptr<QueueState>*>(slots[0].data); });
+    collective("make_work_queue", base::concat("make_work_queue ", count), &state,
+               [&](const auto& slots) { shared = *static_cast<const std::shared_ptr<QueueState>*>(slots[0].data); });
     return std::make_unique<ThreadQueue>(shared, group_->world, rank_);
   }
 
@@ -239,8 +245,8 @@ class ThreadCommunicator : public Communicator {
     std::exception_ptr error;
     try {
       for (int other = 0; other < size(); ++other) {
-        base::check_invariant(group_->slots[other].call == group_->slots[0].call, "ranks disagree: rank ", other, " calls ", group_->slots[other].call, ", rank 0 calls ",
-                              group_->slots[0].call);
+        base::check_invariant(group_->slots[other].call == group_->slots[0].call, "ranks disagree: rank ", other, " calls ", group_->slots[other].call,
+                              ", rank 0 calls ", group_->slots[0].call);
       }
       read(group_->slots);
     } catch (...) {

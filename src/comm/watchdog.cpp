@@ -109,7 +109,8 @@ class Watchdog {
       changed_.wait(lock, [&] { return !entries_.empty(); });
       // Short enough to be prompt for the shortest timeout, long enough to cost nothing.
       auto pause = milliseconds(500);
-      for (const auto& [id, entry] : entries_) pause = std::min(pause, std::max(milliseconds(2), entry->polled ? std::min(entry->limit / 10, milliseconds(20)) : entry->limit / 10));
+      for (const auto& [id, entry] : entries_)
+        pause = std::min(pause, std::max(milliseconds(2), entry->polled ? std::min(entry->limit / 10, milliseconds(20)) : entry->limit / 10));
       changed_.wait_for(lock, pause);
       std::vector<std::uint64_t> ids;
       for (const auto& [id, entry] : entries_) ids.push_back(id);
@@ -145,7 +146,8 @@ class Watchdog {
       if (entry->polled) released = std::async(std::launch::async, entry->polled->on_failure, reason);
       const milliseconds patience = std::min(entry->limit, release_limit);
       const bool in_time = !released.valid() || released.wait_for(patience) == std::future_status::ready;
-      handler(base::concat(describe_operation(entry->operation), ": ", reason, in_time ? "" : base::concat("; giving it up has not ended within ", duration_text(patience), " either")));
+      handler(base::concat(describe_operation(entry->operation), ": ", reason,
+                           in_time ? "" : base::concat("; giving it up has not ended within ", duration_text(patience), " either")));
       if (released.valid()) released.get();
       lock.lock();
     }

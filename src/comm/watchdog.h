@@ -51,8 +51,9 @@ class Watch {
 };
 
 // For work that goes on after the call returned (device streams). The watchdog asks `poll` until it says finished or failed; when it failed,
-// or the timeout passed, `on_failure(reason)` runs on a thread of its own, before the report, so that it can release who is blocked. The report waits for it a minute at most
-// (or the operation's limit where that is shorter) and says when it did not end: a release that hangs (ncclCommAbort beside a broken fabric) must not keep a dead job alive. It must not call forget().
+// or the timeout passed, `on_failure(reason)` runs on a thread of its own, before the report, so that it can release who is blocked. The report waits for it a
+// minute at most (or the operation's limit where that is shorter) and says when it did not end: a release that hangs (ncclCommAbort beside a broken fabric)
+// must not keep a dead job alive. It must not call forget().
 enum class PollState { running, finished, failed };
 struct PollResult {
   PollState state = PollState::running;

@@ -30,8 +30,9 @@ class WorkQueue {
   // A sign that this rank's work goes on, as a draw is one. Cheap enough for each step of a loop. Not collective.
   virtual void alive() = 0;
 
-  // This rank has finished its work, of which `what` says what it is; returns when every rank of the group has said so. It waits for as long as the ranks that still work give signs of life:
-  // one that has given none for collective_timeout() ends the job as the watchdog does, and the message names that rank and its node. Collective over the group, once, and no draw may follow.
+  // This rank has finished its work, of which `what` says what it is; returns when every rank of the group has said so. It waits for as long as the ranks that
+  // still work give signs of life: one that has given none for collective_timeout() ends the job as the watchdog does, and the message names that rank and its
+  // node. Collective over the group, once, and no draw may follow.
   virtual void wait_for_all(const std::string& what) = 0;
 };
 

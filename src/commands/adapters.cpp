@@ -19,7 +19,8 @@ namespace hv = models::hunyuan_video;
 
 const std::string adapter_prefix = "adapter/";
 
-models::generator::Adapter adapter_of(const hv::TransformerConfig& config, const run_directory::Checkpoint& checkpoint, const models::nn::Placement& placement) {
+models::generator::Adapter adapter_of(const hv::TransformerConfig& config, const run_directory::Checkpoint& checkpoint,
+                                      const models::nn::Placement& placement) {
   storage::NamedTensors values;
   for (const auto& [name, tensor] : checkpoint.tensors)
     if (name.starts_with(adapter_prefix)) values[name.substr(adapter_prefix.size())] = tensor;
@@ -37,7 +38,10 @@ models::generator::RecomputePlan recompute_plan(const RunContext& context) {
 
 models::generator::AdapterOptions adapter_options(const Configuration& configuration) {
   const auto& a = configuration.adapter;
-  return {.targets = a.targets, .lora_rank = a.lora_rank, .alpha = a.alpha > 0 ? a.alpha : static_cast<double>(a.lora_rank), .seed = static_cast<std::uint64_t>(configuration.seed)};
+  return {.targets = a.targets,
+          .lora_rank = a.lora_rank,
+          .alpha = a.alpha > 0 ? a.alpha : static_cast<double>(a.lora_rank),
+          .seed = static_cast<std::uint64_t>(configuration.seed)};
 }
 
 hv::Transformer read_transformer(RunContext& context, comm::Communicator& group) {
@@ -55,7 +59,8 @@ hv::Autoencoder read_autoencoder(RunContext& context, comm::Communicator& group)
 models::generator::Adapter load_trained(RunContext& context, run_directory::Stage stage) {
   const fs::path checkpoint = context.checkpoint_of(stage);
   std::optional<models::generator::Adapter> adapter;
-  comm::agree_unless_stopped(context.world(), "reading the adapter of " + run_directory::stage_name(stage), [&] { adapter = read_checkpoint_adapter(context, checkpoint); });
+  comm::agree_unless_stopped(context.world(), "reading the adapter of " + run_directory::stage_name(stage),
+                             [&] { adapter = read_checkpoint_adapter(context, checkpoint); });
   return std::move(*adapter);
 }
 
@@ -94,7 +99,9 @@ struct TrainingFiles::State {
     const auto values = adapter_of(*config, *found, {});
     open_logs(found->step);
     last_checkpoint = found->path;
-    training::Checkpoint checkpoint{.step = found->step, .parameters = values.flat_parameters().clone(), .first_moment = found->tensors.at("optimizer/first_moment"),
+    training::Checkpoint checkpoint{.step = found->step,
+                                    .parameters = values.flat_parameters().clone(),
+                                    .first_moment = found->tensors.at("optimizer/first_moment"),
                                     .second_moment = found->tensors.at("optimizer/second_moment")};
     training::read_position(found->state, checkpoint);
     return checkpoint;
@@ -106,7 +113,9 @@ struct TrainingFiles::State {
     state.update(training::position_of(checkpoint));
     run_directory::SaveOptions options;
     if (checkpoint.keep) options.keep_as = run_directory::step_name(checkpoint.step);
-    return [folder = folder, step = checkpoint.step, tensors = tensors_of(checkpoint), state = std::move(state), options] { run_directory::save_checkpoint(folder, step, tensors, state, options); };
+    return [folder = folder, step = checkpoint.step, tensors = tensors_of(checkpoint), state = std::move(state), options] {
+      run_directory::save_checkpoint(folder, step, tensors, state, options);
+    };
   }
 
   // Views of the copy, under the names that Adapter::named_tensors() gives.
@@ -133,7 +142,8 @@ struct TrainingFiles::State {
   }
 };
 
-TrainingFiles::TrainingFiles(RunContext& context, fs::path folder, std::string stage, const models::generator::Adapter& adapter) : state_(std::make_shared<State>()) {
+TrainingFiles::TrainingFiles(RunContext& context, fs::path folder, std::string stage, const models::generator::Adapter& adapter)
+    : state_(std::make_shared<State>()) {
   state_->folder = std::move(folder);
   state_->stage = std::move(stage);
   state_->adapter = &adapter;
@@ -153,7 +163,9 @@ training::StepHooks TrainingFiles::hooks() {
     s->read_ahead.reset();
     return checkpoint;
   };
-  return {.load = load, .save = [s = state_](const training::Checkpoint& c) { return s->save(c); }, .record = [s = state_](const training::StepRecord& r) { s->log(r.step, r.metrics, nlohmann::json::object()); }};
+  return {.load = load,
+          .save = [s = state_](const training::Checkpoint& c) { return s->save(c); },
+          .record = [s = state_](const training::StepRecord& r) { s->log(r.step, r.metrics, nlohmann::json::object()); }};
 }
 
 std::int64_t TrainingFiles::resume(RunContext& context, models::generator::Adapter& adapter) {
@@ -164,8 +176,8 @@ std::int64_t TrainingFiles::resume(RunContext& context, models::generator::Adapt
     const auto& checkpoint = *state_->read_ahead;
     if (!checkpoint) return;
     if (checkpoint->parameters.sizes() != adapter.flat_parameters().sizes())
-      throw base::UserError(state_->last_checkpoint.string(), ": holds ", checkpoint->parameters.numel(), " parameters, the adapter has ", adapter.flat_parameters().numel(),
-                            ". Was lora_rank or targets changed?");
+      throw base::UserError(state_->last_checkpoint.string(), ": holds ", checkpoint->parameters.numel(), " parameters, the adapter has ",
+                            adapter.flat_parameters().numel(), ". Was lora_rank or targets changed?");
     step = std::to_string(checkpoint->step);
   });
   step = context.world().broadcast_string(step, 0);

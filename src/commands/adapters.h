@@ -8,8 +8,8 @@
 
 #include "commands/run_context.h"
 #include "models/generator/adapter.h"
-#include "models/hunyuan_video/autoencoder.h"
 #include "models/generator/recompute.h"
+#include "models/hunyuan_video/autoencoder.h"
 #include "models/hunyuan_video/transformer.h"
 #include "storage/hdf5.h"
 #include "training/step_loop.h"
@@ -25,12 +25,12 @@ models::generator::RecomputePlan recompute_plan(const RunContext& context);
 models::hunyuan_video::Transformer read_transformer(RunContext& context, comm::Communicator& group);
 models::hunyuan_video::Autoencoder read_autoencoder(RunContext& context, comm::Communicator& group);
 
-// The adapter after a finished training stage (reconstruct or optimize), read by every rank from the checkpoint that the stage results in, as parameters in fp32 on the
-// placement's device. Throws UserError naming the stage to run first.
+// The adapter after a finished training stage (reconstruct or optimize), read by every rank from the checkpoint that the stage results in, as parameters in
+// fp32 on the placement's device. Throws UserError naming the stage to run first.
 models::generator::Adapter load_trained(RunContext& context, run_directory::Stage stage);
 
-// The adapter of a training checkpoint, of this run or another, as load_trained() gives it. Not collective. Throws as run_directory::load_checkpoint does, and UserError
-// when it does not fit the transformer.
+// The adapter of a training checkpoint, of this run or another, as load_trained() gives it. Not collective. Throws as run_directory::load_checkpoint does, and
+// UserError when it does not fit the transformer.
 models::generator::Adapter read_checkpoint_adapter(const RunContext& context, const std::filesystem::path& path);
 
 // The adapter's part of a checkpoint's tensors, which read_checkpoint_adapter() reads.
@@ -43,10 +43,11 @@ class TrainingFiles {
   TrainingFiles(RunContext& context, std::filesystem::path folder, std::string stage, const models::generator::Adapter& adapter);
   ~TrainingFiles();
   training::StepHooks hooks();
-  // For who needs the state that training goes on from before run_steps begins: reads the newest intact checkpoint, which the load hook then gives, opens the logs, and sets
-  // `adapter` to the checkpoint's parameters on every rank. Returns its step, 0 when there is none. Collective over the world.
+  // For who needs the state that training goes on from before run_steps begins: reads the newest intact checkpoint, which the load hook then gives, opens the
+  // logs, and sets `adapter` to the checkpoint's parameters on every rank. Returns its step, 0 when there is none. Collective over the world.
   std::int64_t resume(RunContext& context, models::generator::Adapter& adapter);
-  // Figures of a step beside the step's own: a line of their own in metrics.jsonl (with `more` merged in), scalars in the event file. After resume() or the load hook.
+  // Figures of a step beside the step's own: a line of their own in metrics.jsonl (with `more` merged in), scalars in the event file. After resume() or the
+  // load hook.
   void log(std::int64_t step, const std::map<std::string, double>& values, const nlohmann::json& more);
   const std::filesystem::path& folder() const;
   // What the manifest lists.

@@ -72,7 +72,8 @@ std::vector<PlannedCandidate> plan_candidates(const Configuration& c, const std:
   std::vector<PlannedCandidate> plan;
   std::map<std::string, int> seen;
   for (std::size_t i = 0; i < stills.size(); ++i) {
-    PlannedCandidate still{.source = preference::Source::still, .text = render_prompt(c.reconstruct.prompt, c.subject, true), .sample = static_cast<std::int64_t>(i)};
+    PlannedCandidate still{
+        .source = preference::Source::still, .text = render_prompt(c.reconstruct.prompt, c.subject, true), .sample = static_cast<std::int64_t>(i)};
     // Two photos may give the same still: keys are unique, and stay as they are when photos are added or renamed.
     still.description = {{"still", stills[i]}, {"copy", seen[stills[i]]++}};
     plan.push_back(with_key(std::move(still), c.video.frames));
@@ -82,7 +83,10 @@ std::vector<PlannedCandidate> plan_candidates(const Configuration& c, const std:
   const auto& strengths = c.generate.adapter_strengths;
   for (std::size_t p = 0; p < templates.size(); ++p)
     for (std::int64_t j = 0; j < c.generate.tuned_per_prompt; ++j) {
-      PlannedCandidate v{.source = preference::Source::tuned, .prompt = static_cast<std::int64_t>(p), .text = render_prompt(templates[p], c.subject, true), .sample = j,
+      PlannedCandidate v{.source = preference::Source::tuned,
+                         .prompt = static_cast<std::int64_t>(p),
+                         .text = render_prompt(templates[p], c.subject, true),
+                         .sample = j,
                          .strength = strengths[static_cast<std::size_t>(j) % strengths.size()]};
       const json adapter{{"trained", reconstruct_result}, {"strength", v.strength}};
       plan.push_back(with_key.video(std::move(v), adapter));
@@ -112,15 +116,17 @@ std::vector<PlannedCandidate> plan_previews(const Configuration& c, const std::v
   const KeyMaker with_key{c, model};
   std::vector<PlannedCandidate> plan;
   for (std::size_t p = 0; p < templates.size(); ++p) {
-    PlannedCandidate v{.source = preference::Source::tuned, .prompt = static_cast<std::int64_t>(p), .text = render_prompt(templates[p], c.subject, true), .strength = 1};
+    PlannedCandidate v{
+        .source = preference::Source::tuned, .prompt = static_cast<std::int64_t>(p), .text = render_prompt(templates[p], c.subject, true), .strength = 1};
     plan.push_back(with_key.generated(std::move(v), "preview", {{"trained", adapter}, {"strength", 1.0}}, c.optimize.previews.seed, c.video.frames));
   }
   return plan;
 }
 
-at::Tensor sample_candidate(const Configuration& c, const models::hunyuan_video::Transformer& transformer, const models::hunyuan_video::AutoencoderConfig& autoencoder,
-                            const diffusion::FlowMatchEulerScheduler& scheduler, const Prepared& prepared, const PlannedCandidate& candidate,
-                            const models::generator::Adapter* adapter, const diffusion::StepCallback& after_step, parallel::SampleRanks* ranks) {
+at::Tensor sample_candidate(const Configuration& c, const models::hunyuan_video::Transformer& transformer,
+                            const models::hunyuan_video::AutoencoderConfig& autoencoder, const diffusion::FlowMatchEulerScheduler& scheduler,
+                            const Prepared& prepared, const PlannedCandidate& candidate, const models::generator::Adapter* adapter,
+                            const diffusion::StepCallback& after_step, parallel::SampleRanks* ranks) {
   const auto& s = c.generate.sampling;
   const json& size = candidate.description.at("size");
   const auto shape = generation::latent_shape({size.at("height"), size.at("width"), size.at("frames")}, transformer.config(), autoencoder);

@@ -42,7 +42,8 @@ void add_compare(CLI::App& app, Work& work) {
   command->add_option("runs", a->runs, "run directories (or evaluation.json files); a run is one person and one seed")->required();
   command->add_option("--arm", a->options.arms, "arm that is compared; may be repeated. Default: every arm but the baseline")->allow_extra_args(false);
   command->add_option("--baseline", a->options.baseline, "arm that it is compared with")->capture_default_str();
-  command->add_option("--baseline-runs", a->baseline_runs, "take the baseline arm from these runs of the same people and seeds: compares a setting between runs");
+  command->add_option("--baseline-runs", a->baseline_runs,
+                      "take the baseline arm from these runs of the same people and seeds: compares a setting between runs");
   command->add_option("--metric", a->options.metrics, "figure; may be repeated. Default: all")->allow_extra_args(false);
   command->add_option("--confidence", a->options.confidence, "of the intervals")->capture_default_str()->check(CLI::Range(0.5, 0.999));
   command->add_option("--resamples", a->options.resamples, "of the bootstrap")->capture_default_str()->check(CLI::Range(100, 1000000));

@@ -23,12 +23,15 @@ std::string recompute_problem(const std::string& text) {
 }  // namespace
 
 void describe(config::Fields& fields, ModelOptions& o) {
-  fields.path("folder", o.folder, {.help = "pipeline folder as diffusers' HunyuanVideoPipeline.save_pretrained writes it", .fingerprint = false, .required = true});
+  fields.path("folder", o.folder,
+              {.help = "pipeline folder as diffusers' HunyuanVideoPipeline.save_pretrained writes it", .fingerprint = false, .required = true});
   fields.choice("device", o.device, {"auto", "cpu", "cuda"}, {.help = "where networks run; auto: the GPU where there is one", .fingerprint = false});
   fields.choice("dtype", o.dtype, {"auto", "float32", "bfloat16"}, {.help = "dtype of the networks; auto: float32 on the CPU, bfloat16 on a GPU"});
-  fields.path("template_file", o.template_file, {.help = "JSON {\"template\": \"...{}...\", \"crop_start\": N} for the language model; empty: HunyuanVideo's own", .fingerprint = false});
+  fields.path("template_file", o.template_file,
+              {.help = "JSON {\"template\": \"...{}...\", \"crop_start\": N} for the language model; empty: HunyuanVideo's own", .fingerprint = false});
   fields.text("recompute", o.recompute,
-              {.help = "what training computes again in the backward to save memory: `none`, `attention_kept` (all of a block but its attention) or `full`; or by block, as in "
+              {.help = "what training computes again in the backward to save memory: `none`, `attention_kept` (all of a block but its attention) or `full`; or "
+                       "by block, as in "
                        "`full:12,attention_kept:40,none`: the first 12, the next 40, the rest; the results are the same bits",
                .fingerprint = false});
   fields.require("recompute", recompute_problem(o.recompute).empty(), recompute_problem(o.recompute));
@@ -36,7 +39,8 @@ void describe(config::Fields& fields, ModelOptions& o) {
 }
 
 void describe(config::Fields& fields, SubjectOptions& o) {
-  fields.path("references", o.references, {.help = "folder with photos of the person (JPEG, PNG, WebP); a .txt beside a photo is its caption", .fingerprint = false, .required = true});
+  fields.path("references", o.references,
+              {.help = "folder with photos of the person (JPEG, PNG, WebP); a .txt beside a photo is its caption", .fingerprint = false, .required = true});
   fields.text("trigger", o.trigger, {.help = "rare word that stands for the person"});
   fields.text("class_name", o.class_name, {.help = "what the person is: woman, man, person"});
   fields.require("trigger", !o.trigger.empty(), "a trigger word is needed");
@@ -47,8 +51,10 @@ void describe(config::Fields& fields, VideoOptions& o) {
   fields.integer("width", o.width, {.help = "pixels, a multiple of 16", .minimum = 16});
   fields.integer("frames", o.frames, {.help = "4k+1 frames", .minimum = 1});
   fields.integer("fps", o.fps, {.help = "frames a second: of the files, and for the dynamics reward", .minimum = 1, .maximum = 240});
-  fields.require("height", o.height % 16 == 0, base::concat("height is ", o.height, ", a multiple of 16 is needed, e.g. ", o.height / 16 * 16 + (o.height < 16 ? 16 : 0)));
-  fields.require("width", o.width % 16 == 0, base::concat("width is ", o.width, ", a multiple of 16 is needed, e.g. ", o.width / 16 * 16 + (o.width < 16 ? 16 : 0)));
+  fields.require("height", o.height % 16 == 0,
+                 base::concat("height is ", o.height, ", a multiple of 16 is needed, e.g. ", o.height / 16 * 16 + (o.height < 16 ? 16 : 0)));
+  fields.require("width", o.width % 16 == 0,
+                 base::concat("width is ", o.width, ", a multiple of 16 is needed, e.g. ", o.width / 16 * 16 + (o.width < 16 ? 16 : 0)));
   fields.require("frames", o.frames % 4 == 1, base::concat("frames is ", o.frames, ", 4k+1 is needed, e.g. ", (o.frames - 1) / 4 * 4 + 1));
 }
 
@@ -79,7 +85,8 @@ void describe(config::Fields& fields, SamplingOptions& o) {
   fields.integer("steps", o.steps, {.help = "denoising steps", .minimum = 1});
   fields.number("guidance", o.guidance, {.help = "embedded guidance scale", .minimum = 0});
   fields.number("shift", o.shift, {.help = "shift of the flow-matching schedule (7 at 720p, 2 to 5 at low resolution)", .above = 0});
-  fields.number("true_cfg", o.true_cfg, {.help = "true classifier-free guidance away from negative_prompt; above 1 costs a second forward a step", .minimum = 1});
+  fields.number("true_cfg", o.true_cfg,
+                {.help = "true classifier-free guidance away from negative_prompt; above 1 costs a second forward a step", .minimum = 1});
   fields.text("negative_prompt", o.negative_prompt, {.help = "what true guidance leads away from; empty: the empty text"});
 }
 
@@ -87,13 +94,17 @@ void describe(config::Fields& fields, GenerateOptions& o) {
   describe(fields, o.sampling);
   fields.integer("initial_per_prompt", o.initial_per_prompt, {.help = "V_s: videos of the initial model for each prompt", .minimum = 1});
   fields.integer("tuned_per_prompt", o.tuned_per_prompt, {.help = "V_t: videos of the fine-tuned model for each prompt", .minimum = 1});
-  fields.numbers("adapter_strengths", o.adapter_strengths, {.help = "strengths of the stage-1 adapter that V_t's videos cycle through", .minimum = 0, .maximum = 4});
+  fields.numbers("adapter_strengths", o.adapter_strengths,
+                 {.help = "strengths of the stage-1 adapter that V_t's videos cycle through", .minimum = 0, .maximum = 4});
   fields.require("adapter_strengths", !o.adapter_strengths.empty(), "at least one strength is needed");
 }
 
 void describe(config::Fields& fields, PreviewOptions& o) {
-  fields.integer("every", o.every, {.help = "steps between previews, which are also made before the first step and after the last; 0: none", .minimum = 0, .fingerprint = false});
-  fields.path("prompts", o.prompts, {.help = "file of prompt templates; empty: the training prompts, so that a step is not chosen by the prompts that it is evaluated on", .fingerprint = false});
+  fields.integer("every", o.every,
+                 {.help = "steps between previews, which are also made before the first step and after the last; 0: none", .minimum = 0, .fingerprint = false});
+  fields.path("prompts", o.prompts,
+              {.help = "file of prompt templates; empty: the training prompts, so that a step is not chosen by the prompts that it is evaluated on",
+               .fingerprint = false});
   fields.integer("count", o.count, {.help = "videos a preview step, one of each of the file's first prompts", .minimum = 1, .fingerprint = false});
   fields.integer("seed", o.seed, {.help = "of the previews' noise, which is the same at every step", .minimum = 0, .fingerprint = false});
 }
@@ -107,8 +118,11 @@ void describe(config::Fields& fields, OptimizeOptions& o) {
   // What previews are of enters the stage's inputs where it decides on the result: with a rule.
   fields.nested("previews", o.previews, "videos made and scored while the adapter trains; they do not change the training");
   fields.choice("keep_best", o.keep_best, {"none", "identity", "dynamics", "semantics", "sum"},
-                {.help = "which adapter the stage results in: none, the last one; else that of the preview step whose mean R_id, R_dy or R_sem, or sum of all three on the candidates' scale of 1 to 10, is highest", .fingerprint = false});
-  fields.require("keep_best", o.keep_best == "none" || o.previews.every > 0, "the best step is chosen among the preview steps, and there are none: set optimize.previews.every");
+                {.help = "which adapter the stage results in: none, the last one; else that of the preview step whose mean R_id, R_dy or R_sem, or sum of all "
+                         "three on the candidates' scale of 1 to 10, is highest",
+                 .fingerprint = false});
+  fields.require("keep_best", o.keep_best == "none" || o.previews.every > 0,
+                 "the best step is chosen among the preview steps, and there are none: set optimize.previews.every");
 }
 
 void describe(config::Fields& fields, EvaluateOptions& o) {
@@ -117,18 +131,28 @@ void describe(config::Fields& fields, EvaluateOptions& o) {
   fields.choices(
       "arms", o.arms, {"base", "stage1", "hpo"},
       {.help = "what is compared: base (no adapter), stage1 (after reconstruct), hpo (after optimize); [] compares only evaluate.folders and evaluate.runs"});
-  fields.named_paths("runs", o.runs, {.help = "further arms: {name: run directory} of other runs for the same person, whose adapters after optimize are put beside this run's", .fingerprint = false});
+  fields.named_paths("runs", o.runs,
+                     {.help = "further arms: {name: run directory} of other runs for the same person, whose adapters after optimize are put beside this run's",
+                      .fingerprint = false});
   for (const auto& [name, root] : o.runs)
-    fields.require("runs", name != "base" && name != "stage1" && name != "hpo" && !name.empty(), "'" + name + "' is an arm of this run; name the other run's arm differently");
-  fields.named_paths("folders", o.folders, {.help = "further arms: {name: folder} of finished videos, e.g. of another method; a folder holds mp4 files and prompts.csv or prompts.jsonl (file, prompt), or files named PROMPT-INDEX.mp4", .fingerprint = false});
+    fields.require("runs", name != "base" && name != "stage1" && name != "hpo" && !name.empty(),
+                   "'" + name + "' is an arm of this run; name the other run's arm differently");
+  fields.named_paths("folders", o.folders,
+                     {.help = "further arms: {name: folder} of finished videos, e.g. of another method; a folder holds mp4 files and prompts.csv or "
+                              "prompts.jsonl (file, prompt), or files named PROMPT-INDEX.mp4",
+                      .fingerprint = false});
   for (const auto& [name, folder] : o.folders) {
-    fields.require("folders", name != "base" && name != "stage1" && name != "hpo" && !name.empty(), "'" + name + "' is an arm of this run; name the folder differently");
-    for (const auto& [run, root] : o.runs) fields.require("folders", name != run, "'" + name + "' is a name in evaluate.runs too; every arm needs a name of its own");
+    fields.require("folders", name != "base" && name != "stage1" && name != "hpo" && !name.empty(),
+                   "'" + name + "' is an arm of this run; name the folder differently");
+    for (const auto& [run, root] : o.runs)
+      fields.require("folders", name != run, "'" + name + "' is a name in evaluate.runs too; every arm needs a name of its own");
   }
   fields.require("arms", !o.arms.empty() || !o.runs.empty() || !o.folders.empty(),
                  "no arm is named: list some here, or name others in evaluate.folders or evaluate.runs");
-  fields.path("real_videos", o.real_videos, {.help = "folder of real videos that every arm's set is compared with (Frechet distance); empty: no such figure", .fingerprint = false});
-  fields.path("i3d", o.i3d, {.help = "i3d_torchscript.pt for FVD; empty: the Frechet distance is of CLIP features and named clip_frechet", .fingerprint = false});
+  fields.path("real_videos", o.real_videos,
+              {.help = "folder of real videos that every arm's set is compared with (Frechet distance); empty: no such figure", .fingerprint = false});
+  fields.path("i3d", o.i3d,
+              {.help = "i3d_torchscript.pt for FVD; empty: the Frechet distance is of CLIP features and named clip_frechet", .fingerprint = false});
   fields.require("i3d", o.i3d.empty() || !o.real_videos.empty(), "FVD compares with real videos: name a folder of them in evaluate.real_videos");
 }
 
@@ -136,7 +160,9 @@ void describe(config::Fields& fields, ExportOptions& o) {
   fields.choices("formats", o.formats, {"diffusers", "kohya", "comfyui"}, {.help = "adapter files: diffusers, kohya (musubi-tuner), comfyui"});
 }
 
-std::int64_t optimizer_steps(const OptimizeOptions& options) { return (options.pairs_seen + options.training.global_batch - 1) / options.training.global_batch; }
+std::int64_t optimizer_steps(const OptimizeOptions& options) {
+  return (options.pairs_seen + options.training.global_batch - 1) / options.training.global_batch;
+}
 
 Configuration::Configuration() {
   reconstruct.training.learning_rate = 1e-4;
@@ -147,7 +173,10 @@ Configuration::Configuration() {
 
 void describe(config::Fields& fields, Configuration& c) {
   fields.path("output", c.output, {.help = "run directory; made when absent, continued when there", .fingerprint = false, .required = true});
-  fields.path("reuse", c.reuse, {.help = "another run directory: its finished stages from prepare to select are linked instead of made again where options and inputs are the same, and its videos and scores are found by key; empty: none", .fingerprint = false});
+  fields.path("reuse", c.reuse,
+              {.help = "another run directory: its finished stages from prepare to select are linked instead of made again where options and inputs are the "
+                       "same, and its videos and scores are found by key; empty: none",
+               .fingerprint = false});
   fields.require("reuse", c.reuse.empty() || c.reuse != c.output, "is this run's own directory (output)");
   fields.integer("seed", c.seed, {.help = "seed of every random number", .minimum = 0});
   fields.path("prompts", c.prompts, {.help = "text file of prompt templates with {subject}, one a line", .fingerprint = false, .required = true});

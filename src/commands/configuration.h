@@ -17,12 +17,12 @@
 namespace magicid::commands {
 
 struct ModelOptions {
-  std::string folder;             // diffusers pipeline folder
-  std::string device = "auto";    // auto | cpu | cuda
-  std::string dtype = "auto";     // auto: float32 on the CPU, bfloat16 on a GPU
+  std::string folder;              // diffusers pipeline folder
+  std::string device = "auto";     // auto | cpu | cuda
+  std::string dtype = "auto";      // auto: float32 on the CPU, bfloat16 on a GPU
   std::string recompute = "none";  // as RecomputePlan::parse reads it
-  std::string template_file;      // JSON {"template", "crop_start"}; empty: HunyuanVideo's own
-  std::int64_t max_length = 256;  // prompt tokens kept after the template is cropped
+  std::string template_file;       // JSON {"template", "crop_start"}; empty: HunyuanVideo's own
+  std::int64_t max_length = 256;   // prompt tokens kept after the template is cropped
 };
 
 struct SubjectOptions : models::text::SubjectWords {
@@ -40,7 +40,7 @@ struct AdapterSettings {
 };
 
 struct PriorPreservationOptions {
-  double weight = 0;          // of the class samples' error; 0: off
+  double weight = 0;           // of the class samples' error; 0: off
   std::string kind = "image";  // image | video
   std::int64_t samples = 50;
 };
@@ -57,7 +57,7 @@ struct SamplingOptions {
   double guidance = 6.0;
   double shift = 7.0;
   double true_cfg = 1.0;
-  std::string negative_prompt;  // may be empty: guided away from the empty text
+  std::string negative_prompt;                  // may be empty: guided away from the empty text
   bool guided() const { return true_cfg > 1; }  // two forwards a step
 };
 
@@ -89,7 +89,7 @@ struct EvaluateOptions {
   std::string prompts;  // empty: the training prompts
   std::int64_t videos_per_prompt = 1;
   std::vector<std::string> arms = {"base", "stage1", "hpo"};
-  config::NamedPaths runs;  // further arms: name and run directory
+  config::NamedPaths runs;     // further arms: name and run directory
   config::NamedPaths folders;  // further arms: name and folder of videos
   std::string real_videos;     // reference set of the Frechet distance; empty: none
   std::string i3d;             // TorchScript file of FVD's network; empty: CLIP's features instead

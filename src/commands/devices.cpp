@@ -19,8 +19,8 @@ void add_device_options(CLI::App& command, DeviceChoice& choice) {
 
 namespace {
 
-// The same layout is to give the same bits. By default attention's backward adds with atomics, cuBLAS shares a workspace between streams, and cuDNN picks kernels by their
-// time. Operations without a deterministic form warn. Must come before the first product on the device, when cuBLAS reads its setting.
+// The same layout is to give the same bits. By default attention's backward adds with atomics, cuBLAS shares a workspace between streams, and cuDNN picks
+// kernels by their time. Operations without a deterministic form warn. Must come before the first product on the device, when cuBLAS reads its setting.
 void compute_reproducibly() {
   ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
   auto& context = at::globalContext();
@@ -36,7 +36,8 @@ models::nn::Placement resolve(const DeviceChoice& choice) {
   models::nn::Placement placement;
   const bool available = at::globalContext().hasCUDA();
   if (choice.device == "cuda" && !available)
-    throw base::UserError("device cuda was asked for, but this build or this machine has none; use --device cpu (model.device: cpu), or the `cuda` preset on a node with a GPU");
+    throw base::UserError(
+        "device cuda was asked for, but this build or this machine has none; use --device cpu (model.device: cpu), or the `cuda` preset on a node with a GPU");
   if (choice.device == "cuda" || (choice.device == "auto" && available))
     placement.device = c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(comm::launched_processes().local_rank % static_cast<int>(at::getNumGPUs())));
   if (placement.device.is_cuda()) compute_reproducibly();

@@ -1,7 +1,7 @@
 // `magicid evaluate`: the same prompts and noise without adapter, after stage 1 and after HPO, and folders of other videos, measured.
 //
-// First the videos that are not there yet are made, then every video is measured from its file: what is shown is what is measured, and another method's files are treated
-// as our own.
+// First the videos that are not there yet are made, then every video is measured from its file: what is shown is what is measured, and another method's files
+// are treated as our own.
 
 #include <ATen/TensorOperators.h>
 
@@ -45,7 +45,6 @@ using run_directory::Stage;
 namespace hv = models::hunyuan_video;
 
 const storage::Schema evaluation_schema{"magicid.evaluation", 1};
-
 
 // In the order of tables and columns: other methods and other runs stand before this run's result.
 std::vector<std::string> arms_of(const Configuration& c) {
@@ -127,9 +126,13 @@ std::vector<EvaluationItem> plan_items(const Configuration& c, PromptList& promp
     for (std::size_t p = 0; p < prompts.templates; ++p)
       for (std::int64_t j = 0; j < c.evaluate.videos_per_prompt; ++j) {
         // The bare model does not know the trigger; its videos show what the prompt gives without the person.
-        EvaluationItem item{.arm = arm, .prompt = static_cast<std::int64_t>(p), .sample = j, .text = render_prompt(prompts.prompts[p], c.subject, arm != "base")};
+        EvaluationItem item{
+            .arm = arm, .prompt = static_cast<std::int64_t>(p), .sample = j, .text = render_prompt(prompts.prompts[p], c.subject, arm != "base")};
         item.measured_text = render_prompt(prompts.prompts[p], c.subject, false);
-        item.video = {{"generation", plan.generation}, {"adapter", adapters.at(arm)}, {"prompt", item.text}, {"noise", {{"template", prompts.prompts[p]}, {"sample", j}}}};
+        item.video = {{"generation", plan.generation},
+                      {"adapter", adapters.at(arm)},
+                      {"prompt", item.text},
+                      {"noise", {{"template", prompts.prompts[p]}, {"sample", j}}}};
         item.video_key = run_directory::content_key(item.video);
         describe_figures(item, plan);
         items.push_back(std::move(item));
@@ -223,8 +226,8 @@ struct VideoMaker {
 };
 
 // Collective over the sequence group.
-at::Tensor sample(RunContext& context, VideoMaker& g, const EvaluationItem& item, const std::string& prompt_template, const std::map<std::string, models::text::PromptEmbeddings>& prompts,
-                  const models::generator::Adapter* adapter, work::Pulse& pulse) {
+at::Tensor sample(RunContext& context, VideoMaker& g, const EvaluationItem& item, const std::string& prompt_template,
+                  const std::map<std::string, models::text::PromptEmbeddings>& prompts, const models::generator::Adapter* adapter, work::Pulse& pulse) {
   const Configuration& c = context.config();
   const auto& s = c.generate.sampling;
   std::optional<generation::PromptEmbeddings> negative;
@@ -250,7 +253,11 @@ run_directory::Entry measure(RunContext& context, evaluation::VideoMeasurer& mea
   const media::Video video = media::read_video(generated ? context.layout().previews() / preview_name(item) : item.file);
   const double fps = generated ? static_cast<double>(c.video.fps) : video.fps;
   run_directory::Entry entry{.description = item.description};
-  entry.metadata = {{"size", {{"height", video.frames.size(2)}, {"width", video.frames.size(3)}, {"frames", video.frames.size(0)}, {"fps", generated ? json(c.video.fps) : json(fps)}}}};
+  entry.metadata = {{"size",
+                     {{"height", video.frames.size(2)},
+                      {"width", video.frames.size(3)},
+                      {"frames", video.frames.size(0)},
+                      {"fps", generated ? json(c.video.fps) : json(fps)}}}};
   if (item.arm.empty()) {
     entry.tensors = measurer.features(video.frames);
   } else {
@@ -265,7 +272,8 @@ run_directory::Entry measure(RunContext& context, evaluation::VideoMeasurer& mea
 std::filesystem::path latents_folder(RunContext& context) { return context.layout().evaluation_store() / "latents"; }
 
 // The missing items whose videos are not there, or not as they were written: one for each video. Collective.
-std::vector<std::size_t> absent_videos(RunContext& context, run_directory::SegmentStore& store, const std::vector<EvaluationItem>& items, const std::vector<std::size_t>& missing) {
+std::vector<std::size_t> absent_videos(RunContext& context, run_directory::SegmentStore& store, const std::vector<EvaluationItem>& items,
+                                       const std::vector<std::size_t>& missing) {
   std::set<std::string> seen;
   const auto intact = [&](const EvaluationItem& item) {
     const auto made = store.find(item.video_key);
@@ -282,11 +290,12 @@ std::vector<std::size_t> absent_videos(RunContext& context, run_directory::Segme
 }
 
 // The latents of the `wanted` items that `latents` does not hold yet, put there by the leader of each sequence group. Collective.
-void sample_videos(RunContext& context, run_directory::CandidateStore& latents, const std::vector<EvaluationItem>& items, const std::vector<std::size_t>& wanted, const PromptList& prompts,
-                   const std::vector<OtherRun>& others) {
+void sample_videos(RunContext& context, run_directory::CandidateStore& latents, const std::vector<EvaluationItem>& items,
+                   const std::vector<std::size_t>& wanted, const PromptList& prompts, const std::vector<OtherRun>& others) {
   const Configuration& c = context.config();
   std::vector<std::size_t> unsampled;
-  for (const std::size_t k : work::find_missing(context.world(), wanted.size(), [&](std::size_t i) { return latents.contains(items[wanted[i]].video_key); })) unsampled.push_back(wanted[k]);
+  for (const std::size_t k : work::find_missing(context.world(), wanted.size(), [&](std::size_t i) { return latents.contains(items[wanted[i]].video_key); }))
+    unsampled.push_back(wanted[k]);
   if (unsampled.empty()) return;
   std::set<std::string> texts, arms;
   for (const std::size_t i : unsampled) {
@@ -295,7 +304,8 @@ void sample_videos(RunContext& context, run_directory::CandidateStore& latents, 
   }
   std::map<std::string, models::generator::Adapter> trained;
   for (const auto& arm : c.evaluate.arms)
-    if (arm != "base" && arms.contains(arm)) trained.emplace(arm, load_trained(context, arm == "stage1" ? Stage::reconstruct : Stage::optimize).frozen_copy(context.placement()));
+    if (arm != "base" && arms.contains(arm))
+      trained.emplace(arm, load_trained(context, arm == "stage1" ? Stage::reconstruct : Stage::optimize).frozen_copy(context.placement()));
   for (const auto& other : others)
     if (arms.contains(other.arm)) trained.emplace(other.arm, load_other(context, other).frozen_copy(context.placement()));
   if (c.generate.sampling.guided()) texts.insert(c.generate.sampling.negative_prompt);
@@ -304,15 +314,18 @@ void sample_videos(RunContext& context, run_directory::CandidateStore& latents, 
   const auto make = [&](std::size_t i, work::Pulse& pulse) {
     if (!generator) generator.emplace(context);
     const auto& item = items[i];
-    return sample(context, *generator, item, prompts.prompts[static_cast<std::size_t>(item.prompt)], embeddings, item.arm == "base" ? nullptr : &trained.at(item.arm), pulse).cpu();
+    return sample(context, *generator, item, prompts.prompts[static_cast<std::size_t>(item.prompt)], embeddings,
+                  item.arm == "base" ? nullptr : &trained.at(item.arm), pulse)
+        .cpu();
   };
-  work::work_through_together(context.work_ranks(), {"evaluate, videos", unsampled, wanted.size()}, make,
-                              [&](std::size_t i, const at::Tensor& sampled) { latents.put({.description = items[i].video, .metadata = {}, .latents = sampled}); });
+  work::work_through_together(context.work_ranks(), {"evaluate, videos", unsampled, wanted.size()}, make, [&](std::size_t i, const at::Tensor& sampled) {
+    latents.put({.description = items[i].video, .metadata = {}, .latents = sampled});
+  });
 }
 
 // The `wanted` videos: sampled by the sequence groups, then decoded by all ranks. Collective.
-void make_videos(RunContext& context, run_directory::SegmentStore& store, const std::vector<EvaluationItem>& items, const std::vector<std::size_t>& wanted, const PromptList& prompts,
-                 const std::vector<OtherRun>& others) {
+void make_videos(RunContext& context, run_directory::SegmentStore& store, const std::vector<EvaluationItem>& items, const std::vector<std::size_t>& wanted,
+                 const PromptList& prompts, const std::vector<OtherRun>& others) {
   const auto folder = latents_folder(context);
   run_directory::CandidateStore latents(folder);
   sample_videos(context, latents, items, wanted, prompts, others);
@@ -321,7 +334,8 @@ void make_videos(RunContext& context, run_directory::SegmentStore& store, const 
   work::work_through(context.world(), {"evaluate, decoding", wanted, wanted.size()}, [&](std::size_t i, work::Pulse&) {
     if (!autoencoder) autoencoder = context.pipeline().load_autoencoder(context.placement());
     const auto sampled = latents.find(items[i].video_key);
-    if (!sampled) throw base::UserError(folder.string(), ": the latents of video ", items[i].video_key, " are missing or damaged; run `magicid evaluate` again");
+    if (!sampled)
+      throw base::UserError(folder.string(), ": the latents of video ", items[i].video_key, " are missing or damaged; run `magicid evaluate` again");
     const auto file = context.layout().previews() / preview_name(items[i]);
     media::write_mp4(file, generation::decode_frames(*autoencoder, sampled->latents), {.fps = static_cast<double>(context.config().video.fps)});
     store.put({.description = items[i].video, .metadata = {{"file", base::hash_file(file)}, {"rank", context.world().rank()}}});
@@ -329,8 +343,8 @@ void make_videos(RunContext& context, run_directory::SegmentStore& store, const 
 }
 
 // Makes the videos whose figures are missing and whose files are not there, or not as they were written. Collective.
-void generate_videos(RunContext& context, run_directory::SegmentStore& store, const std::vector<EvaluationItem>& items, const std::vector<std::size_t>& missing, const PromptList& prompts,
-                     const std::vector<OtherRun>& others) {
+void generate_videos(RunContext& context, run_directory::SegmentStore& store, const std::vector<EvaluationItem>& items, const std::vector<std::size_t>& missing,
+                     const PromptList& prompts, const std::vector<OtherRun>& others) {
   const auto wanted = absent_videos(context, store, items, missing);
   if (!wanted.empty()) make_videos(context, store, items, wanted, prompts, others);
   std::error_code code;

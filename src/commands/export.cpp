@@ -38,7 +38,8 @@ void export_adapter(RunContext& context) {
       done.files.push_back(native);
       for (const auto& format : c.export_.formats) {
         const auto path = folder / (format + ".safetensors");
-        models::hunyuan_video::save_adapter(adapter, context.pipeline().transformer_config(), models::hunyuan_video::adapter_format_from_name(format), path, provenance);
+        models::hunyuan_video::save_adapter(adapter, context.pipeline().transformer_config(), models::hunyuan_video::adapter_format_from_name(format), path,
+                                            provenance);
         done.files.push_back(path);
         base::log::info("export: wrote " + path.string());
       }

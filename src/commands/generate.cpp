@@ -36,8 +36,8 @@ class CandidateMaker {
   at::Tensor operator()(const PlannedCandidate& candidate, work::Pulse& pulse) {
     if (candidate.source == preference::Source::still) return prepared_.references[static_cast<std::size_t>(candidate.sample)].still;
     const models::generator::Adapter* adapter = candidate.source == preference::Source::tuned ? &at_strength(candidate.strength) : nullptr;
-    return sample_candidate(context_.config(), transformer_, context_.pipeline().autoencoder_config(), scheduler_, prepared_, candidate, adapter, beat_at_each_step(pulse),
-                            &context_.sequence_ranks());
+    return sample_candidate(context_.config(), transformer_, context_.pipeline().autoencoder_config(), scheduler_, prepared_, candidate, adapter,
+                            beat_at_each_step(pulse), &context_.sequence_ranks());
   }
 
  private:

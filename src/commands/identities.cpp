@@ -32,7 +32,8 @@ json template_identity(const ModelOptions& options) { return options.template_fi
 
 json face_detector_identity(const Configuration& configuration) {
   const auto& wanted = configuration.rewards.scoring.face_detector;
-  if (wanted.kind == "landmarks") return {{"kind", wanted.kind}, {"contents", folder_identity(rewards::landmark_folder(configuration.rewards, configuration.model.folder))}};
+  if (wanted.kind == "landmarks")
+    return {{"kind", wanted.kind}, {"contents", folder_identity(rewards::landmark_folder(configuration.rewards, configuration.model.folder))}};
   const fs::path file = media::face_detector_file(wanted);
   if (!file.empty() && !fs::is_regular_file(file))
     throw base::UserError("rewards.face_detector.file: ", file.string(), ": there is no such file; kind ", wanted.kind, " expects ",

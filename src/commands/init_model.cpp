@@ -94,7 +94,8 @@ void write_pipeline(const fs::path& out, Sizes s, std::uint64_t seed) {
   s.clip.vocab_size = text::write_clip_tokenizer(out / "tokenizer_2", text::common_prompt_words());
   s.clip.eos_token_id = s.clip.vocab_size - 1;
   text::write_text_model(out / "text_encoder_2", s.clip.to_json(false), text::initialize_clip_text(s.clip, false, seed));
-  storage::write_text_atomically(out / "magicid.json", json{{"weights", "random"}, {"seed", seed}, {"made_by", "magicid " + code_version() + " init-model"}}.dump(2) + "\n");
+  storage::write_text_atomically(out / "magicid.json",
+                                 json{{"weights", "random"}, {"seed", seed}, {"made_by", "magicid " + code_version() + " init-model"}}.dump(2) + "\n");
   generation::write_model_index(out);
 }
 
@@ -121,7 +122,8 @@ int init_model(const fs::path& out, const std::string& size, std::uint64_t seed)
   const Sizes sizes = sizes_named(size);
   write_rewards(out / "rewards", sizes.clip, seed);
   write_pipeline(out, sizes, seed);
-  base::log::info("wrote " + out.string() + " (" + size + ", random weights: it has the right shapes and knows nothing) and its reward networks in " + (out / "rewards").string());
+  base::log::info("wrote " + out.string() + " (" + size + ", random weights: it has the right shapes and knows nothing) and its reward networks in " +
+                  (out / "rewards").string());
   return 0;
 }
 
@@ -139,10 +141,13 @@ void add_init_model(CLI::App& app, Work& work) {
     std::string out, size = "tiny";
     std::int64_t seed = 0;
   };
-  auto* command = app.add_subcommand("init-model", "Write a small pipeline folder with random weights, and reward networks below rewards/, for tests and first steps");
+  auto* command =
+      app.add_subcommand("init-model", "Write a small pipeline folder with random weights, and reward networks below rewards/, for tests and first steps");
   auto a = std::make_shared<Arguments>();
   command->add_option("out", a->out, "folder to write")->required();
-  command->add_option("--size", a->size, "tiny (0.6M parameters in the transformer), or mid (about 100M, for benchmarks)")->check(CLI::IsMember({"tiny", "mid"}))->capture_default_str();
+  command->add_option("--size", a->size, "tiny (0.6M parameters in the transformer), or mid (about 100M, for benchmarks)")
+      ->check(CLI::IsMember({"tiny", "mid"}))
+      ->capture_default_str();
   command->add_option("--seed", a->seed, "of the weights")->check(CLI::NonNegativeNumber)->capture_default_str();
   command->callback([a, &work] { work = [a] { return init_model(a->out, a->size, static_cast<std::uint64_t>(a->seed)); }; });
 }

@@ -31,7 +31,8 @@ std::vector<objectives::HpoPair> load_pairs(RunContext& context, const PairsFile
     const auto known = latents.find(key);
     if (known != latents.end()) return known->second;
     const auto candidate = store.find(key);
-    if (!candidate) throw base::UserError(context.layout().candidates().string(), ": candidate ", key, " of a pair is missing or damaged; run `magicid generate` again");
+    if (!candidate)
+      throw base::UserError(context.layout().candidates().string(), ": candidate ", key, " of a pair is missing or damaged; run `magicid generate` again");
     return latents.emplace(key, candidate->latents).first->second;
   };
   std::vector<objectives::HpoPair> pairs;
@@ -52,7 +53,9 @@ training::StepHooks with_saturation_warning(training::StepHooks hooks) {
     *smoothed += 0.1 * (r.metrics.at("saturation") - *smoothed);
     if (!*warned && *smoothed > 0.9) {
       *warned = true;
-      base::log::warning(base::concat("optimize: from step ", r.step, " on the gradient factor is below a tenth of its start: the pairs are won. A smaller optimize.beta or fewer steps may do better."));
+      base::log::warning(
+          base::concat("optimize: from step ", r.step,
+                       " on the gradient factor is below a tenth of its start: the pairs are won. A smaller optimize.beta or fewer steps may do better."));
     }
     record(r);
   };
@@ -94,8 +97,9 @@ void check_layout(RunContext& context) {
   const int replicas = context.mesh().shape().replica;
   const std::int64_t batch = context.config().optimize.training.global_batch;
   if (batch < replicas)
-    throw base::UserError("optimize.global_batch is ", batch, " but the ", context.world().size(), " ranks are ", replicas, " replicas (", context.mesh().describe(), "), of which ", replicas - batch,
-                          " would have no pair. Set optimize.global_batch to at least ", replicas, ", or let more ranks share a video (mesh.sequence, mesh.pair), or use fewer ranks; `magicid plan` chooses.");
+    throw base::UserError("optimize.global_batch is ", batch, " but the ", context.world().size(), " ranks are ", replicas, " replicas (",
+                          context.mesh().describe(), "), of which ", replicas - batch, " would have no pair. Set optimize.global_batch to at least ", replicas,
+                          ", or let more ranks share a video (mesh.sequence, mesh.pair), or use fewer ranks; `magicid plan` chooses.");
 }
 
 run_directory::Fingerprint optimize_fingerprint(RunContext& context) { return optimization_fingerprint(context, Previews(context)); }
@@ -116,7 +120,7 @@ void optimize(RunContext& context) {
     const bool from_base = c.optimize.hpo.reference == "base";
     const models::generator::Adapter reference = policy.frozen_copy({context.placement().device, at::kFloat});
     objectives::Hpo objective(transformer, policy, from_base ? nullptr : &reference, std::move(pairs), c.optimize.hpo, context.seed(), c.optimize.shift, 1.0,
-                             {.ranks = &context.pair_ranks(), .recompute = recompute_plan(context)});
+                              {.ranks = &context.pair_ranks(), .recompute = recompute_plan(context)});
     TrainingFiles files(context, context.layout().optimize(), "optimize", policy);
     previews.begin(transformer, policy, files);
     const auto hooks = with_speed(with_saturation_warning(files.hooks()), work_of(context, objective, !from_base), peak_flops(context));

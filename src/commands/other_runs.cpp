@@ -21,9 +21,11 @@ OtherRun look_at(const RunContext& context, const std::string& name, const fs::p
   const std::string model = manifest.value("/identity/model"_json_pointer, "");
   if (model != context.model().model) throw base::UserError(where, ": was made with another model (", model, ") than this run (", context.model().model, ")");
   const auto& subject = context.config().subject;
-  const std::string trigger = manifest.value("/configuration/subject/trigger"_json_pointer, ""), class_name = manifest.value("/configuration/subject/class_name"_json_pointer, "");
+  const std::string trigger = manifest.value("/configuration/subject/trigger"_json_pointer, ""),
+                    class_name = manifest.value("/configuration/subject/class_name"_json_pointer, "");
   if (trigger != subject.trigger || class_name != subject.class_name)
-    throw base::UserError(where, ": was trained for \"", trigger, " ", class_name, "\", and this run's prompts say \"", subject.trigger, " ", subject.class_name, "\"");
+    throw base::UserError(where, ": was trained for \"", trigger, " ", class_name, "\", and this run's prompts say \"", subject.trigger, " ",
+                          subject.class_name, "\"");
   const auto result = run.result_hash(Stage::optimize);
   if (!result) throw base::UserError(where, ": its stage optimize has not finished; run `magicid optimize` or `magicid run` with its configuration first");
   for (const auto& [file, record] : manifest.at("stages").at("optimize").at("files").items())
@@ -52,7 +54,8 @@ models::generator::Adapter load_other(RunContext& context, const OtherRun& run) 
   comm::agree(context.world(), "reading the adapter of " + run.arm, [&] {
     adapter = read_checkpoint_adapter(context, run.checkpoint);
     if (const std::string hash = parallel::hash_of(adapter->flat_parameters()); hash != run.result)
-      throw base::UserError(run.checkpoint.string(), ": its parameters hash to ", hash, ", the run recorded ", run.result, "; run `magicid optimize` there again");
+      throw base::UserError(run.checkpoint.string(), ": its parameters hash to ", hash, ", the run recorded ", run.result,
+                            "; run `magicid optimize` there again");
   });
   return std::move(*adapter);
 }

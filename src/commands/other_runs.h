@@ -16,8 +16,8 @@ struct OtherRun {
   std::string result;                // hash of the adapter's parameters
 };
 
-// The runs that evaluate.runs names, in its order, the same on every rank. Throws UserError when a folder is no run, was made with another model or under another
-// trigger or class (its adapter would not answer to this run's prompts), or has not finished `optimize`. Collective.
+// The runs that evaluate.runs names, in its order, the same on every rank. Throws UserError when a folder is no run, was made with another model or under
+// another trigger or class (its adapter would not answer to this run's prompts), or has not finished `optimize`. Collective.
 std::vector<OtherRun> other_runs(RunContext& context);
 
 // Its adapter, read by every rank, as parameters in fp32. Throws UserError when the file is damaged or not the one that the run recorded. Collective.

@@ -45,7 +45,9 @@ planning::Networks networks_of(const Configuration& c, const std::string& model_
   const fs::path folder = c.model.folder, transformer = folder / "transformer" / "config.json";
   if (!model_config.empty()) return {{}, {}, "HunyuanVideo's published sizes"};
   if (!fs::exists(transformer))
-    throw base::UserError(transformer.string(), ": not found; name the pipeline's folder in model.folder, or take the published sizes of HunyuanVideo with --model-config hunyuanvideo");
+    throw base::UserError(
+        transformer.string(),
+        ": not found; name the pipeline's folder in model.folder, or take the published sizes of HunyuanVideo with --model-config hunyuanvideo");
   return {hv::TransformerConfig::from_file(transformer), hv::AutoencoderConfig::from_folder(folder / "vae"), folder.string()};
 }
 
@@ -86,7 +88,8 @@ planning::Workload workload_of(const Configuration& c) {
   const auto& previews = c.optimize.previews;
   w.preview_every = previews.every;
   if (previews.every > 0)
-    w.preview_videos = std::min<std::int64_t>(previews.count, previews.prompts.empty() ? w.prompts : static_cast<std::int64_t>(read_prompt_templates(previews.prompts).size()));
+    w.preview_videos = std::min<std::int64_t>(previews.count,
+                                              previews.prompts.empty() ? w.prompts : static_cast<std::int64_t>(read_prompt_templates(previews.prompts).size()));
   const std::string& held_out = c.evaluate.prompts;
   const std::int64_t evaluated = held_out.empty() ? w.prompts : static_cast<std::int64_t>(read_prompt_templates(held_out).size());
   w.evaluation_videos = evaluated * c.evaluate.videos_per_prompt * static_cast<std::int64_t>(c.evaluate.arms.size() + c.evaluate.runs.size());
@@ -113,10 +116,8 @@ int plan(const PlanArguments& a) {
   if (a.sequence > 0) wish.sequence = a.sequence;
   if (!a.recompute.empty()) wish.recompute = models::generator::RecomputePlan::parse(a.recompute);
   const planning::Plan made = planning::make_plan(networks, workload, cluster, a.efficiencies, wish);
-  if (a.json)
-    std::cout << planning::to_json(made, networks, workload, cluster, a.efficiencies).dump(2) << "\n";
-  else
-    std::cout << planning::to_table(made, networks, workload, cluster, a.efficiencies);
+  if (a.json) std::cout << planning::to_json(made, networks, workload, cluster, a.efficiencies).dump(2) << "\n";
+  else std::cout << planning::to_table(made, networks, workload, cluster, a.efficiencies);
   std::cout << std::flush;
   return 0;
 }
@@ -132,12 +133,15 @@ void add_plan(CLI::App& app, Work& work) {
   std::vector<std::string> names;
   for (const auto& device : planning::devices()) names.push_back(device.name);
   command->add_option("--device", a->device, "what the GPUs are")->required()->check(CLI::IsMember(names));
-  command->add_option("--model-config", a->model_config, "hunyuanvideo: its published sizes, instead of those in model.folder")->check(CLI::IsMember({"hunyuanvideo"}));
+  command->add_option("--model-config", a->model_config, "hunyuanvideo: its published sizes, instead of those in model.folder")
+      ->check(CLI::IsMember({"hunyuanvideo"}));
   command->add_option("--pair", a->pair, "mesh.pair to take; else it is chosen")->check(CLI::Range(1, 2));
   command->add_option("--sequence", a->sequence, "mesh.sequence to take; else it is chosen")->check(CLI::PositiveNumber);
   command->add_option("--recompute", a->recompute, "model.recompute to take; else it is chosen");
   command->add_option("--network", a->network, "GB/s between nodes for each GPU, one direction")->check(CLI::PositiveNumber)->capture_default_str();
-  const auto share = [&](const char* name, double& value, const char* help) { command->add_option(name, value, help)->check(CLI::Range(0.001, 1.0))->capture_default_str(); };
+  const auto share = [&](const char* name, double& value, const char* help) {
+    command->add_option(name, value, help)->check(CLI::Range(0.001, 1.0))->capture_default_str();
+  };
   share("--efficiency-training", a->efficiencies.training, "share of the device's peak that training reaches");
   share("--efficiency-generation", a->efficiencies.generation, "the same of generation");
   share("--efficiency-autoencoder", a->efficiencies.autoencoder, "the same of the autoencoder and the text encoders");

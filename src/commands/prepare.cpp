@@ -9,9 +9,9 @@
 #include "base/errors.h"
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/stop_signals.h"
 #include "base/text.h"
 #include "commands/fingerprints.h"
-#include "base/stop_signals.h"
 #include "commands/prepared.h"
 #include "commands/prompt_checks.h"
 #include "commands/stages.h"
@@ -137,8 +137,8 @@ at::Tensor share(comm::Communicator& world, const at::Tensor& mine, int owner) {
 }
 
 // The autoencoder's work on photo `i`: its latents for reconstruction and its still.
-PreparedReference encode_photo(const RunContext& context, const models::hunyuan_video::Autoencoder& autoencoder, const Photo& photo, const media::FaceDetection& face,
-                               const at::Tensor& image) {
+PreparedReference encode_photo(const RunContext& context, const models::hunyuan_video::Autoencoder& autoencoder, const Photo& photo,
+                               const media::FaceDetection& face, const at::Tensor& image) {
   const auto& v = context.config().video;
   PreparedReference reference{.file = photo.path.filename().string(), .caption = photo.caption, .image_hash = photo.hash};
   const auto focus = face.whole_image ? std::nullopt : std::optional(face.box);
@@ -148,9 +148,10 @@ PreparedReference encode_photo(const RunContext& context, const models::hunyuan_
   const at::Tensor still = media::cover_crop(image, {v.height, v.width}, focus);
   reference.still = generation::encode_frames(autoencoder, still.unsqueeze(0).expand({v.frames, 3, v.height, v.width}));
   const double shrink = std::min(1.0, 320.0 / static_cast<double>(std::max(image.size(1), image.size(2))));
-  reference.thumbnail = media::encode_jpeg(media::resize(image, {std::max<std::int64_t>(1, static_cast<std::int64_t>(static_cast<double>(image.size(1)) * shrink)),
-                                                                 std::max<std::int64_t>(1, static_cast<std::int64_t>(static_cast<double>(image.size(2)) * shrink))}),
-                                           85);
+  reference.thumbnail =
+      media::encode_jpeg(media::resize(image, {std::max<std::int64_t>(1, static_cast<std::int64_t>(static_cast<double>(image.size(1)) * shrink)),
+                                               std::max<std::int64_t>(1, static_cast<std::int64_t>(static_cast<double>(image.size(2)) * shrink))}),
+                         85);
   return reference;
 }
 
@@ -177,7 +178,8 @@ Prepared make_prepared(RunContext& context, const std::vector<Photo>& photos, co
       if (owner(i) != world.rank()) continue;
       base::stop_if_asked("encoding the photos");
       prepared.references[i] = encode_photo(context, autoencoder, photos[i], found[i].second, found[i].first);
-      faces[i] = rewards::embed_reference(found[i].first, photos[i].path.string(), networks.detector(), networks.models().face, c.rewards.scoring.face_detector.face_index);
+      faces[i] = rewards::embed_reference(found[i].first, photos[i].path.string(), networks.detector(), networks.models().face,
+                                          c.rewards.scoring.face_detector.face_index);
       images[i] = rewards::image_features(found[i].first.unsqueeze(0), 0, networks.models().image)[0];
     }
   });
@@ -202,7 +204,8 @@ Prepared make_prepared(RunContext& context, const std::vector<Photo>& photos, co
 std::string result_hash(const Prepared& prepared) {
   json parts = json::array();
   for (const auto& r : prepared.references) parts.push_back({r.caption, parallel::hash_of(r.latents), parallel::hash_of(r.still)});
-  for (const auto& [text, e] : prepared.prompts) parts.push_back({text, parallel::hash_of(e.prompt_embeds), parallel::hash_of(e.pooled_prompt_embeds), parallel::hash_of(e.prompt_attention_mask)});
+  for (const auto& [text, e] : prepared.prompts)
+    parts.push_back({text, parallel::hash_of(e.prompt_embeds), parallel::hash_of(e.pooled_prompt_embeds), parallel::hash_of(e.prompt_attention_mask)});
   return base::hash_json(parts);
 }
 

@@ -19,7 +19,9 @@ at::Tensor bytes_tensor(const std::string& bytes) {
   return tensor;
 }
 
-std::string bytes_of(const at::Tensor& tensor) { return std::string(static_cast<const char*>(tensor.const_data_ptr()), static_cast<std::size_t>(tensor.numel())); }
+std::string bytes_of(const at::Tensor& tensor) {
+  return std::string(static_cast<const char*>(tensor.const_data_ptr()), static_cast<std::size_t>(tensor.numel()));
+}
 
 }  // namespace
 

@@ -14,19 +14,19 @@
 namespace magicid::commands {
 
 struct PreparedReference {
-  std::string file;         // name of the photo
-  std::string caption;      // rendered
-  at::Tensor latents;       // [1,C,1,H,W], scaled, in its aspect bucket: for reconstruction
-  at::Tensor still;         // [1,C,T,H,W], scaled: the photo, cover-cropped around the face, repeated over all frames (V_id)
-  std::string thumbnail;    // JPEG bytes, for the report
-  std::string image_hash;   // of the photo's bytes
+  std::string file;        // name of the photo
+  std::string caption;     // rendered
+  at::Tensor latents;      // [1,C,1,H,W], scaled, in its aspect bucket: for reconstruction
+  at::Tensor still;        // [1,C,T,H,W], scaled: the photo, cover-cropped around the face, repeated over all frames (V_id)
+  std::string thumbnail;   // JPEG bytes, for the report
+  std::string image_hash;  // of the photo's bytes
 };
 
 struct Prepared {
   std::vector<PreparedReference> references;
   std::map<std::string, models::text::PromptEmbeddings> prompts;  // by rendered text; on the CPU
-  at::Tensor face_embeddings;                                      // [R,D], as the face embedder gives them
-  at::Tensor image_embeddings;                                     // [R,P], CLIP's, of the photos
+  at::Tensor face_embeddings;                                     // [R,D], as the face embedder gives them
+  at::Tensor image_embeddings;                                    // [R,P], CLIP's, of the photos
 
   // Throws InvariantError when the prompt was not prepared.
   const models::text::PromptEmbeddings& prompt(const std::string& text) const;

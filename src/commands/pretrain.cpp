@@ -73,12 +73,9 @@ void add_pretrain(CLI::App& app, Work& work) {
   command->add_option("--only", a->only, "networks to make, by name; others must have been made where they are needed")->delimiter(',');
   command->add_flag("--keys", a->keys, "print every key of the configuration with type, default, range and meaning, as Markdown (docs/pretraining-keys.md)");
   command->callback([a, &work] {
-    if (a->keys)
-      work = print_keys;
-    else if (a->configuration.empty())
-      throw CLI::RequiredError("configuration");
-    else
-      work = [a] { return pretrain(*a); };
+    if (a->keys) work = print_keys;
+    else if (a->configuration.empty()) throw CLI::RequiredError("configuration");
+    else work = [a] { return pretrain(*a); };
   });
 }
 

@@ -35,7 +35,8 @@ std::map<std::string, double> preview_scalars(const PreviewRound& round) {
 json preview_details(const PreviewRound& round) {
   json list = json::array();
   for (const auto& v : round.videos)
-    list.push_back({{"prompt", v.prompt}, {"file", v.file}, {"identity", v.rewards.identity}, {"dynamics", v.rewards.dynamics}, {"semantics", v.rewards.semantic}});
+    list.push_back(
+        {{"prompt", v.prompt}, {"file", v.file}, {"identity", v.rewards.identity}, {"dynamics", v.rewards.dynamics}, {"semantics", v.rewards.semantic}});
   return {{"previews", list}};
 }
 
@@ -44,7 +45,10 @@ std::optional<PreviewRound> preview_of_line(const json& line) {
   PreviewRound round{.step = line.at("step"), .seconds = line.value("preview_seconds", 0.0)};
   // JSON has no NaN: a reward that is not finite stands as null.
   for (const auto& v : line.at("previews"))
-    round.videos.push_back({v.at("prompt"), v.at("file"), {.identity = number_or_nan(v.at("identity")), .dynamics = number_or_nan(v.at("dynamics")), .semantic = number_or_nan(v.at("semantics"))}});
+    round.videos.push_back(
+        {v.at("prompt"),
+         v.at("file"),
+         {.identity = number_or_nan(v.at("identity")), .dynamics = number_or_nan(v.at("dynamics")), .semantic = number_or_nan(v.at("semantics"))}});
   return round;
 }
 
@@ -76,7 +80,8 @@ std::optional<std::size_t> best_preview(const std::vector<PreviewRound>& rounds,
 std::string why_best(const std::vector<PreviewRound>& rounds, std::size_t best, const std::string& rule, const json& ranges) {
   std::string others;
   for (const auto& round : rounds) others += base::concat(others.empty() ? "" : ", ", "step ", round.step, ": ", preview_score(rule, round.mean(), ranges));
-  const std::string what = rule == "sum" ? "sum of the mean rewards (each on the candidates' scale of 1 to 10) of its previews" : "mean " + rule + " of its previews";
+  const std::string what =
+      rule == "sum" ? "sum of the mean rewards (each on the candidates' scale of 1 to 10) of its previews" : "mean " + rule + " of its previews";
   return base::concat("the ", what, ", ", preview_score(rule, rounds[best].mean(), ranges), ", is the highest of ", rounds.size(), " (", others, ")");
 }
 

@@ -17,8 +17,8 @@ namespace magicid::commands {
 bool preview_is_due(std::int64_t step, std::int64_t every, std::int64_t steps);
 
 struct PreviewVideo {
-  std::string prompt;  // rendered
-  std::string file;    // relative to the stage's folder
+  std::string prompt;        // rendered
+  std::string file;          // relative to the stage's folder
   rewards::Rewards rewards;  // raw; NaN where one is not finite
 };
 
@@ -37,8 +37,8 @@ nlohmann::json preview_details(const PreviewRound& round);
 // The inverse, of a line as read; nothing for other lines.
 std::optional<PreviewRound> preview_of_line(const nlohmann::json& line);
 
-// By what rounds are compared under `rule` (optimize.keep_best, not none): the mean reward itself; for `sum` the sum of the three on the candidates' scale of 1 to 10.
-// `ranges`: PairsFile::ranges, whose minima and maxima stand for 1 and 10. Previews may lie outside.
+// By what rounds are compared under `rule` (optimize.keep_best, not none): the mean reward itself; for `sum` the sum of the three on the candidates' scale of 1
+// to 10. `ranges`: PairsFile::ranges, whose minima and maxima stand for 1 and 10. Previews may lie outside.
 double preview_score(const std::string& rule, const rewards::Rewards& mean, const nlohmann::json& ranges);
 
 // Index of the round with the highest score, the earlier step among equals; nothing when no score is finite.

@@ -128,15 +128,18 @@ void Previews::begin(const hv::Transformer& transformer, models::generator::Adap
       if (auto round = preview_of_line(line); round && logged.insert(round->step).second) rounds_.push_back(std::move(*round));
     for (const std::int64_t stopped : steps_in(stopped_folder()))
       if (stopped <= step && logged.insert(stopped).second) left.push_back({stopped, true});
-    if (preview_is_due(step, context_.config().optimize.previews.every, context_.config().optimize.training.steps) && logged.insert(step).second) left.push_back({step, false});
+    if (preview_is_due(step, context_.config().optimize.previews.every, context_.config().optimize.training.steps) && logged.insert(step).second)
+      left.push_back({step, false});
   });
   left = json::parse(context_.world().broadcast_string(left.dump(), 0));
   for (const auto& round : left) {
     const auto at = round[0].get<std::int64_t>();
     std::optional<models::generator::Adapter> saved;
     if (round[1].get<bool>())
-      comm::agree(context_.world(), "reading the adapter of a stopped preview", [&] { saved = read_checkpoint_adapter(context_, run_directory::checkpoint_path(stopped_folder(), at)); });
-    if (!make(at, saved ? *saved : policy)) throw base::RequeueRequest("optimize: stopped on request during previews; finished videos are kept. Start the same command again to go on.");
+      comm::agree(context_.world(), "reading the adapter of a stopped preview",
+                  [&] { saved = read_checkpoint_adapter(context_, run_directory::checkpoint_path(stopped_folder(), at)); });
+    if (!make(at, saved ? *saved : policy))
+      throw base::RequeueRequest("optimize: stopped on request during previews; finished videos are kept. Start the same command again to go on.");
   }
 }
 
@@ -147,7 +150,9 @@ training::StepHooks Previews::add_to(training::StepHooks hooks) {
     if (!preview_is_due(done.step, options.previews.every, options.training.steps)) return;
     if (make(done.step, *policy_)) return;
     comm::agree(context_.world(), "saving the adapter of a stopped preview", [&] {
-      if (context_.leader()) run_directory::save_checkpoint(stopped_folder(), done.step, checkpoint_tensors(*policy_), {{"stage", "optimize"}}, {.generations = all_generations, .keep_as = {}});
+      if (context_.leader())
+        run_directory::save_checkpoint(stopped_folder(), done.step, checkpoint_tensors(*policy_), {{"stage", "optimize"}},
+                                       {.generations = all_generations, .keep_as = {}});
     });
     // Else the loop sees the request at its next step, and saves.
     if (done.step == options.training.steps)
@@ -160,34 +165,41 @@ void Previews::sample(const Batch& batch, const models::generator::Adapter& adap
   const Configuration& c = context_.config();
   const auto& plan = batch.plan;
   std::vector<std::size_t> unsampled;
-  for (const std::size_t k : work::find_missing(context_.world(), batch.missing.size(), [&](std::size_t i) { return latents.contains(plan[batch.missing[i]].key); }))
+  for (const std::size_t k :
+       work::find_missing(context_.world(), batch.missing.size(), [&](std::size_t i) { return latents.contains(plan[batch.missing[i]].key); }))
     unsampled.push_back(batch.missing[k]);
   if (unsampled.empty()) return;
   const models::generator::Adapter frozen = adapter.frozen_copy(context_.placement());
   const auto scheduler = context_.pipeline().scheduler().with_shift(c.generate.sampling.shift);
   const auto make_latents = [&](std::size_t i, work::Pulse& pulse) {
-    return sample_candidate(c, *transformer_, context_.pipeline().autoencoder_config(), scheduler, prepared_, plan[i], &frozen, beat_at_each_step(pulse), &context_.sequence_ranks()).cpu();
+    return sample_candidate(c, *transformer_, context_.pipeline().autoencoder_config(), scheduler, prepared_, plan[i], &frozen, beat_at_each_step(pulse),
+                            &context_.sequence_ranks())
+        .cpu();
   };
-  work::work_through_together(context_.work_ranks(), {base::concat("previews of step ", batch.step), unsampled, plan.size()}, make_latents,
-                              [&](std::size_t i, const at::Tensor& sampled) { latents.put({.description = plan[i].description, .metadata = {}, .latents = sampled}); });
+  work::work_through_together(
+      context_.work_ranks(), {base::concat("previews of step ", batch.step), unsampled, plan.size()}, make_latents,
+      [&](std::size_t i, const at::Tensor& sampled) { latents.put({.description = plan[i].description, .metadata = {}, .latents = sampled}); });
 }
 
 void Previews::score(const Batch& batch, run_directory::CandidateStore& latents, run_directory::SegmentStore& store) {
   std::optional<VideoScorer> scorer;
-  work::work_through(context_.world(), {base::concat("scores of previews of step ", batch.step), batch.missing, batch.plan.size()}, [&](std::size_t i, work::Pulse&) {
-    if (!scorer) scorer.emplace(context_);
-    const auto sampled = latents.find(batch.plan[i].key);
-    if (!sampled) throw base::UserError(latents_folder().string(), ": the latents of preview ", batch.plan[i].key, " are missing or damaged; start the same command again");
-    const fs::path file = folder() / file_name(batch.step, i);
-    const auto raw = (*scorer)(sampled->latents, batch.plan[i].text, prepared_.face_embeddings, file).raw;
-    store.put({.description = batch.descriptions[i],
-               .metadata = {{"identity", number_or_null(raw.identity)},
-                            {"dynamics", number_or_null(raw.dynamics)},
-                            {"semantics", number_or_null(raw.semantic)},
-                            {"file", base::hash_file(file)},
-                            {"rank", context_.world().rank()}},
-               .tensors = {}});
-  });
+  work::work_through(context_.world(), {base::concat("scores of previews of step ", batch.step), batch.missing, batch.plan.size()},
+                     [&](std::size_t i, work::Pulse&) {
+                       if (!scorer) scorer.emplace(context_);
+                       const auto sampled = latents.find(batch.plan[i].key);
+                       if (!sampled)
+                         throw base::UserError(latents_folder().string(), ": the latents of preview ", batch.plan[i].key,
+                                               " are missing or damaged; start the same command again");
+                       const fs::path file = folder() / file_name(batch.step, i);
+                       const auto raw = (*scorer)(sampled->latents, batch.plan[i].text, prepared_.face_embeddings, file).raw;
+                       store.put({.description = batch.descriptions[i],
+                                  .metadata = {{"identity", number_or_null(raw.identity)},
+                                               {"dynamics", number_or_null(raw.dynamics)},
+                                               {"semantics", number_or_null(raw.semantic)},
+                                               {"file", base::hash_file(file)},
+                                               {"rank", context_.world().rank()}},
+                                  .tensors = {}});
+                     });
 }
 
 bool Previews::make(std::int64_t step, const models::generator::Adapter& adapter) {
@@ -218,9 +230,11 @@ bool Previews::make(std::int64_t step, const models::generator::Adapter& adapter
     PreviewRound round{.step = step};
     for (std::size_t i = 0; i < plan.size(); ++i) {
       const auto found = store.find(run_directory::content_key(batch.descriptions[i]));
-      if (!found) throw base::UserError((folder() / file_name(step, i)).string(), ": the scores of this preview are missing or damaged; start the same command again");
+      if (!found)
+        throw base::UserError((folder() / file_name(step, i)).string(), ": the scores of this preview are missing or damaged; start the same command again");
       const json& m = found->metadata;
-      round.videos.push_back({plan[i].text, "previews/" + file_name(step, i), {from_json(m.at("identity")), from_json(m.at("dynamics")), from_json(m.at("semantics"))}});
+      round.videos.push_back(
+          {plan[i].text, "previews/" + file_name(step, i), {from_json(m.at("identity")), from_json(m.at("dynamics")), from_json(m.at("semantics"))}});
     }
     std::error_code code;
     fs::remove_all(latents_folder(), code);
@@ -235,10 +249,12 @@ void Previews::record(PreviewRound round, const models::generator::Adapter& adap
   rounds_.push_back(round);
   // The adapter first: a line in the log says that it is there.
   if (decides() && best_preview(rounds_, rule, ranges_) == rounds_.size() - 1)
-    run_directory::save_checkpoint(best_folder(), round.step, checkpoint_tensors(adapter), {{"stage", "optimize"}, {"rule", rule}, {"score", preview_score(rule, round.mean(), ranges_)}},
+    run_directory::save_checkpoint(best_folder(), round.step, checkpoint_tensors(adapter),
+                                   {{"stage", "optimize"}, {"rule", rule}, {"score", preview_score(rule, round.mean(), ranges_)}},
                                    {.generations = all_generations, .keep_as = {}});
   const rewards::Rewards mean = round.mean();
-  base::log::info(base::concat("optimize: previews of step ", round.step, ": identity ", mean.identity, ", dynamics ", mean.dynamics, ", semantics ", mean.semantic));
+  base::log::info(
+      base::concat("optimize: previews of step ", round.step, ": identity ", mean.identity, ", dynamics ", mean.dynamics, ", semantics ", mean.semantic));
   files_->log(round.step, preview_scalars(round), preview_details(round));
   std::error_code code;
   fs::remove(run_directory::checkpoint_path(stopped_folder(), round.step), code);
@@ -260,11 +276,12 @@ RunContext::StageResult Previews::result(RunContext::StageResult last) {
     const std::int64_t step = rounds_[*best].step;
     const fs::path path = run_directory::checkpoint_path(best_folder(), step);
     if (!fs::exists(path))
-      throw base::UserError(path.string(), ": is missing, and step ", step, " is the best under keep_best: ", options.keep_best, ". Move ", files_->folder().string(),
-                            " away to train again, or set optimize.keep_best: none");
+      throw base::UserError(path.string(), ": is missing, and step ", step, " is the best under keep_best: ", options.keep_best, ". Move ",
+                            files_->folder().string(), " away to train again, or set optimize.keep_best: none");
     last.files = {path, files_->folder() / "metrics.jsonl"};
     last.result = parallel::hash_of(read_checkpoint_adapter(context_, path).flat_parameters());
-    const std::string message = base::concat("optimize: the adapter of step ", step, " of ", options.training.steps, " is the result: ", why_best(rounds_, *best, options.keep_best, ranges_));
+    const std::string message = base::concat("optimize: the adapter of step ", step, " of ", options.training.steps,
+                                             " is the result: ", why_best(rounds_, *best, options.keep_best, ranges_));
     if (step == 0) base::log::warning(message + ". That is stage 1's adapter: no later one did better under this rule");
     else base::log::info(message);
     std::error_code code;

@@ -1,5 +1,5 @@
-// Previews while `optimize` trains: the adapter as it is makes videos of a fixed set of prompts and noise, which are scored as candidates are and logged beside the loss
-// (optimize.previews); and the choice of the step that the stage results in (optimize.keep_best).
+// Previews while `optimize` trains: the adapter as it is makes videos of a fixed set of prompts and noise, which are scored as candidates are and logged beside
+// the loss (optimize.previews); and the choice of the step that the stage results in (optimize.keep_best).
 //
 //   optimize/previews/step-000100-prompt-1.mp4   the videos
 //   optimize/previews/segment-*.h5               their scores, by key: what a stopped job has finished is not made again
@@ -32,15 +32,16 @@ class Previews {
   // All that the chosen adapter depends on beside the training: rule, videos, scorer. Null where the last adapter is the result.
   nlohmann::json inputs() const;
 
-  // Reads references and scorer, and encodes prompts that the stage `prepare` did not. To be called before the transformer is loaded, for the text encoders need the memory.
+  // Reads references and scorer, and encodes prompts that the stage `prepare` did not. To be called before the transformer is loaded, for the text encoders
+  // need the memory.
   void prepare();
 
-  // Before run_steps: sets `policy` to the state that training goes on from and makes the previews that are due there and not in the log: of step 0, and of steps at which an
-  // earlier job was stopped. All referred to must outlive the hooks.
+  // Before run_steps: sets `policy` to the state that training goes on from and makes the previews that are due there and not in the log: of step 0, and of
+  // steps at which an earlier job was stopped. All referred to must outlive the hooks.
   void begin(const models::hunyuan_video::Transformer& transformer, models::generator::Adapter& policy, TrainingFiles& files);
 
-  // With previews after the steps at which they are due. The networks are loaded for a step's previews and let go after them: training needs the memory. On a stop request
-  // they are left as they are, the loop goes on to save its checkpoint, and the next start finishes them from the adapter that is saved here.
+  // With previews after the steps at which they are due. The networks are loaded for a step's previews and let go after them: training needs the memory. On a
+  // stop request they are left as they are, the loop goes on to save its checkpoint, and the next start finishes them from the adapter that is saved here.
   training::StepHooks add_to(training::StepHooks hooks);
 
   // After run_steps. `last`: the stage's result without a rule.
@@ -72,8 +73,8 @@ class Previews {
   RunContext& context_;
   std::vector<std::string> templates_;
   Prepared prepared_;
-  nlohmann::json scorer_;   // scorer_description()
-  nlohmann::json ranges_;   // PairsFile::ranges
+  nlohmann::json scorer_;  // scorer_description()
+  nlohmann::json ranges_;  // PairsFile::ranges
   const models::hunyuan_video::Transformer* transformer_ = nullptr;
   models::generator::Adapter* policy_ = nullptr;
   TrainingFiles* files_ = nullptr;

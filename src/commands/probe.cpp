@@ -101,7 +101,8 @@ void add_network(CLI::App& probe, Work& work, const char* name, const char* help
     command->add_option("--tile-stride-width", o.tile_sample_stride_width, "pixels")->capture_default_str();
     command->add_option("--tile-stride-frames", o.tile_sample_stride_num_frames, "frames")->capture_default_str();
   }
-  if (std::string(name) == "raft") command->add_option("--updates", a->updates, "iterations of the recurrent unit")->check(CLI::PositiveNumber)->capture_default_str();
+  if (std::string(name) == "raft")
+    command->add_option("--updates", a->updates, "iterations of the recurrent unit")->check(CLI::PositiveNumber)->capture_default_str();
   command->callback([a, run, &work] {
     work = [a, run] {
       const c10::AutoGradMode no_grad(false);

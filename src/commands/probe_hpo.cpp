@@ -1,5 +1,5 @@
-// `magicid probe hpo`: loss, errors and the adapter's gradient of given preference pairs, on any mesh of ranks. The tool with which the training is compared with
-// Python, and one layout of ranks with another.
+// `magicid probe hpo`: loss, errors and the adapter's gradient of given preference pairs, on any mesh of ranks. The tool with which the training is compared
+// with Python, and one layout of ranks with another.
 
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
@@ -13,9 +13,9 @@
 
 #include "base/errors.h"
 #include "base/log.h"
+#include "comm/options.h"
 #include "commands/command_line.h"
 #include "commands/devices.h"
-#include "comm/options.h"
 #include "models/hunyuan_video/adapter_files.h"
 #include "models/hunyuan_video/transformer.h"
 #include "objectives/pair_gradient.h"
@@ -45,15 +45,25 @@ struct Pairs {
 
 Pairs read_pairs(const std::string& file, bool with_guidance) {
   const auto in = storage::SafetensorsFile::open(file);
-  Pairs pairs{.winner = in.at("latents_winner"), .loser = in.at("latents_loser"), .noise = in.at("noise"), .sigma = in.at("sigma").to(at::kDouble).reshape({-1}),
-              .prompt_embeds = in.at("prompt_embeds"), .prompt_attention_mask = in.at("prompt_attention_mask"), .pooled_prompt_embeds = in.at("pooled_prompt_embeds"), .guidance = {}};
+  Pairs pairs{.winner = in.at("latents_winner"),
+              .loser = in.at("latents_loser"),
+              .noise = in.at("noise"),
+              .sigma = in.at("sigma").to(at::kDouble).reshape({-1}),
+              .prompt_embeds = in.at("prompt_embeds"),
+              .prompt_attention_mask = in.at("prompt_attention_mask"),
+              .pooled_prompt_embeds = in.at("pooled_prompt_embeds"),
+              .guidance = {}};
   pairs.guidance = with_guidance ? in.at("guidance").to(at::kDouble).reshape({-1}) : at::zeros({pairs.count()}, at::kDouble);
   if (pairs.winner.dim() != 5 || pairs.winner.sizes() != pairs.loser.sizes() || pairs.winner.sizes() != pairs.noise.sizes())
-    throw base::UserError(file, ": latents_winner is ", base::concat(pairs.winner.sizes()), ", latents_loser ", base::concat(pairs.loser.sizes()), ", noise ", base::concat(pairs.noise.sizes()),
-                          "; expected one shape [pairs, channels, frames, rows, columns] for the three");
-  for (const auto& [name, tensor] : {std::pair<const char*, const at::Tensor&>{"sigma", pairs.sigma}, {"prompt_embeds", pairs.prompt_embeds}, {"guidance", pairs.guidance},
-                                     {"prompt_attention_mask", pairs.prompt_attention_mask}, {"pooled_prompt_embeds", pairs.pooled_prompt_embeds}})
-    if (tensor.size(0) != pairs.count()) throw base::UserError(file, ": '", name, "' has ", tensor.size(0), " rows; expected one for each of the ", pairs.count(), " pairs");
+    throw base::UserError(file, ": latents_winner is ", base::concat(pairs.winner.sizes()), ", latents_loser ", base::concat(pairs.loser.sizes()), ", noise ",
+                          base::concat(pairs.noise.sizes()), "; expected one shape [pairs, channels, frames, rows, columns] for the three");
+  for (const auto& [name, tensor] : {std::pair<const char*, const at::Tensor&>{"sigma", pairs.sigma},
+                                     {"prompt_embeds", pairs.prompt_embeds},
+                                     {"guidance", pairs.guidance},
+                                     {"prompt_attention_mask", pairs.prompt_attention_mask},
+                                     {"pooled_prompt_embeds", pairs.pooled_prompt_embeds}})
+    if (tensor.size(0) != pairs.count())
+      throw base::UserError(file, ": '", name, "' has ", tensor.size(0), " rows; expected one for each of the ", pairs.count(), " pairs");
   return pairs;
 }
 
@@ -89,8 +99,9 @@ int probe_hpo(const Arguments& a) {
     const models::generator::Condition condition{{{"prompt_embeds", pairs.row(pairs.prompt_embeds, i)},
                                                   {"pooled_prompt_embeds", pairs.row(pairs.pooled_prompt_embeds, i)},
                                                   {"prompt_attention_mask", pairs.row(pairs.prompt_attention_mask, i)}}};
-    const auto errors = objectives::accumulate_pair(*transformer, *policy, reference ? &*reference : nullptr, {pairs.row(pairs.winner, i), noise, sigma},
-                                                    {pairs.row(pairs.loser, i), noise, sigma}, condition, pairs.guidance[i].item<double>() / 1000, loss, execution, gradient);
+    const auto errors =
+        objectives::accumulate_pair(*transformer, *policy, reference ? &*reference : nullptr, {pairs.row(pairs.winner, i), noise, sigma},
+                                    {pairs.row(pairs.loser, i), noise, sigma}, condition, pairs.guidance[i].item<double>() / 1000, loss, execution, gradient);
     if (groups.here.pair == 0 && groups.here.sequence == 0)
       figures[i].copy_(at::tensor({loss(errors), errors.winner, errors.loser, errors.reference_winner, errors.reference_loser}, at::kDouble));
   }
@@ -118,10 +129,11 @@ int probe_hpo(const Arguments& a) {
 }  // namespace
 
 void add_probe_hpo(CLI::App& probe, Work& work) {
-  auto* command = probe.add_subcommand("hpo",
-                                       "latents_winner, latents_loser, noise, sigma, prompt_embeds, prompt_attention_mask, pooled_prompt_embeds, guidance (times 1000), a row for each pair -> "
-                                       "loss (mean over the pairs), pair_loss, winner_error, loser_error, reference_winner_error, reference_loser_error, grad.MODULE.lora_{A,B}.weight; "
-                                       "alone or under mpirun");
+  auto* command = probe.add_subcommand(
+      "hpo",
+      "latents_winner, latents_loser, noise, sigma, prompt_embeds, prompt_attention_mask, pooled_prompt_embeds, guidance (times 1000), a row for each pair -> "
+      "loss (mean over the pairs), pair_loss, winner_error, loser_error, reference_winner_error, reference_loser_error, grad.MODULE.lora_{A,B}.weight; "
+      "alone or under mpirun");
   auto a = std::make_shared<Arguments>();
   command->add_option("--model", a->model, "folder of the transformer, or of a pipeline that holds it")->required();
   command->add_option("--adapter", a->adapter, "LoRA file of the policy")->required();

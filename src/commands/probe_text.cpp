@@ -36,7 +36,8 @@ void add_probe_prompt(CLI::App& probe, Work& work) {
     work = [a] {
       const c10::AutoGradMode no_grad(false);
       const auto encoder = generation::PipelineFolder::open(a->model).load_prompt_encoder(resolve(a->device));
-      const auto prompt_template = a->template_file.empty() ? models::text::PromptTemplate::hunyuan_video() : models::text::PromptTemplate::load(a->template_file);
+      const auto prompt_template =
+          a->template_file.empty() ? models::text::PromptTemplate::hunyuan_video() : models::text::PromptTemplate::load(a->template_file);
       const auto encoded = encoder(base::decode_written_text(a->text, "--text"), prompt_template, a->max_length);
       if (const auto warning = models::text::over_length_warning(encoded.tokens)) base::log::warning(*warning);
       storage::write_safetensors(a->outputs,
@@ -57,7 +58,9 @@ void add_tokenize(CLI::App& app, Work& work) {
   auto* command = app.add_subcommand("tokenize", "Print the token ids of a text, as it is given, as a JSON list, special tokens included");
   auto a = std::make_shared<Arguments>();
   command->add_option("--model", a->model, "pipeline folder")->required();
-  command->add_option("--tokenizer", a->tokenizer, "tokenizer (language model) or tokenizer_2 (CLIP)")->check(CLI::IsMember({"tokenizer", "tokenizer_2"}))->capture_default_str();
+  command->add_option("--tokenizer", a->tokenizer, "tokenizer (language model) or tokenizer_2 (CLIP)")
+      ->check(CLI::IsMember({"tokenizer", "tokenizer_2"}))
+      ->capture_default_str();
   command->add_option("--text", a->text, "the text")->required();
   command->callback([a, &work] {
     work = [a] {

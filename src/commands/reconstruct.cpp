@@ -21,24 +21,29 @@ using run_directory::Stage;
 namespace hv = models::hunyuan_video;
 
 // Class samples for prior preservation: made by the bare model where they are missing, shared over the ranks, then read by all of them. Collective.
-std::vector<objectives::ReconstructionItem> class_samples(RunContext& context, const Prepared& prepared, const hv::Transformer& transformer, const std::vector<PlannedCandidate>& plan) {
+std::vector<objectives::ReconstructionItem> class_samples(RunContext& context, const Prepared& prepared, const hv::Transformer& transformer,
+                                                          const std::vector<PlannedCandidate>& plan) {
   run_directory::CandidateStore store(context.layout().candidates());
   const auto missing = work::find_missing(context.world(), plan.size(), [&](std::size_t i) { return store.contains(plan[i].key); });
   const auto scheduler = context.pipeline().scheduler().with_shift(context.config().generate.sampling.shift);
   const auto make = [&](std::size_t i, work::Pulse& pulse) {
-    return sample_candidate(context.config(), transformer, context.pipeline().autoencoder_config(), scheduler, prepared, plan[i], nullptr, beat_at_each_step(pulse),
-                            &context.sequence_ranks())
+    return sample_candidate(context.config(), transformer, context.pipeline().autoencoder_config(), scheduler, prepared, plan[i], nullptr,
+                            beat_at_each_step(pulse), &context.sequence_ranks())
         .cpu();
   };
   work::work_through_together(context.work_ranks(), {"class samples", missing, plan.size()}, make, [&](std::size_t i, const at::Tensor& latents) {
-    store.put({.description = plan[i].description, .metadata = {{"source", "class sample"}, {"prompt_index", plan[i].prompt}, {"rank", context.world().rank()}}, .latents = latents});
+    store.put({.description = plan[i].description,
+               .metadata = {{"source", "class sample"}, {"prompt_index", plan[i].prompt}, {"rank", context.world().rank()}},
+               .latents = latents});
   });
   std::vector<objectives::ReconstructionItem> items;
   comm::agree(context.world(), "reading the class samples", [&] {
     store.refresh();
     for (const auto& planned : plan) {
       const auto found = store.find(planned.key);
-      if (!found) throw base::UserError(context.layout().candidates().string(), ": class sample ", planned.key, " is missing or damaged; run `magicid reconstruct` again");
+      if (!found)
+        throw base::UserError(context.layout().candidates().string(), ": class sample ", planned.key,
+                              " is missing or damaged; run `magicid reconstruct` again");
       items.push_back({found->latents, prepared.prompt(planned.text)});
     }
   });
@@ -97,7 +102,7 @@ void reconstruct(RunContext& context) {
     std::vector<objectives::ReconstructionItem> items;
     for (const auto& reference : prepared.references) items.push_back({reference.latents, prepared.prompt(reference.caption)});
     objectives::Reconstruction objective(transformer, adapter, std::move(items), context.seed(), c.reconstruct.shift, 1.0, std::move(samples),
-                                        {.ranks = &context.sequence_ranks(), .recompute = recompute});
+                                         {.ranks = &context.sequence_ranks(), .recompute = recompute});
     TrainingFiles files(context, context.layout().reconstruct(), "reconstruct", adapter);
     training::run_steps("reconstruct", c.reconstruct.training, objective, context.world(), context.mesh_without_pairs(),
                         with_speed(files.hooks(), work_of(context, objective), peak_flops(context)));

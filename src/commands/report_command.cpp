@@ -75,7 +75,8 @@ void add_training(report::ReportData& data, const std::string& name, const fs::p
   const auto as_shown = [](const rewards::Rewards& r) { return report::Rewards{r.identity, r.dynamics, r.semantic}; };
   for (const auto& round : rounds) {
     stage.previews.push_back({.step = round.step, .mean = as_shown(round.mean()), .videos = {}});
-    for (const auto& v : round.videos) stage.previews.back().videos.push_back({.prompt = v.prompt, .raw = as_shown(v.rewards), .video = {.bytes = {}, .path = folder / v.file}});
+    for (const auto& v : round.videos)
+      stage.previews.back().videos.push_back({.prompt = v.prompt, .raw = as_shown(v.rewards), .video = {.bytes = {}, .path = folder / v.file}});
   }
   if (keep_best != "none") {
     if (const auto best = best_preview(rounds, keep_best, ranges)) {
@@ -94,14 +95,17 @@ void add_evaluation(report::ReportData& data, const RunContext& context) {
                {"dynamic_degree", "Dynamic degree", "Mean of the largest 5% of optical flow, in pixels a sampled frame; artefacts count as motion.", true},
                {"dynamic", "Dynamic (VBench)", "Share of videos that VBench's rule calls dynamic.", true},
                {"temporal_consistency", "Temporal consistency", "Cosine of consecutive frames' CLIP features.", true},
-               {"semantic", "Semantic reward", "R_sem as pairs are chosen by: cosine of prompt and frames in CLIP, or of a grid of frames (rewards.semantic_input).", true},
+               {"semantic", "Semantic reward",
+                "R_sem as pairs are chosen by: cosine of prompt and frames in CLIP, or of a grid of frames (rewards.semantic_input).", true},
                {"clip_t", "CLIP-T", "Cosine of frames and prompt in CLIP, times 100.", true},
                {"clip_i", "CLIP-I", "Cosine of frames and photos in CLIP, times 100.", true}};
   const json& frechet = evaluation.at("frechet");
   std::string features = frechet.at("features").get<std::string>() + ".";
   if (frechet.contains("hint")) features += " Absent: it " + frechet.at("hint").get<std::string>() + ".";
-  e.metrics.push_back({frechet.at("metric"), frechet.at("metric") == "fvd" ? "FVD" : "CLIP Fréchet distance",
-                       "Distance between the sets of an arm's and of real videos, " + std::to_string(frechet.at("videos").get<std::size_t>()) + " of each: " + features, false});
+  e.metrics.push_back(
+      {frechet.at("metric"), frechet.at("metric") == "fvd" ? "FVD" : "CLIP Fréchet distance",
+       "Distance between the sets of an arm's and of real videos, " + std::to_string(frechet.at("videos").get<std::size_t>()) + " of each: " + features,
+       false});
   for (const auto& note : evaluation.at("notes")) e.notes.push_back(note);
   const auto number = [](const json& value) { return value.is_number() ? value.get<double>() : report::unknown; };
   const auto estimates = [&](const json& metrics) {
@@ -134,13 +138,17 @@ void add_adapters(report::ReportData& data, const RunContext& context) {
        {"For diffusers.",
         "import torch\nfrom diffusers import HunyuanVideoPipeline\n\npipe = HunyuanVideoPipeline.from_pretrained(MODEL_FOLDER, torch_dtype=torch.bfloat16)\n"
         "pipe.load_lora_weights(\"adapter\", weight_name=\"diffusers.safetensors\")\n"}},
-      {"kohya", {"For musubi-tuner and tools with kohya's names.", "python hv_generate_video.py --lora_weight adapter/kohya.safetensors --lora_multiplier 1.0 ..."}},
+      {"kohya",
+       {"For musubi-tuner and tools with kohya's names.", "python hv_generate_video.py --lora_weight adapter/kohya.safetensors --lora_multiplier 1.0 ..."}},
       {"comfyui", {"For ComfyUI.", "Copy it to ComfyUI/models/loras and load it with the node \"LoraLoaderModelOnly\"."}}};
   for (const auto& format : context.config().export_.formats) {
     const fs::path file = context.layout().adapter() / (format + ".safetensors");
     std::error_code code;
     const auto bytes = fs::file_size(file, code);
-    data.adapters.push_back({.name = "adapter/" + format + ".safetensors", .format = format, .bytes = code ? 0 : static_cast<std::int64_t>(bytes), .description = about.at(format).first,
+    data.adapters.push_back({.name = "adapter/" + format + ".safetensors",
+                             .format = format,
+                             .bytes = code ? 0 : static_cast<std::int64_t>(bytes),
+                             .description = about.at(format).first,
                              .snippet = about.at(format).second});
   }
 }
@@ -163,15 +171,16 @@ report::ReportData gather(const RunContext& context) {
   if (has_random_weights(c.model.folder))
     data.notice = "The model's weights are random (magicid init-model). This report shows what a run leaves, not what the method does to pictures.";
   data.subject = {c.subject.trigger, c.subject.class_name};
-  for (const auto& reference : Prepared::load(context.layout().prepared()).references) data.references.push_back({reference.file, {.bytes = reference.thumbnail}});
+  for (const auto& reference : Prepared::load(context.layout().prepared()).references)
+    data.references.push_back({reference.file, {.bytes = reference.thumbnail}});
   const PairsFile pairs = PairsFile::load(context.layout().pairs());
   add_candidates(data, pairs, context);
   add_training(data, "reconstruct", context.layout().reconstruct(), "none", {});
   add_training(data, "optimize", context.layout().optimize(), c.optimize.keep_best, pairs.ranges);
   add_evaluation(data, context);
   add_adapters(data, context);
-  data.next_steps = {"Sample with the adapter: magicid sample --model MODEL_FOLDER --adapter adapter/diffusers.safetensors --prompt \"a " + c.subject.trigger + " " + c.subject.class_name +
-                         " ...\" --output video.mp4",
+  data.next_steps = {"Sample with the adapter: magicid sample --model MODEL_FOLDER --adapter adapter/diffusers.safetensors --prompt \"a " + c.subject.trigger +
+                         " " + c.subject.class_name + " ...\" --output video.mp4",
                      "Change a setting and start `magicid run` again: only the stages that it touches are made anew."};
   data.settings_yaml = storage::read_text(context.layout().config());
   return data;

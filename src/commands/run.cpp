@@ -37,7 +37,8 @@ void add_run(CLI::App& app, Work& work) {
   add_stage_command(app, work, "score", "Identity, dynamics and semantics of every candidate", {score});
   add_stage_command(app, work, "select", "Preference pairs by Pareto fronts", {select});
   add_stage_command(app, work, "optimize", "Stage 2: hybrid preference optimization", {check_layout, optimize});
-  add_stage_command(app, work, "evaluate", "Face similarity, dynamic degree, consistency, CLIP scores and FVD of base, stage 1, HPO and folders of other videos", {evaluate});
+  add_stage_command(app, work, "evaluate",
+                    "Face similarity, dynamic degree, consistency, CLIP scores and FVD of base, stage 1, HPO and folders of other videos", {evaluate});
   add_stage_command(app, work, "export", "The adapter as files for diffusers, musubi-tuner and ComfyUI", {export_adapter});
   add_stage_command(app, work, "report", "report.html: pairs, fronts, curves and figures to look at", {write_report});
 }

@@ -53,9 +53,8 @@ std::unique_ptr<RunContext> RunContext::open(const RunArguments& arguments) {
     context->pipeline_ = generation::PipelineFolder::open(c.model.folder);
     check_for_model(c, context->pipeline_->transformer_config());
   });
-  const json model = context->from_leader("reading what the model is", [&]() -> json {
-    return {context->pipeline_->fingerprint(), template_identity(c.model)};
-  });
+  const json model =
+      context->from_leader("reading what the model is", [&]() -> json { return {context->pipeline_->fingerprint(), template_identity(c.model)}; });
   context->model_ = {.model = model[0], .prompt_template = model[1], .dtype = context->placement_.dtype == at::kBFloat16 ? "bfloat16" : "float32"};
   comm::agree_unless_stopped(world, "opening the run directory", [&] {
     if (!context->leader()) return;
@@ -150,7 +149,8 @@ bool RunContext::reuse_stage(Stage stage, const run_directory::Fingerprint& fing
   if (stage == Stage::prepare || stage == Stage::reconstruct || stage == Stage::generate || stage == Stage::score || stage == Stage::select) {
     const auto takeover = run_->take_over(stage, fingerprint, other);
     taken = takeover.done;
-    base::log::info(taken ? base::concat(name, ": taken over from ", other, " (", takeover.files, " files)") : base::concat(name, ": not taken over from ", other, ": ", takeover.reason));
+    base::log::info(taken ? base::concat(name, ": taken over from ", other, " (", takeover.files, " files)")
+                          : base::concat(name, ": not taken over from ", other, ": ", takeover.reason));
   }
   std::size_t linked = 0;
   const auto link = [&](fs::path (run_directory::Layout::*folder)() const) { linked += run_directory::link_new_files((there.*folder)(), (layout_.*folder)()); };

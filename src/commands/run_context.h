@@ -23,7 +23,7 @@
 namespace magicid::commands {
 
 struct RunArguments {
-  std::string configuration;          // YAML file
+  std::string configuration;           // YAML file
   std::vector<std::string> overrides;  // --set key=value
   bool accept_other_model = false;
 };
@@ -87,7 +87,8 @@ class RunContext {
 
  private:
   RunContext() = default;
-  // Rank 0, for a stage that is not current: whether its results could be had from the run that `reuse` names. Content stores of that run are linked either way.
+  // Rank 0, for a stage that is not current: whether its results could be had from the run that `reuse` names. Content stores of that run are linked either
+  // way.
   bool reuse_stage(run_directory::Stage stage, const run_directory::Fingerprint& fingerprint);
 
   Configuration configuration_;

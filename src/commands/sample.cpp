@@ -35,8 +35,8 @@ at::Tensor starting_noise(const SampleArguments& a, const std::vector<std::int64
   if (a.initial_latents.empty()) return diffusion::initial_noise(static_cast<std::uint64_t>(a.seed), "sample-noise", shape);
   const at::Tensor noise = storage::SafetensorsFile::open(a.initial_latents).at("latents").to(at::kFloat).clone();
   if (noise.sizes() != c10::IntArrayRef(shape))
-    throw base::UserError(a.initial_latents, ": 'latents' is ", base::concat(noise.sizes()), ", ", base::concat(c10::IntArrayRef(shape)), " is needed for ", a.frames, " frames of ",
-                          a.height, " x ", a.width);
+    throw base::UserError(a.initial_latents, ": 'latents' is ", base::concat(noise.sizes()), ", ", base::concat(c10::IntArrayRef(shape)), " is needed for ",
+                          a.frames, " frames of ", a.height, " x ", a.width);
   return noise;
 }
 
@@ -68,12 +68,12 @@ int sample(const SampleArguments& a) {
     if (!a.adapter.empty()) adapter = models::hunyuan_video::load_adapter(transformer.config(), a.adapter, placement);
     if (adapter && a.adapter_strength != 1.0) adapter->scale_by(a.adapter_strength);
     base::Progress progress("denoising", a.steps, true);
-    latents = generation::sample_latents(transformer, adapter ? &*adapter : nullptr, scheduler, noise, prompt, negative,
-                                         {.steps = static_cast<int>(a.steps), .guidance = a.guidance, .true_cfg = a.true_cfg},
-                                         [&](const diffusion::StepState&) {
-                                           base::stop_if_asked("sample");
-                                           progress.advance();
-                                         });
+    latents =
+        generation::sample_latents(transformer, adapter ? &*adapter : nullptr, scheduler, noise, prompt, negative,
+                                   {.steps = static_cast<int>(a.steps), .guidance = a.guidance, .true_cfg = a.true_cfg}, [&](const diffusion::StepState&) {
+                                     base::stop_if_asked("sample");
+                                     progress.advance();
+                                   });
   }
   const std::map<std::string, std::string> metadata{{"producer", "magicid " + code_version()}, {"prompt", a.prompt}};
   if (!a.latents_out.empty()) storage::write_safetensors(a.latents_out, {{"latents", latents.cpu()}}, metadata);

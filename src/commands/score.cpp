@@ -28,19 +28,22 @@ struct Scorer {
   run_directory::CandidateStore candidates;
 };
 
-void score_one(RunContext& context, const Prepared& prepared, Scorer& scorer, run_directory::ScoreStore& scores, const json& description, const PlannedCandidate& planned) {
+void score_one(RunContext& context, const Prepared& prepared, Scorer& scorer, run_directory::ScoreStore& scores, const json& description,
+               const PlannedCandidate& planned) {
   const auto start = std::chrono::steady_clock::now();
   const auto candidate = scorer.candidates.find(planned.key);
-  if (!candidate) throw base::UserError(context.layout().candidates().string(), ": candidate ", planned.key, " is missing or damaged; run `magicid generate` again");
+  if (!candidate)
+    throw base::UserError(context.layout().candidates().string(), ": candidate ", planned.key, " is missing or damaged; run `magicid generate` again");
   const auto [raw, features] = scorer.score(candidate->latents, planned.text, prepared.face_embeddings, context.layout().previews() / preview_name(planned));
-  scores.put({.candidate = planned.key,
-              .scorer = scorer_for(description, planned),
-              .metadata = {{"source", preference::to_string(planned.source)},
-                           {"prompt", planned.text},
-                           {"seconds", std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()},
-                           {"rank", context.world().rank()}},
-              .values = {{"identity", raw.identity}, {"dynamics", raw.dynamics}, {"semantics", raw.semantic}, {"dynamic", features.dynamics.dynamic ? 1.0 : 0.0}},
-              .face_embeddings = features.faces.embeddings.numel() > 0 ? features.faces.embeddings : at::Tensor()});
+  scores.put(
+      {.candidate = planned.key,
+       .scorer = scorer_for(description, planned),
+       .metadata = {{"source", preference::to_string(planned.source)},
+                    {"prompt", planned.text},
+                    {"seconds", std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()},
+                    {"rank", context.world().rank()}},
+       .values = {{"identity", raw.identity}, {"dynamics", raw.dynamics}, {"semantics", raw.semantic}, {"dynamic", features.dynamics.dynamic ? 1.0 : 0.0}},
+       .face_embeddings = features.faces.embeddings.numel() > 0 ? features.faces.embeddings : at::Tensor()});
 }
 
 }  // namespace
@@ -121,7 +124,9 @@ ScoredPool gather_scores(RunContext& context, const CandidatePlan& plan) {
   std::vector<rewards::Rewards> raw(plan.candidates.size());
   for (const auto& share : world.all_gather_strings(mine.dump()))
     for (const auto& row : json::parse(share)) {
-      const auto number = [&](int k) { return row[static_cast<std::size_t>(k)].is_null() ? std::numeric_limits<double>::quiet_NaN() : row[static_cast<std::size_t>(k)].get<double>(); };
+      const auto number = [&](int k) {
+        return row[static_cast<std::size_t>(k)].is_null() ? std::numeric_limits<double>::quiet_NaN() : row[static_cast<std::size_t>(k)].get<double>();
+      };
       raw[row[0].get<std::size_t>()] = {number(1), number(2), number(3)};
     }
   scored.pool = rewards::normalise_jointly(raw);

@@ -22,7 +22,11 @@ PairsFile select_from(const Configuration& c, const CandidatePlan& plan, const S
   for (std::size_t i = 0; i < plan.candidates.size(); ++i)
     if (scored.candidates[i].rejection.empty()) {
       const auto& n = scored.candidates[i].normalised;
-      usable.push_back({.key = plan.candidates[i].key, .source = plan.candidates[i].source, .prompt = plan.candidates[i].prompt, .identity = n.identity, .dynamics = n.dynamics,
+      usable.push_back({.key = plan.candidates[i].key,
+                        .source = plan.candidates[i].source,
+                        .prompt = plan.candidates[i].prompt,
+                        .identity = n.identity,
+                        .dynamics = n.dynamics,
                         .semantics = n.semantic});
     }
   PairsFile file;
@@ -86,7 +90,8 @@ void select(RunContext& context) {
       file.save(context.layout().pairs());
       std::size_t identity = 0;
       for (const auto& p : file.selection.pairs) identity += p.kind == preference::PairKind::identity;
-      base::log::info(base::concat("select: ", identity, " identity pairs and ", file.selection.pairs.size() - identity, " dynamic pairs from ", plan.candidates.size(), " candidates"));
+      base::log::info(base::concat("select: ", identity, " identity pairs and ", file.selection.pairs.size() - identity, " dynamic pairs from ",
+                                   plan.candidates.size(), " candidates"));
       for (const auto& note : file.selection.notes) base::log::warning("select: " + note);
     });
     return RunContext::StageResult{.files = {context.layout().pairs()}, .result = hash};

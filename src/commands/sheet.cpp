@@ -83,7 +83,9 @@ int sheet(const SheetArguments& a) {
   for (const auto& run : runs) {
     const auto known = arms_of(run);
     for (const auto& arm : arms)
-      if (std::find(known.begin(), known.end(), arm) == known.end()) throw base::UserError(run.name, ": has no arm '", arm, "'", base::did_you_mean(arm, known), "; it has ", base::join_names(known), "; choose with --arm");
+      if (std::find(known.begin(), known.end(), arm) == known.end())
+        throw base::UserError(run.name, ": has no arm '", arm, "'", base::did_you_mean(arm, known), "; it has ", base::join_names(known),
+                              "; choose with --arm");
   }
   std::vector<std::string> columns;
   if (a.photos) columns.emplace_back("Photo");
@@ -124,7 +126,10 @@ void add_sheet(CLI::App& app, Work& work) {
   command->add_option("runs", a->runs, "run directories; the rows of several stand below each other")->required();
   command->add_option("--arm", a->arms, "column; may be repeated. Default: every arm of the first run")->allow_extra_args(false);
   auto* prompts = command->add_option("--prompt", a->prompts, "row: index of a prompt, from 0; may be repeated")->allow_extra_args(false);
-  command->add_option("--rows", a->rows, "that many prompts of each run, spread over all of them")->check(CLI::PositiveNumber)->capture_default_str()->excludes(prompts);
+  command->add_option("--rows", a->rows, "that many prompts of each run, spread over all of them")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str()
+      ->excludes(prompts);
   command->add_flag("!--no-photos", a->photos, "leave out the column with the first photo");
   command->add_option("--cell-width", a->layout.cell_width, "pixels")->check(CLI::Range(16, 2048))->capture_default_str();
   command->add_option("--fps", a->fps, "frames a second that are shown")->check(CLI::Range(0.1, 240.0))->capture_default_str();

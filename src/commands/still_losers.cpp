@@ -38,7 +38,9 @@ std::map<std::string, std::string> make_still_losers(RunContext& context, const 
   work::work_through(context.world(), {"still losers", missing, stills.size()}, [&](std::size_t i, work::Pulse&) {
     if (!autoencoder) autoencoder = context.pipeline().load_autoencoder(context.placement());
     const auto candidate = store.find(stills[i].loser);
-    if (!candidate) throw base::UserError(context.layout().candidates().string(), ": candidate ", stills[i].loser, " of a pair is missing or damaged; run `magicid generate` again");
+    if (!candidate)
+      throw base::UserError(context.layout().candidates().string(), ": candidate ", stills[i].loser,
+                            " of a pair is missing or damaged; run `magicid generate` again");
     // The whole clip is decoded: normalisation sees all frames, so that the first one decoded alone would be another picture.
     const at::Tensor frames = generation::decode_frames(*autoencoder, candidate->latents);
     const at::Tensor latents = generation::encode_frames(*autoencoder, frames.narrow(0, 0, 1).expand(frames.sizes())).cpu();

@@ -9,8 +9,9 @@
 
 namespace magicid::commands {
 
-// For each loser that a pair of `pairs` shows still: its key -> the key of its still in the candidate store. What is missing is made, shared over the ranks, by decoding the
-// candidate, repeating its first frame over all frames and encoding that whole; finished ones are found by key. Throws UserError when a candidate is missing. Collective.
+// For each loser that a pair of `pairs` shows still: its key -> the key of its still in the candidate store. What is missing is made, shared over the ranks, by
+// decoding the candidate, repeating its first frame over all frames and encoding that whole; finished ones are found by key. Throws UserError when a candidate
+// is missing. Collective.
 std::map<std::string, std::string> make_still_losers(RunContext& context, const PairsFile& pairs);
 
 }  // namespace magicid::commands

@@ -24,7 +24,9 @@ WorkCounter::WorkCounter(hv::TransformerConfig config, planning::AdapterSize ada
 
 WorkCounter WorkCounter::of(const RunContext& context) {
   const auto& c = context.config();
-  return {context.pipeline().transformer_config(), {.lora_rank = c.adapter.lora_rank, .targets = c.adapter.targets}, models::generator::RecomputePlan::parse(c.model.recompute)};
+  return {context.pipeline().transformer_config(),
+          {.lora_rank = c.adapter.lora_rank, .targets = c.adapter.targets},
+          models::generator::RecomputePlan::parse(c.model.recompute)};
 }
 
 planning::Tokens WorkCounter::tokens_of(const at::Tensor& latents, const models::generator::Condition& prompt) const {
@@ -39,7 +41,8 @@ const TrainingWork& WorkCounter::trained(const planning::Tokens& tokens) {
     const planning::Share share = planning::largest_share(config_, tokens, 1);
     const double forward = planning::forward_flops(config_, share, &adapter_).total();
     at->second = {.tokens = static_cast<double>(tokens.all()),
-                  .executed = forward + planning::backward_flops(config_, share, adapter_, true).total() + planning::recomputed_flops(config_, share, adapter_, recompute_).total(),
+                  .executed = forward + planning::backward_flops(config_, share, adapter_, true).total() +
+                              planning::recomputed_flops(config_, share, adapter_, recompute_).total(),
                   .model = forward + planning::backward_flops(config_, share, adapter_, false).total()};
   }
   return at->second;

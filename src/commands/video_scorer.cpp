@@ -6,9 +6,12 @@
 namespace magicid::commands {
 
 VideoScorer::VideoScorer(RunContext& context)
-    : configuration_(context.config()), networks_(rewards::RewardNetworks::load(context.config().rewards, context.config().model.folder, context.placement(), {})), autoencoder_(context.pipeline().load_autoencoder(context.placement())) {}
+    : configuration_(context.config()),
+      networks_(rewards::RewardNetworks::load(context.config().rewards, context.config().model.folder, context.placement(), {})),
+      autoencoder_(context.pipeline().load_autoencoder(context.placement())) {}
 
-VideoScorer::Scored VideoScorer::operator()(const at::Tensor& latents, const std::string& prompt, const at::Tensor& references, const std::filesystem::path& file) {
+VideoScorer::Scored VideoScorer::operator()(const at::Tensor& latents, const std::string& prompt, const at::Tensor& references,
+                                            const std::filesystem::path& file) {
   const auto fps = static_cast<double>(configuration_.video.fps);
   const auto& options = configuration_.rewards.scoring;
   const at::Tensor frames = generation::decode_frames(autoencoder_, latents);

@@ -17,9 +17,7 @@ using base::UserError;
 constexpr int depth_limit = 32;
 constexpr std::size_t node_limit = 100'000;  // aliases of aliases grow exponentially
 
-std::string line_of(const std::string& file, const YAML::Mark& mark) {
-  return mark.is_null() ? file : base::concat(file, ":", mark.line + 1);
-}
+std::string line_of(const std::string& file, const YAML::Mark& mark) { return mark.is_null() ? file : base::concat(file, ":", mark.line + 1); }
 
 struct Converter {
   std::string file;
@@ -126,7 +124,9 @@ void merge(Node& into, Node from) {
   }
 }
 
-bool looks_like_number(const std::string& text) { return !text.empty() && text.find_first_not_of("0123456789+-.eE_") == std::string::npos && text.find_first_of("0123456789") != std::string::npos; }
+bool looks_like_number(const std::string& text) {
+  return !text.empty() && text.find_first_not_of("0123456789+-.eE_") == std::string::npos && text.find_first_of("0123456789") != std::string::npos;
+}
 
 }  // namespace
 
@@ -154,7 +154,10 @@ Node parse_yaml(std::string_view yaml, const std::filesystem::path& name) {
   const std::string text = base::decode_file(yaml, name.string());
   YAML::Node document;
   try {
-    if (has_second_document(text)) throw UserError(name.string(), ": holds several documents, or text that belongs to no key ('---' in the middle, a stray comma or bracket); a configuration is one document");
+    if (has_second_document(text))
+      throw UserError(
+          name.string(),
+          ": holds several documents, or text that belongs to no key ('---' in the middle, a stray comma or bracket); a configuration is one document");
     document = YAML::Load(text);
   } catch (const YAML::Exception& error) {
     if (!error.mark.is_null() && indented_with_tab(text, error.mark.line))
@@ -178,8 +181,7 @@ Node parse_yaml(std::string_view yaml, const std::filesystem::path& name) {
 void apply_override(Node& root, const std::string& argument) {
   const std::string assignment = base::decode_text(argument, "--set " + base::escape_invalid_utf8(argument.substr(0, argument.find('='))));
   const auto equals = assignment.find('=');
-  if (equals == std::string::npos || equals == 0)
-    throw UserError("--set ", assignment, ": expected section.key=value, e.g. --set optimize.beta=50");
+  if (equals == std::string::npos || equals == 0) throw UserError("--set ", assignment, ": expected section.key=value, e.g. --set optimize.beta=50");
   const std::string key = assignment.substr(0, equals);
   const std::string raw = assignment.substr(equals + 1);
   const std::string where = "--set " + key;

@@ -13,14 +13,14 @@ namespace magicid::config {
 struct Node {
   enum class Kind { null, scalar, sequence, mapping };
   Kind kind = Kind::null;
-  std::string text;               // of a scalar, as written
-  bool quoted = false;            // a scalar in quotes, or a block scalar: a text whatever it looks like
-  std::string where;              // "configs/a.yaml:12" or "--set optimize.beta"
-  std::filesystem::path base;     // what relative paths are relative to
-  std::vector<Node> elements;     // of a sequence
+  std::string text;                                   // of a scalar, as written
+  bool quoted = false;                                // a scalar in quotes, or a block scalar: a text whatever it looks like
+  std::string where;                                  // "configs/a.yaml:12" or "--set optimize.beta"
+  std::filesystem::path base;                         // what relative paths are relative to
+  std::vector<Node> elements;                         // of a sequence
   std::vector<std::pair<std::string, Node>> members;  // of a mapping, in the order of the file; `key_where` beside them
   std::vector<std::string> key_where;
-  std::string raw;                // an override's value as typed, for options that are texts; empty otherwise
+  std::string raw;  // an override's value as typed, for options that are texts; empty otherwise
 
   Node* find(std::string_view key);
   const Node* find(std::string_view key) const;

@@ -24,13 +24,13 @@
 namespace magicid::config {
 
 struct Help {
-  std::string help;                       // one line: what it does, with its unit
-  std::optional<double> minimum = {};     // inclusive bounds
+  std::string help;                    // one line: what it does, with its unit
+  std::optional<double> minimum = {};  // inclusive bounds
   std::optional<double> maximum = {};
-  std::optional<double> above = {};       // exclusive lower bound
-  bool fingerprint = true;                // false: does not change results (log level, number of workers), so it reruns nothing;
-                                          // also for a path whose contents the stage hashes as an input
-  bool required = false;                  // no sensible default: the file must give it
+  std::optional<double> above = {};  // exclusive lower bound
+  bool fingerprint = true;           // false: does not change results (log level, number of workers), so it reruns nothing;
+                                     // also for a path whose contents the stage hashes as an input
+  bool required = false;             // no sensible default: the file must give it
 };
 
 // Names of the user's own choice, each with a path, in the order of the file.

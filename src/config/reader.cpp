@@ -89,8 +89,14 @@ class SectionReader : public Fields {
     if (!node) return;
     if (node->kind == Node::Kind::scalar && !node->quoted) {
       const std::string& text = node->text;
-      if (text == "true" || text == "True" || text == "TRUE") { value = true; return; }
-      if (text == "false" || text == "False" || text == "FALSE") { value = false; return; }
+      if (text == "true" || text == "True" || text == "TRUE") {
+        value = true;
+        return;
+      }
+      if (text == "false" || text == "False" || text == "FALSE") {
+        value = false;
+        return;
+      }
     }
     wrong_type(key, *node, "true or false");
   }
@@ -204,7 +210,8 @@ class SectionReader : public Fields {
     static const std::vector<std::string> switches{"yes", "Yes", "YES", "on", "On", "ON", "no", "No", "NO", "off", "Off", "OFF", "y", "n"};
     if (hint.empty() && expected == "true or false" && !node.quoted && std::find(switches.begin(), switches.end(), node.text) != switches.end())
       hint = ". YAML versions disagree about yes, no, on and off";
-    if (hint.empty() && node.kind == Node::Kind::scalar && node.quoted && (expected.starts_with("a number") || expected.starts_with("an integer") || expected == "true or false"))
+    if (hint.empty() && node.kind == Node::Kind::scalar && node.quoted &&
+        (expected.starts_with("a number") || expected.starts_with("an integer") || expected == "true or false"))
       hint = ". Leave the quotes away";
     problem(node.where, key, concat("found ", node.kind_name(), ", expected ", expected, hint));
   }
@@ -219,7 +226,8 @@ class SectionReader : public Fields {
     if (text.starts_with('+') && text.size() > 1 && text[1] != '-') text.remove_prefix(1);
     std::int64_t result = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), result);
-    if (end == text.data() + text.size() && error == std::errc::result_out_of_range) return problem(node.where, key, "is " + node.text + ", which does not fit 64 bits");
+    if (end == text.data() + text.size() && error == std::errc::result_out_of_range)
+      return problem(node.where, key, "is " + node.text + ", which does not fit 64 bits");
     if (error != std::errc() || end != text.data() + text.size()) return wrong_type(key, node, "an integer");
     const std::string_view digits = text.starts_with('-') ? text.substr(1) : text;
     // YAML 1.1 reads 010 as eight, 1.2 as ten.

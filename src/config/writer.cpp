@@ -33,11 +33,15 @@ class FieldVisitor : public Fields {
   void boolean(const std::string& key, bool& value, const Help& help) override { field({key, "true or false", value, help}); }
   void text(const std::string& key, std::string& value, const Help& help) override { field({key, "text", value, help}); }
   void path(const std::string& key, std::string& value, const Help& help) override { field({key, "path", value, help}); }
-  void choice(const std::string& key, std::string& value, const std::vector<std::string>& allowed, const Help& help) override { field({key, "choice", value, help, &allowed}); }
+  void choice(const std::string& key, std::string& value, const std::vector<std::string>& allowed, const Help& help) override {
+    field({key, "choice", value, help, &allowed});
+  }
   void numbers(const std::string& key, std::vector<double>& value, const Help& help) override { field({key, "list of numbers", value, help}); }
   void integers(const std::string& key, std::vector<std::int64_t>& value, const Help& help) override { field({key, "list of integers", value, help}); }
   void texts(const std::string& key, std::vector<std::string>& value, const Help& help) override { field({key, "list of texts", value, help}); }
-  void choices(const std::string& key, std::vector<std::string>& value, const std::vector<std::string>& allowed, const Help& help) override { field({key, "list of choices", value, help, &allowed}); }
+  void choices(const std::string& key, std::vector<std::string>& value, const std::vector<std::string>& allowed, const Help& help) override {
+    field({key, "list of choices", value, help, &allowed});
+  }
   void named_paths(const std::string& key, NamedPaths& value, const Help& help) override {
     json object = json::object();
     std::string yaml = "{";
@@ -140,7 +144,8 @@ class MarkdownWriter : public FieldVisitor {
   void field(const Field& field) override {
     if (rows_.empty()) rows_ = "| key | type | default | range | what it does |\n|---|---|---|---|---|\n";
     const std::string range = range_text(field);
-    rows_ += "| `" + field.key + "` | " + field.type + " | " + (field.help.required ? "required" : "`" + cell(value_text(field)) + "`") + " | " + cell(range) + " | " + cell(field.help.help) + " |\n";
+    rows_ += "| `" + field.key + "` | " + field.type + " | " + (field.help.required ? "required" : "`" + cell(value_text(field)) + "`") + " | " + cell(range) +
+             " | " + cell(field.help.help) + " |\n";
   }
   void section(const std::string& key, const std::string& help, const std::function<void(Fields&)>& inside) override {
     const std::string name = prefix_.empty() ? key : prefix_ + "." + key;

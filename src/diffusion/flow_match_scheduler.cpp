@@ -14,15 +14,14 @@ using nlohmann::json;
 constexpr const char* kClass = "FlowMatchEulerDiscreteScheduler";
 
 // Options that must be off (false, null or 0): with any of them the reference visits other sigmas or takes another step.
-constexpr const char* kUnsupported[] = {"use_dynamic_shifting", "invert_sigmas",   "shift_terminal",     "use_karras_sigmas",
+constexpr const char* kUnsupported[] = {"use_dynamic_shifting",   "invert_sigmas",   "shift_terminal",     "use_karras_sigmas",
                                         "use_exponential_sigmas", "use_beta_sigmas", "stochastic_sampling"};
 
-bool is_off(const json& value) {
-  return value.is_null() || (value.is_boolean() && !value.get<bool>()) || (value.is_number() && value.get<double>() == 0);
-}
+bool is_off(const json& value) { return value.is_null() || (value.is_boolean() && !value.get<bool>()) || (value.is_number() && value.get<double>() == 0); }
 
 void check_shift(double shift, const std::string& where) {
-  if (!(shift > 0) || !std::isfinite(shift)) throw base::UserError(where, "shift: expected a positive number (7 at 720p, 2 to 5 at low resolution), found ", shift);
+  if (!(shift > 0) || !std::isfinite(shift))
+    throw base::UserError(where, "shift: expected a positive number (7 at 720p, 2 to 5 at low resolution), found ", shift);
 }
 
 }  // namespace

@@ -20,7 +20,8 @@ double shift_sigma(double u, double shift) { return shift * u / (1 + (shift - 1)
 
 at::Tensor add_noise(const at::Tensor& x0, const at::Tensor& noise, const at::Tensor& sigma) {
   check_pair(x0, noise);
-  base::check_invariant(sigma.dim() == 1 && sigma.size(0) == x0.size(0), "flow matching: one sigma for each of ", x0.size(0), " examples, found ", sigma.sizes());
+  base::check_invariant(sigma.dim() == 1 && sigma.size(0) == x0.size(0), "flow matching: one sigma for each of ", x0.size(0), " examples, found ",
+                        sigma.sizes());
   std::vector<std::int64_t> shape(static_cast<std::size_t>(x0.dim()), 1);
   shape[0] = x0.size(0);
   const at::Tensor share = sigma.to(x0.device(), at::kFloat).view(shape);

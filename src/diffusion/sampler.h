@@ -19,7 +19,7 @@ using Velocity = std::function<at::Tensor(const at::Tensor& latents, double time
 
 // What is known after a step was taken.
 struct StepState {
-  int step, steps;            // step counts from 0
+  int step, steps;              // step counts from 0
   double timestep, sigma_next;  // the model ran at `timestep`; latents are now at noise level sigma_next
   const at::Tensor& latents;
 };

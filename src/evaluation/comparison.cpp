@@ -18,9 +18,9 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-using RunKey = std::pair<std::string, std::int64_t>;         // person, seed of the noise
-using VideoKey = std::pair<std::string, std::int64_t>;       // prompt template, sample
-using Figures = std::map<VideoKey, json>;                    // metrics of one arm's videos
+using RunKey = std::pair<std::string, std::int64_t>;    // person, seed of the noise
+using VideoKey = std::pair<std::string, std::int64_t>;  // prompt template, sample
+using Figures = std::map<VideoKey, json>;               // metrics of one arm's videos
 
 RunKey key_of(const EvaluatedRun& run) { return {run.evaluation.at("person"), run.evaluation.at("noise_seed")}; }
 
@@ -39,7 +39,8 @@ std::map<RunKey, const EvaluatedRun*> by_key(const std::vector<EvaluatedRun>& ru
   std::map<RunKey, const EvaluatedRun*> map;
   for (const auto& run : runs)
     if (const auto [it, fresh] = map.emplace(key_of(run), &run); !fresh)
-      throw base::UserError(run.name, " and ", it->second->name, " show the same person with the same seed: put together they would count twice. Compare settings with --baseline-runs.");
+      throw base::UserError(run.name, " and ", it->second->name,
+                            " show the same person with the same seed: put together they would count twice. Compare settings with --baseline-runs.");
   return map;
 }
 
@@ -78,7 +79,9 @@ json compare_metric(const Paired& paired, const std::string& arm, const std::str
     std::vector<PairedValue> values;
     PairedValue sum;
     for (const auto& [own, baseline] : pairs) {
-      if (!own->contains(metric) || !baseline->contains(metric)) throw base::UserError("the evaluations have no figure '", metric, "' for every video", base::did_you_mean(metric, names_of(*own)), "; they have ", base::join_names(names_of(*own)));
+      if (!own->contains(metric) || !baseline->contains(metric))
+        throw base::UserError("the evaluations have no figure '", metric, "' for every video", base::did_you_mean(metric, names_of(*own)), "; they have ",
+                              base::join_names(names_of(*own)));
       if (!own->at(metric).is_number() || !baseline->at(metric).is_number()) {
         ++skipped;
         continue;
@@ -93,9 +96,14 @@ json compare_metric(const Paired& paired, const std::string& arm, const std::str
     clusters.push_back(std::move(values));
   }
   json row{{"arm", arm}, {"metric", metric}, {"skipped", skipped}, {"by_person", by_person}};
-  if (clusters.empty()) return row.update({{"pairs", 0}, {"people", 0}, {"mean", nullptr}, {"baseline_mean", nullptr}, {"difference", nullptr}, {"ratio", nullptr}}), row;
+  if (clusters.empty())
+    return row.update({{"pairs", 0}, {"people", 0}, {"mean", nullptr}, {"baseline_mean", nullptr}, {"difference", nullptr}, {"ratio", nullptr}}), row;
   const auto result = compare_paired(clusters, options.confidence, options.resamples, options.seed);
-  row.update({{"pairs", result.pairs}, {"people", result.clusters}, {"mean", result.mean}, {"baseline_mean", result.baseline_mean}, {"difference", interval_json(result.difference)},
+  row.update({{"pairs", result.pairs},
+              {"people", result.clusters},
+              {"mean", result.mean},
+              {"baseline_mean", result.baseline_mean},
+              {"difference", interval_json(result.difference)},
               {"ratio", interval_json(result.ratio)}});
   return row;
 }
@@ -122,7 +130,9 @@ EvaluatedRun read_evaluated_run(const fs::path& path) {
   EvaluatedRun run{path.string(), json::parse(storage::read_text(file), nullptr, false)};
   if (!run.evaluation.is_object()) throw base::UserError(file.string(), ": is damaged: it is not a JSON object");
   for (const char* key : {"person", "noise_seed", "prompts", "video", "arms", "videos"})
-    if (!run.evaluation.contains(key)) throw base::UserError(file.string(), ": lacks '", key, "', so another version of the program wrote it; delete it and run `magicid evaluate` again (finished videos are found)");
+    if (!run.evaluation.contains(key))
+      throw base::UserError(file.string(), ": lacks '", key,
+                            "', so another version of the program wrote it; delete it and run `magicid evaluate` again (finished videos are found)");
   return run;
 }
 
@@ -156,22 +166,25 @@ json compare_runs(const std::vector<EvaluatedRun>& runs, const std::vector<Evalu
         if (it == others.end()) throw base::UserError(run->name, ": none of the --baseline-runs shows the same person with the same seed");
         source = it->second;
       }
-      if (run->evaluation.at("video") != source->evaluation.at("video")) throw base::UserError(run->name, " and ", source->name, ": videos of different size or rate do not compare");
+      if (run->evaluation.at("video") != source->evaluation.at("video"))
+        throw base::UserError(run->name, " and ", source->name, ": videos of different size or rate do not compare");
       figures.emplace_back(figures_of(*run, arm), figures_of(*source, options.baseline));
       const auto& [own, baseline] = figures.back();
       for (const auto& [video, metrics] : own)
         if (const auto it = baseline.find(video); it != baseline.end()) paired.people[key.first].emplace_back(&metrics, &it->second);
     }
     if (paired.people.empty()) throw base::UserError("compare: no video of arm '", arm, "' shares prompt and sample with one of '", options.baseline, "'");
-    for (const auto& metric : options.metrics.empty() ? names_of(*paired.people.begin()->second.front().first) : options.metrics) result["comparisons"].push_back(compare_metric(paired, arm, metric, options));
+    for (const auto& metric : options.metrics.empty() ? names_of(*paired.people.begin()->second.front().first) : options.metrics)
+      result["comparisons"].push_back(compare_metric(paired, arm, metric, options));
   }
   return result;
 }
 
 std::string comparison_markdown(const json& comparison) {
   const std::size_t runs = comparison.at("runs").size(), people = comparison.at("people");
-  std::string text = "Paired differences to `" + comparison.at("baseline").get<std::string>() + "`" + (comparison.at("between_runs") ? " of the baseline runs" : "") +
-                     ", paired by prompt and sample; " + std::to_string(runs) + (runs == 1 ? " run of " : " runs of ") + std::to_string(people) + (people == 1 ? " person" : " people") + "; " +
+  std::string text = "Paired differences to `" + comparison.at("baseline").get<std::string>() + "`" +
+                     (comparison.at("between_runs") ? " of the baseline runs" : "") + ", paired by prompt and sample; " + std::to_string(runs) +
+                     (runs == 1 ? " run of " : " runs of ") + std::to_string(people) + (people == 1 ? " person" : " people") + "; " +
                      comparison.at("interval").get<std::string>() + ". Bold: the interval excludes zero.\n\n" +
                      "| arm | figure | arm's mean | baseline's mean | difference | interval | ratio | pairs |\n|---|---|---|---|---|---|---|---|\n";
   for (const auto& row : comparison.at("comparisons")) {
@@ -180,8 +193,9 @@ std::string comparison_markdown(const json& comparison) {
     const bool clear = known && (d.at("low").get<double>() > 0 || d.at("high").get<double>() < 0);
     const std::string difference = known ? number(d.at("mean"), true) : "–";
     const json& ratio = row.at("ratio");
-    text += "| " + row.at("arm").get<std::string>() + " | " + row.at("metric").get<std::string>() + " | " + number(row.at("mean")) + " | " + number(row.at("baseline_mean")) + " | " +
-            (clear ? "**" + difference + "**" : difference) + " | " + (known ? number(d.at("low"), true) + " to " + number(d.at("high"), true) : "–") + " | " +
+    text += "| " + row.at("arm").get<std::string>() + " | " + row.at("metric").get<std::string>() + " | " + number(row.at("mean")) + " | " +
+            number(row.at("baseline_mean")) + " | " + (clear ? "**" + difference + "**" : difference) + " | " +
+            (known ? number(d.at("low"), true) + " to " + number(d.at("high"), true) : "–") + " | " +
             (ratio.is_object() ? number(ratio.at("mean")) + " (" + number(ratio.at("low")) + " to " + number(ratio.at("high")) + ")" : "–") + " | " +
             std::to_string(row.at("pairs").get<std::size_t>()) + " |\n";
   }

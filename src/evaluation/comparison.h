@@ -22,7 +22,7 @@ EvaluatedRun read_evaluated_run(const std::filesystem::path& path);
 std::vector<std::string> arms_of(const EvaluatedRun& run);
 
 struct ComparisonOptions {
-  std::vector<std::string> arms;     // empty: every arm but the baseline that all runs have
+  std::vector<std::string> arms;  // empty: every arm but the baseline that all runs have
   std::string baseline = "stage1";
   std::vector<std::string> metrics;  // empty: every figure of the videos
   double confidence = 0.95;
@@ -30,13 +30,13 @@ struct ComparisonOptions {
   std::uint64_t seed = 0;
 };
 
-// {"baseline", "interval", "runs", "people", "comparisons": [{"arm", "metric", "pairs", "people", "skipped", "mean", "baseline_mean", "difference": {"mean", "low", "high"},
-// "ratio": {...} or null, "by_person": [{"person", "pairs", "mean", "baseline_mean"}]}]}.
+// {"baseline", "interval", "runs", "people", "comparisons": [{"arm", "metric", "pairs", "people", "skipped", "mean", "baseline_mean", "difference": {"mean",
+// "low", "high"}, "ratio": {...} or null, "by_person": [{"person", "pairs", "mean", "baseline_mean"}]}]}.
 //
-// `runs` hold the arms. The baseline arm is taken from the same run, or, where `baseline_runs` are given, from the one among them of the same person and seed: so a
-// setting is compared over runs. Videos pair by (person, seed, prompt template, sample), which is what determines their noise. Runs of the same person (the photos'
-// bytes) are one cluster; statistics as in compare_paired(). Pairs with a figure that is not a number are skipped and counted.
-// Throws UserError for arms or metrics that a run does not have, for two runs of the same person and seed, for videos of another size, and when nothing pairs.
+// `runs` hold the arms. The baseline arm is taken from the same run, or, where `baseline_runs` are given, from the one among them of the same person and seed:
+// so a setting is compared over runs. Videos pair by (person, seed, prompt template, sample), which is what determines their noise. Runs of the same person
+// (the photos' bytes) are one cluster; statistics as in compare_paired(). Pairs with a figure that is not a number are skipped and counted. Throws UserError
+// for arms or metrics that a run does not have, for two runs of the same person and seed, for videos of another size, and when nothing pairs.
 nlohmann::json compare_runs(const std::vector<EvaluatedRun>& runs, const std::vector<EvaluatedRun>& baseline_runs, const ComparisonOptions& options);
 
 // The same as a Markdown table with a sentence that says how it was made.

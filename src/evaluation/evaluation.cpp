@@ -57,7 +57,8 @@ json metrics_of(const EvaluationResult& result, const std::vector<std::size_t>& 
 std::string size_in_words(const json& size) {
   char fps[32];
   std::snprintf(fps, sizeof fps, "%.4g", size.at("fps").get<double>());
-  return base::concat(size.at("width").get<std::int64_t>(), "x", size.at("height").get<std::int64_t>(), ", ", size.at("frames").get<std::int64_t>(), " frames, ", fps, " per second");
+  return base::concat(size.at("width").get<std::int64_t>(), "x", size.at("height").get<std::int64_t>(), ", ", size.at("frames").get<std::int64_t>(),
+                      " frames, ", fps, " per second");
 }
 
 // Distances of the arms' first videos from as many real ones, and what to say about them.
@@ -72,7 +73,8 @@ Frechet frechet_of(const EvaluationResult& result) {
   for (const auto& arm : result.arms) counts.push_back(items_of(result, arm).size());
   const std::size_t count = result.real_given ? frechet_count(counts, result.real.size()) : 0;
   out.about = {{"metric", result.frechet},
-               {"features", result.frechet == "fvd" ? "logits of I3D (evaluate.i3d), the first 16 frames of each video" : "mean over the frames of CLIP's image features of length 1: not FVD, and blind to motion"},
+               {"features", result.frechet == "fvd" ? "logits of I3D (evaluate.i3d), the first 16 frames of each video"
+                                                    : "mean over the frames of CLIP's image features of length 1: not FVD, and blind to motion"},
                {"videos", count}};
   const auto absent = [&](const std::string& why) {
     if (!out.about.contains("hint")) out.about["hint"] = why;
@@ -91,9 +93,12 @@ Frechet frechet_of(const EvaluationResult& result) {
     for (const std::size_t i : items_of(result, arm))
       if (own.size() < count) own.push_back(result.figures[i].features);
     std::vector<at::Tensor> real(result.real.begin(), result.real.begin() + static_cast<std::ptrdiff_t>(count));
-    const auto lacking = [](const std::vector<at::Tensor>& set) { return std::any_of(set.begin(), set.end(), [](const at::Tensor& t) { return !t.defined(); }); };
+    const auto lacking = [](const std::vector<at::Tensor>& set) {
+      return std::any_of(set.begin(), set.end(), [](const at::Tensor& t) { return !t.defined(); });
+    };
     if (lacking(own) || lacking(real)) {
-      out.of_arm[arm] = absent(base::concat(lacking(real) ? std::string("the real videos") : "arm '" + arm + "'", " hold one that is too short for I3D, which needs 10 frames"));
+      out.of_arm[arm] = absent(
+          base::concat(lacking(real) ? std::string("the real videos") : "arm '" + arm + "'", " hold one that is too short for I3D, which needs 10 frames"));
       continue;
     }
     out.of_arm[arm] = {{"mean", number_or_null(frechet_distance(at::stack(own), at::stack(real)))}, {"low", nullptr}, {"high", nullptr}, {"n", count}};
@@ -125,13 +130,15 @@ std::filesystem::path video_file(const json& evaluation, const json& video, cons
 }
 
 const std::vector<std::string>& video_metrics() {
-  static const std::vector<std::string> names{"face_similarity", "dynamic_degree", "dynamic", "temporal_consistency", "semantic", "clip_t", "clip_i", "frames_with_face"};
+  static const std::vector<std::string> names{"face_similarity", "dynamic_degree", "dynamic", "temporal_consistency",
+                                              "semantic",        "clip_t",         "clip_i",  "frames_with_face"};
   return names;
 }
 
 std::int64_t PromptList::index_of(const std::string& prompt, const models::text::SubjectWords& subject) {
   for (std::size_t i = 0; i < templates; ++i)
-    if (prompt == prompts[i] || prompt == render_prompt(prompts[i], subject, true) || prompt == render_prompt(prompts[i], subject, false)) return static_cast<std::int64_t>(i);
+    if (prompt == prompts[i] || prompt == render_prompt(prompts[i], subject, true) || prompt == render_prompt(prompts[i], subject, false))
+      return static_cast<std::int64_t>(i);
   const auto it = std::find(prompts.begin() + static_cast<std::ptrdiff_t>(templates), prompts.end(), prompt);
   if (it == prompts.end()) {
     prompts.push_back(prompt);
@@ -158,7 +165,8 @@ json summarise(const EvaluationResult& result) {
                   {"videos", json::array()}};
   for (std::size_t i = 0; i < result.items.size(); ++i) {
     const auto& item = result.items[i];
-    json video{{"arm", item.arm}, {"prompt", item.prompt}, {"sample", item.sample}, {"text", item.text}, {"size", result.figures[i].size}, {"metrics", result.figures[i].metrics}};
+    json video{{"arm", item.arm},   {"prompt", item.prompt},          {"sample", item.sample},
+               {"text", item.text}, {"size", result.figures[i].size}, {"metrics", result.figures[i].metrics}};
     if (item.file.empty()) {
       video["preview"] = preview_name(item);
     } else {
@@ -177,12 +185,15 @@ json summarise(const EvaluationResult& result) {
     evaluation["arms"].push_back(std::move(row));
     std::map<std::int64_t, std::vector<std::size_t>> by_prompt;
     for (const std::size_t i : items) by_prompt[result.items[i].prompt].push_back(i);
-    for (const auto& [prompt, indices] : by_prompt) evaluation["by_prompt"].push_back({{"arm", arm}, {"prompt", prompt}, {"metrics", metrics_of(result, indices)}});
+    for (const auto& [prompt, indices] : by_prompt)
+      evaluation["by_prompt"].push_back({{"arm", arm}, {"prompt", prompt}, {"metrics", metrics_of(result, indices)}});
     std::set<std::string> sizes;
     for (const std::size_t i : items)
       if (result.figures[i].size != result.video) sizes.insert(size_in_words(result.figures[i].size));
     if (!sizes.empty())
-      evaluation["notes"].push_back(base::concat("Arm '", arm, "' has videos of another size or rate (", *sizes.begin(), sizes.size() > 1 ? base::concat(" and ", sizes.size() - 1, " more") : "", ") than this run (", size_in_words(result.video),
+      evaluation["notes"].push_back(base::concat("Arm '", arm, "' has videos of another size or rate (", *sizes.begin(),
+                                                 sizes.size() > 1 ? base::concat(" and ", sizes.size() - 1, " more") : "", ") than this run (",
+                                                 size_in_words(result.video),
                                                  "): its dynamic degree, in pixels a sampled frame, does not compare with the others'; VBench's share does."));
   }
   return evaluation;
@@ -206,10 +217,12 @@ std::string evaluation_csv(const json& evaluation) {
 std::string evaluation_summary_csv(const json& evaluation) {
   std::string text = storage::csv_row({"arm", "prompt", "metric", "mean", "low", "high", "n"});
   const auto rows = [&](const std::string& arm, const std::string& prompt, const json& metrics) {
-    for (const auto& [name, e] : metrics.items()) text += storage::csv_row({arm, prompt, name, cell(e.at("mean")), cell(e.at("low")), cell(e.at("high")), cell(e.at("n"))});
+    for (const auto& [name, e] : metrics.items())
+      text += storage::csv_row({arm, prompt, name, cell(e.at("mean")), cell(e.at("low")), cell(e.at("high")), cell(e.at("n"))});
   };
   for (const auto& arm : evaluation.at("arms")) rows(arm.at("arm"), "all", arm.at("metrics"));
-  for (const auto& entry : evaluation.at("by_prompt")) rows(entry.at("arm"), evaluation.at("prompts").at(entry.at("prompt").get<std::size_t>()), entry.at("metrics"));
+  for (const auto& entry : evaluation.at("by_prompt"))
+    rows(entry.at("arm"), evaluation.at("prompts").at(entry.at("prompt").get<std::size_t>()), entry.at("metrics"));
   return text;
 }
 

@@ -15,16 +15,16 @@ namespace magicid::evaluation {
 
 // One video of the evaluation.
 struct EvaluationItem {
-  std::string arm;                // base | stage1 | hpo | a name of evaluate.runs or evaluate.folders; empty for a real video
-  std::int64_t prompt = 0;        // index in the list of prompts
+  std::string arm;          // base | stage1 | hpo | a name of evaluate.runs or evaluate.folders; empty for a real video
+  std::int64_t prompt = 0;  // index in the list of prompts
   std::int64_t sample = 0;
-  std::string text;               // the prompt that it was made from
-  std::string measured_text;      // what CLIP-T compares it with: in every arm the class alone, for CLIP knows no trigger
-  nlohmann::json video;           // all that determines the video: how it is generated, or the hash of its file
+  std::string text;           // the prompt that it was made from
+  std::string measured_text;  // what CLIP-T compares it with: in every arm the class alone, for CLIP knows no trigger
+  nlohmann::json video;       // all that determines the video: how it is generated, or the hash of its file
   std::string video_key;
-  nlohmann::json description;     // all that determines its figures
+  nlohmann::json description;  // all that determines its figures
   std::string key;
-  std::filesystem::path file;     // of a folder's video; empty: it is generated
+  std::filesystem::path file;  // of a folder's video; empty: it is generated
 };
 
 // Name of a generated video below previews/; arms with the same adapter share it.
@@ -59,14 +59,14 @@ struct EvaluationResult {
   std::string person;
   std::int64_t noise_seed = 0;
   std::vector<std::string> prompts;
-  nlohmann::json video;                // the run's height, width, frames, fps
-  std::vector<std::string> arms;       // in the order of tables
-  nlohmann::json folders;              // arm -> folder
+  nlohmann::json video;           // the run's height, width, frames, fps
+  std::vector<std::string> arms;  // in the order of tables
+  nlohmann::json folders;         // arm -> folder
   std::vector<EvaluationItem> items;
-  std::vector<VideoFigures> figures;   // of each item
-  std::string frechet;                 // "fvd" | "clip_frechet"
-  bool real_given = false;             // evaluate.real_videos
-  std::vector<at::Tensor> real;        // features of the real videos that were measured; undefined entries as in VideoFigures
+  std::vector<VideoFigures> figures;  // of each item
+  std::string frechet;                // "fvd" | "clip_frechet"
+  bool real_given = false;            // evaluate.real_videos
+  std::vector<at::Tensor> real;       // features of the real videos that were measured; undefined entries as in VideoFigures
 };
 
 // How many videos of every arm and of the real ones a Frechet distance compares: the same number everywhere, for it falls with the number.

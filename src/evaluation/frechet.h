@@ -6,10 +6,10 @@
 
 namespace magicid::evaluation {
 
-// |mu1 - mu2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2)) of the Gaussians with the means and unbiased covariances of a [N,D] and b [M,D]; N, M >= 2. Computed in double on
-// the CPU. With the centred sets X1, X2, divided by sqrt(N-1) and sqrt(M-1), the eigenvalues of S1 S2 are the squared singular values of X1 X2^T, so that
-// Tr (S1 S2)^(1/2) is their sum: no square root of a product matrix, exact also for the singular covariances of fewer videos than features, where the usual
-// matrix square root is not. At least 0. NaN where a feature is not finite. Throws InvariantError for other shapes.
+// |mu1 - mu2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2)) of the Gaussians with the means and unbiased covariances of a [N,D] and b [M,D]; N, M >= 2. Computed in double
+// on the CPU. With the centred sets X1, X2, divided by sqrt(N-1) and sqrt(M-1), the eigenvalues of S1 S2 are the squared singular values of X1 X2^T, so that Tr
+// (S1 S2)^(1/2) is their sum: no square root of a product matrix, exact also for the singular covariances of fewer videos than features, where the usual matrix
+// square root is not. At least 0. NaN where a feature is not finite. Throws InvariantError for other shapes.
 //
 // The value falls with the number of videos: compare sets of equal size only.
 double frechet_distance(const at::Tensor& a, const at::Tensor& b);

@@ -106,8 +106,9 @@ PairedComparison compare_paired(const std::vector<std::vector<PairedValue>>& clu
   const base::CounterRandom of_clusters(seed, "bootstrap-clusters"), of_pairs(seed, "bootstrap-pairs");
   std::vector<double> differences, ratios;
   for (std::uint64_t r = 0; r < static_cast<std::uint64_t>(resamples); ++r) {
-    const Means drawn = means([&](std::size_t k) { return clusters.size() == 1 ? k : static_cast<std::size_t>(of_clusters.below(clusters.size(), r, k)); },
-                              [&](std::size_t k, std::size_t i, std::size_t size) { return static_cast<std::size_t>(of_pairs.below(size, r, k * largest + i)); });
+    const Means drawn =
+        means([&](std::size_t k) { return clusters.size() == 1 ? k : static_cast<std::size_t>(of_clusters.below(clusters.size(), r, k)); },
+              [&](std::size_t k, std::size_t i, std::size_t size) { return static_cast<std::size_t>(of_pairs.below(size, r, k * largest + i)); });
     differences.push_back(drawn.value - drawn.baseline);
     if (drawn.baseline > 0) ratios.push_back(drawn.value / drawn.baseline);
   }
@@ -115,7 +116,8 @@ PairedComparison compare_paired(const std::vector<std::vector<PairedValue>>& clu
   result.difference = {observed.value - observed.baseline, base::quantile(differences, low), base::quantile(differences, high)};
   constexpr double unknown = std::numeric_limits<double>::quiet_NaN();
   result.ratio = {unknown, unknown, unknown};
-  if (observed.baseline > 0 && ratios.size() == differences.size()) result.ratio = {observed.value / observed.baseline, base::quantile(ratios, low), base::quantile(ratios, high)};
+  if (observed.baseline > 0 && ratios.size() == differences.size())
+    result.ratio = {observed.value / observed.baseline, base::quantile(ratios, low), base::quantile(ratios, high)};
   return result;
 }
 

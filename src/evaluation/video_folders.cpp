@@ -57,14 +57,17 @@ std::vector<TableRow> read_csv_table(const fs::path& path) {
   for (auto& name : names) name = trimmed(name);
   const auto column = [&](const char* wanted) {
     const auto it = std::find(names.begin(), names.end(), wanted);
-    if (it == names.end()) throw base::UserError(path.string(), ":", rows[0].line, ": its first row has no column '", wanted, "'; a header \"file,prompt\" was expected, found ", base::join_names(names));
+    if (it == names.end())
+      throw base::UserError(path.string(), ":", rows[0].line, ": its first row has no column '", wanted, "'; a header \"file,prompt\" was expected, found ",
+                            base::join_names(names));
     return static_cast<std::size_t>(it - names.begin());
   };
   const std::size_t file = column("file"), prompt = column("prompt");
   for (std::size_t i = 1; i < rows.size(); ++i) {
     const std::string where = base::concat(path.filename().string(), ":", rows[i].line);
     if (rows[i].cells.size() != names.size())
-      throw base::UserError(path.parent_path().string(), "/", where, ": has ", rows[i].cells.size(), " cells, the header has ", names.size(), "; a prompt with a comma needs quotes around it");
+      throw base::UserError(path.parent_path().string(), "/", where, ": has ", rows[i].cells.size(), " cells, the header has ", names.size(),
+                            "; a prompt with a comma needs quotes around it");
     table.push_back({where, trimmed(rows[i].cells[file]), trimmed(rows[i].cells[prompt])});
   }
   return table;
@@ -79,7 +82,8 @@ std::vector<TableRow> read_jsonl_table(const fs::path& path) {
     const json row = json::parse(line, nullptr, false);
     const auto text = [&](const char* key) -> std::string {
       if (!row.is_object() || !row.contains(key) || !row.at(key).is_string())
-        throw base::UserError(path.string(), ":", number, ": is no JSON object with the text \"", key, "\"; e.g. {\"file\": \"a.mp4\", \"prompt\": \"a woman waves\"} was expected");
+        throw base::UserError(path.string(), ":", number, ": is no JSON object with the text \"", key,
+                              "\"; e.g. {\"file\": \"a.mp4\", \"prompt\": \"a woman waves\"} was expected");
       return trimmed(row.at(key).get<std::string>());
     };
     table.push_back({base::concat(path.filename().string(), ":", number), text("file"), text("prompt")});
@@ -92,7 +96,8 @@ void number_samples(std::vector<FolderVideo>& videos) {
   for (auto& video : videos) video.sample = next[video.prompt]++;
 }
 
-std::vector<FolderVideo> from_table(const std::vector<TableRow>& table, const std::string& table_name, const std::set<std::string>& present, Problems& problems) {
+std::vector<FolderVideo> from_table(const std::vector<TableRow>& table, const std::string& table_name, const std::set<std::string>& present,
+                                    Problems& problems) {
   std::vector<FolderVideo> videos;
   base::FileNames folder;
   for (const auto& file : present) folder.add(file);
@@ -110,7 +115,8 @@ std::vector<FolderVideo> from_table(const std::vector<TableRow>& table, const st
       problems.add(row.where, ": '", row.file, "' stands in ", it->second, " already; a video has one prompt");
       continue;
     }
-    if (!present.contains(row.file)) problems.add(row.where, ": there is no video '", row.file, "' in the folder", base::did_you_mean(row.file, names), "; copy it there or take the row out");
+    if (!present.contains(row.file))
+      problems.add(row.where, ": there is no video '", row.file, "' in the folder", base::did_you_mean(row.file, names), "; copy it there or take the row out");
     if (row.prompt.empty()) problems.add(row.where, ": the prompt of '", row.file, "' is empty");
     videos.push_back({.file = row.file, .prompt = row.prompt});
   }

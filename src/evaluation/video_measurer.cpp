@@ -24,7 +24,8 @@ VideoMeasurer::VideoMeasurer(const rewards::RewardOptions& options, const std::f
 }
 
 MeasuredVideo VideoMeasurer::operator()(const at::Tensor& frames, double fps, const std::string& text, const PhotoFeatures& photos) {
-  const auto measured = rewards::measure_video(frames, fps, networks_.models(), networks_.frame_detector(), options_, {.every_frame = true, .motion_reward = false});
+  const auto measured =
+      rewards::measure_video(frames, fps, networks_.models(), networks_.frame_detector(), options_, {.every_frame = true, .motion_reward = false});
   const auto f = rewards::evaluate_video(measured, photos.faces, networks_.text_feature(text), photos.images, options_);
   return {.metrics = {{"face_similarity", finite_number(f.face_similarity)},
                       {"dynamic_degree", finite_number(f.dynamic_degree)},

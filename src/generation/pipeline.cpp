@@ -1,8 +1,8 @@
 #include "generation/pipeline.h"
 
 #include <algorithm>
-#include <span>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <vector>
 
 #include "base/errors.h"
@@ -37,7 +37,8 @@ PipelineFolder PipelineFolder::open(const fs::path& folder) {
   if (!fs::is_directory(folder)) throw base::UserError(folder.string(), ": no such folder; a pipeline folder in diffusers' layout was expected");
   const fs::path index_file = folder / "model_index.json";
   if (!fs::exists(index_file))
-    throw base::UserError(folder.string(), ": has no model_index.json; a pipeline folder as diffusers' HunyuanVideoPipeline.save_pretrained writes it was expected");
+    throw base::UserError(folder.string(),
+                          ": has no model_index.json; a pipeline folder as diffusers' HunyuanVideoPipeline.save_pretrained writes it was expected");
   // The place where another backbone's class would be told apart.
   models::nn::NetworkConfig::open(index_file).choice("_class_name", {kClass});
   std::vector<std::string> absent;
@@ -45,10 +46,13 @@ PipelineFolder PipelineFolder::open(const fs::path& folder) {
     if (!fs::is_directory(folder / part[0])) absent.push_back(part[0]);
   if (!absent.empty()) throw base::UserError(folder.string(), ": folders are missing: ", json(absent).dump(), ". Was the download complete?");
   PipelineFolder pipeline(folder, models::hunyuan_video::TransformerConfig::from_file(folder / "transformer" / "config.json"),
-                          models::hunyuan_video::AutoencoderConfig::from_folder(folder / "vae"), diffusion::FlowMatchEulerScheduler::from_folder(folder / "scheduler"));
-  if (pipeline.transformer_config_.in_channels != pipeline.autoencoder_config_.latent_channels || pipeline.transformer_config_.out_channels != pipeline.autoencoder_config_.latent_channels)
-    throw base::UserError(folder.string(), ": the transformer has ", pipeline.transformer_config_.in_channels, " input and ", pipeline.transformer_config_.out_channels,
-                          " output channels, the autoencoder ", pipeline.autoencoder_config_.latent_channels, " latent channels; they must agree");
+                          models::hunyuan_video::AutoencoderConfig::from_folder(folder / "vae"),
+                          diffusion::FlowMatchEulerScheduler::from_folder(folder / "scheduler"));
+  if (pipeline.transformer_config_.in_channels != pipeline.autoencoder_config_.latent_channels ||
+      pipeline.transformer_config_.out_channels != pipeline.autoencoder_config_.latent_channels)
+    throw base::UserError(folder.string(), ": the transformer has ", pipeline.transformer_config_.in_channels, " input and ",
+                          pipeline.transformer_config_.out_channels, " output channels, the autoencoder ", pipeline.autoencoder_config_.latent_channels,
+                          " latent channels; they must agree");
   return pipeline;
 }
 

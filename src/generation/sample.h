@@ -39,8 +39,8 @@ struct SampleOptions {
 // same latents, equal to one rank's to rounding. Collective over their sequence group; `after_step` must then throw on all of them or on none.
 at::Tensor sample_latents(const models::generator::Denoiser& denoiser, const models::generator::Adapter* adapter,
                           const diffusion::FlowMatchEulerScheduler& scheduler, const at::Tensor& noise, const models::generator::Condition& prompt,
-                          const std::optional<models::generator::Condition>& negative, const SampleOptions& options, const diffusion::StepCallback& after_step = {},
-                          parallel::SampleRanks* ranks = nullptr);
+                          const std::optional<models::generator::Condition>& negative, const SampleOptions& options,
+                          const diffusion::StepCallback& after_step = {}, parallel::SampleRanks* ranks = nullptr);
 
 // Latents [1,C,T,H,W] to frames [F,3,H,W] in 0..1, fp32 on the CPU (diffusers' output_type="pt" without the batch).
 at::Tensor decode_frames(const models::hunyuan_video::Autoencoder& autoencoder, const at::Tensor& latents,

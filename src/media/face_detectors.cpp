@@ -95,7 +95,8 @@ class HaarDetector final : public FaceDetector {
 class YuNetDetector final : public FaceDetector {
  public:
   YuNetDetector(const std::filesystem::path& file, double score_threshold) {
-    if (!std::filesystem::is_regular_file(file)) throw UserError(file.string(), ": there is no such file; face_detector.file must name face_detection_yunet_2022mar.onnx (opencv_zoo).");
+    if (!std::filesystem::is_regular_file(file))
+      throw UserError(file.string(), ": there is no such file; face_detector.file must name face_detection_yunet_2022mar.onnx (opencv_zoo).");
     const QuietOpenCV quiet;
     try {
       network_ = cv::FaceDetectorYN::create(file.string(), "", cv::Size(320, 320), static_cast<float>(score_threshold), 0.3f, 5000);
@@ -158,7 +159,8 @@ std::filesystem::path find_cascade() {
     if (std::filesystem::is_regular_file(folder / name)) return folder / name;
     searched += (searched.empty() ? "" : ", ") + folder.string();
   }
-  throw UserError(name, " was not found in ", searched, ". Install OpenCV's data (Debian: apt-get install opencv-data), set MAGICID_HAARCASCADES to its folder, or give face_detector.file.");
+  throw UserError(name, " was not found in ", searched,
+                  ". Install OpenCV's data (Debian: apt-get install opencv-data), set MAGICID_HAARCASCADES to its folder, or give face_detector.file.");
 }
 
 }  // namespace
@@ -172,8 +174,7 @@ std::filesystem::path face_detector_file(const DetectorOptions& options) {
 std::unique_ptr<FaceDetector> make_face_detector(const DetectorOptions& options) {
   if (options.kind == "none") return only_with_texture(std::make_unique<NoDetector>());
   if (options.kind == "yunet") return only_with_texture(std::make_unique<YuNetDetector>(face_detector_file(options), score_threshold_of(options)));
-  if (options.kind == "haar")
-    return only_with_texture(std::make_unique<HaarDetector>(face_detector_file(options)));
+  if (options.kind == "haar") return only_with_texture(std::make_unique<HaarDetector>(face_detector_file(options)));
   base::check_invariant(options.kind != "landmarks", "the detector of landmarks is made from its network, by rewards::landmark_face_detector");
   throw UserError("face_detector.kind: \"", options.kind, "\" is not a face detector; expected haar, yunet or none.");
 }

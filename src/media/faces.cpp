@@ -91,7 +91,8 @@ std::unique_ptr<FaceDetector> only_with_texture(std::unique_ptr<FaceDetector> de
 
 void describe(config::Fields& fields, DetectorOptions& options) {
   fields.choice("kind", options.kind, {"haar", "yunet", "landmarks", "none"},
-                {.help = "face detector: haar (OpenCV's cascade, nothing to download), yunet (needs its ONNX file, finds landmarks), landmarks (a network made by `magicid pretrain` for the small world's pictures), none (the images are face crops already)"});
+                {.help = "face detector: haar (OpenCV's cascade, nothing to download), yunet (needs its ONNX file, finds landmarks), landmarks (a network made "
+                         "by `magicid pretrain` for the small world's pictures), none (the images are face crops already)"});
   fields.path("file", options.file,
               {.help = "yunet: face_detection_yunet_2022mar.onnx; haar: another cascade XML (empty: the installed one); landmarks: the network's folder "
                        "(empty: rewards/landmarks below the model folder)",
@@ -102,7 +103,8 @@ void describe(config::Fields& fields, DetectorOptions& options) {
                  {.help = "which face of a reference photo with several, from 0 by size; -1: a photo must show one face", .minimum = -1});
   fields.require("score_threshold", options.score_threshold >= 0 || options.score_threshold == -1,
                  "a score lies in 0..1; -1 stands for the detector's own threshold");
-  fields.require("file", options.kind != "yunet" || !options.file.empty(), "detector yunet needs the path of its ONNX file (face_detection_yunet_2022mar.onnx)");
+  fields.require("file", options.kind != "yunet" || !options.file.empty(),
+                 "detector yunet needs the path of its ONNX file (face_detection_yunet_2022mar.onnx)");
 }
 
 FaceDetection find_reference_face(const at::Tensor& image, FaceDetector& detector, const std::string& name, std::int64_t face_index) {
@@ -126,7 +128,8 @@ FaceDetection find_reference_face(const at::Tensor& image, FaceDetector& detecto
   std::size_t count = 1;
   while (count < faces.size() && faces[count].box.width >= 0.25 * faces[0].box.width) ++count;
   if (count > 1)
-    throw base::UserError(name, ": ", count, " faces were found (", list(count), "), but a reference photo must show one person. Crop the photo, take it out, or choose with face_detector.face_index.");
+    throw base::UserError(name, ": ", count, " faces were found (", list(count),
+                          "), but a reference photo must show one person. Crop the photo, take it out, or choose with face_detector.face_index.");
   return faces[0];
 }
 

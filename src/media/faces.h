@@ -21,10 +21,10 @@ struct Point {
 };
 
 struct FaceDetection {
-  Box box;                                         // pixels of the image that was given, may reach a little outside it
-  std::optional<std::array<Point, 5>> landmarks;   // eye on the picture's left, eye on its right, nose tip, mouth corners left and right
-  double score = 0;                                // the detector's own scale: comparable within one detector only
-  bool whole_image = false;                        // no detection took place: the image is taken to be a face crop (detector `none`)
+  Box box;                                        // pixels of the image that was given, may reach a little outside it
+  std::optional<std::array<Point, 5>> landmarks;  // eye on the picture's left, eye on its right, nose tip, mouth corners left and right
+  double score = 0;                               // the detector's own scale: comparable within one detector only
+  bool whole_image = false;                       // no detection took place: the image is taken to be a face crop (detector `none`)
 };
 
 // A detector keeps buffers: one instance belongs to one thread.

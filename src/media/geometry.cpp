@@ -73,7 +73,8 @@ Window cover_window(Size image, Size size, const std::optional<Box>& focus, doub
   // Where the window is larger than the image it keeps the whole image inside, else it stays inside the image.
   const auto place = [](double center, std::int64_t length, std::int64_t limit) {
     const std::int64_t slack = limit - length;
-    return std::clamp(static_cast<std::int64_t>(std::llround(center - static_cast<double>(length) / 2)), std::min<std::int64_t>(0, slack), std::max<std::int64_t>(0, slack));
+    return std::clamp(static_cast<std::int64_t>(std::llround(center - static_cast<double>(length) / 2)), std::min<std::int64_t>(0, slack),
+                      std::max<std::int64_t>(0, slack));
   };
   Window window;
   window.height = std::max<std::int64_t>(1, std::llround(window_height));
@@ -90,9 +91,11 @@ at::Tensor cover_crop(const at::Tensor& image, Size size, const std::optional<Bo
 Size bucket_size(Size image, std::int64_t max_area, std::int64_t multiple, const std::string& name) {
   base::check_invariant(multiple > 0, "bucket_size needs a positive multiple");
   if (image.height < multiple || image.width < multiple)
-    throw base::UserError(name, ": the photo has ", image.width, " x ", image.height, " pixels; at least ", multiple, " x ", multiple, " are needed. Use a larger photo.");
+    throw base::UserError(name, ": the photo has ", image.width, " x ", image.height, " pixels; at least ", multiple, " x ", multiple,
+                          " are needed. Use a larger photo.");
   if (max_area < multiple * multiple)
-    throw base::UserError("the training area of ", max_area, " pixels is smaller than one block of ", multiple, " x ", multiple, "; choose a larger height and width.");
+    throw base::UserError("the training area of ", max_area, " pixels is smaller than one block of ", multiple, " x ", multiple,
+                          "; choose a larger height and width.");
   const double aspect = static_cast<double>(image.width) / static_cast<double>(image.height);
   const double possible = static_cast<double>(std::min(max_area, image.height * image.width));
   Size best;
@@ -121,7 +124,9 @@ at::Tensor fit_bucket(const at::Tensor& image, Size bucket, const std::optional<
   // A focus box without area centres the window without making it grow.
   const Size size{image.size(-2), image.size(-1)};
   std::optional<Box> point;
-  if (focus) point = Box{std::clamp(focus->center_x(), 0.5, static_cast<double>(size.width) - 0.5) - 0.5, std::clamp(focus->center_y(), 0.5, static_cast<double>(size.height) - 0.5) - 0.5, 1, 1};
+  if (focus)
+    point = Box{std::clamp(focus->center_x(), 0.5, static_cast<double>(size.width) - 0.5) - 0.5,
+                std::clamp(focus->center_y(), 0.5, static_cast<double>(size.height) - 0.5) - 0.5, 1, 1};
   return resize(crop_edge_padded(image, cover_window(size, bucket, point, 0)), bucket).contiguous();
 }
 

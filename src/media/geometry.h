@@ -50,7 +50,8 @@ Window cover_window(Size image, Size size, const std::optional<Box>& focus, doub
 at::Tensor cover_crop(const at::Tensor& image, Size size, const std::optional<Box>& focus, double margin = 0.35);
 
 // The size at which a photo is trained on: multiples of `multiple` in both directions, at most `max_area` pixels, never larger than the photo; of these the one
-// that keeps most (largest product of kept share of the picture and reached share of the possible area). Throws UserError naming `name` when the photo is smaller than `multiple`.
+// that keeps most (largest product of kept share of the picture and reached share of the possible area). Throws UserError naming `name` when the photo is
+// smaller than `multiple`.
 Size bucket_size(Size image, std::int64_t max_area, std::int64_t multiple, const std::string& name);
 // [3,H,W] -> [3,bucket]: the largest window of the bucket's aspect inside the image, around the focus box; no padding, no flip.
 at::Tensor fit_bucket(const at::Tensor& image, Size bucket, const std::optional<Box>& focus);

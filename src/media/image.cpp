@@ -120,17 +120,14 @@ std::string encode_jpeg(const at::Tensor& image, int quality) { return encode(".
 std::string encode_webp(const at::Tensor& image, int quality) { return encode(".webp", image, {cv::IMWRITE_WEBP_QUALITY, quality}); }
 
 void write_png(const std::filesystem::path& path, const at::Tensor& image) { storage::write_text_atomically(path, encode_png(image)); }
-void write_jpeg(const std::filesystem::path& path, const at::Tensor& image, int quality) {
-  storage::write_text_atomically(path, encode_jpeg(image, quality));
-}
+void write_jpeg(const std::filesystem::path& path, const at::Tensor& image, int quality) { storage::write_text_atomically(path, encode_jpeg(image, quality)); }
 
 std::vector<std::filesystem::path> list_images(const std::filesystem::path& folder) {
   if (!std::filesystem::is_directory(folder)) throw UserError(folder.string(), ": there is no such folder; expected a folder of JPEG, PNG or WebP pictures.");
   std::vector<std::filesystem::path> images;
   std::size_t others = 0;
   for (const auto& path : visible_files(folder)) {
-    if (is_read(lower_extension(path)))
-      images.push_back(path);
+    if (is_read(lower_extension(path))) images.push_back(path);
     else ++others;
   }
   if (images.empty())

@@ -50,10 +50,8 @@ void note_jpeg_warning(j_common_ptr info, int level) {
     case JWRN_HIT_MARKER:
     case JWRN_HUFF_BAD_CODE:
     case JWRN_JPEG_EOF:
-    case JWRN_MUST_RESYNC:
-      break;
-    default:
-      return;  // odd, but nothing of the picture is lost
+    case JWRN_MUST_RESYNC: break;
+    default: return;  // odd, but nothing of the picture is lost
   }
   if (watch.damage[0] == '\0') info->err->format_message(info, watch.damage);
 }

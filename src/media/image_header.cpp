@@ -52,9 +52,15 @@ ImageHeader parse_jpeg(std::string_view bytes, const std::string& name) {
     if (!in.has(at, 2)) fail_truncated(name, "no JPEG scan");
     if (in.byte(at) != 0xFF) throw UserError(name, ": damaged JPEG: no marker at byte ", at, ". Save or download the picture again.");
     const std::uint32_t marker = in.byte(at + 1);
-    if (marker == 0xFF) { ++at; continue; }                                                        // fill byte
+    if (marker == 0xFF) {
+      ++at;
+      continue;
+    }  // fill byte
     if (marker == 0xD9) throw UserError(name, ": the JPEG holds no picture.");
-    if (marker == 0x01 || (marker >= 0xD0 && marker <= 0xD8)) { at += 2; continue; }               // no length
+    if (marker == 0x01 || (marker >= 0xD0 && marker <= 0xD8)) {
+      at += 2;
+      continue;
+    }  // no length
     if (!in.has(at, 4)) fail_truncated(name, "inside a JPEG segment");
     const std::size_t length = in.u16(at + 2);
     if (length < 2 || !in.has(at + 2, length)) fail_truncated(name, "inside a JPEG segment");

@@ -13,8 +13,8 @@ enum class ImageFormat { jpeg, png, webp };
 
 struct ImageHeader {
   ImageFormat format = ImageFormat::jpeg;
-  std::int64_t width = 0, height = 0;  // as stored, before the orientation is applied
-  int orientation = 1;                 // EXIF 1..8; 1 when there is none or it is invalid
+  std::int64_t width = 0, height = 0;       // as stored, before the orientation is applied
+  int orientation = 1;                      // EXIF 1..8; 1 when there is none or it is invalid
   std::size_t data_size = 0, data_end = 0;  // WebP: length of the chunk with the picture, and the byte behind it
 };
 

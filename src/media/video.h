@@ -25,8 +25,8 @@ struct WriteWebpOptions {
   std::int64_t quality = 85;  // libwebp's: 0 worst, 100 best
 };
 
-// Writes a WebP picture that moves and begins anew for ever, as browsers and README pages show it; at most 16383 pixels a side. frames as for write_mp4, odd sizes too.
-// Written atomically. Throws UserError for larger frames and where FFmpeg has no libwebp_anim, SystemError naming the path.
+// Writes a WebP picture that moves and begins anew for ever, as browsers and README pages show it; at most 16383 pixels a side. frames as for write_mp4, odd
+// sizes too. Written atomically. Throws UserError for larger frames and where FFmpeg has no libwebp_anim, SystemError naming the path.
 void write_webp(const std::filesystem::path& path, const at::Tensor& frames, const WriteWebpOptions& options = {});
 
 // "libx264" or "mpeg4": what write_mp4 uses with the FFmpeg that this program runs with.
@@ -44,8 +44,8 @@ struct Video {
 };
 
 // Reads the first video stream of any file that FFmpeg reads; a phone's rotation (quarter turns) is applied; untagged files are taken as BT.709 from 720
-// lines on, else BT.601. Throws UserError naming the file and the cause: missing, not a video, no video stream, no frame, damaged. A file that ends within a frame
-// gives the frames before it.
+// lines on, else BT.601. Throws UserError naming the file and the cause: missing, not a video, no video stream, no frame, damaged. A file that ends within a
+// frame gives the frames before it.
 Video read_video(const std::filesystem::path& path, const ReadVideoOptions& options = {});
 
 // Files ending in .mp4, .mov, .mkv, .webm or .avi (any case), not hidden ones, sorted. Throws UserError when the folder is missing or has none, and for a name

@@ -119,7 +119,8 @@ class VideoReader {
   void read_rotation() {
     const std::uint8_t* matrix = nullptr;
 #if LIBAVCODEC_VERSION_MAJOR >= 61
-    const AVPacketSideData* side = av_packet_side_data_get(stream_->codecpar->coded_side_data, stream_->codecpar->nb_coded_side_data, AV_PKT_DATA_DISPLAYMATRIX);
+    const AVPacketSideData* side =
+        av_packet_side_data_get(stream_->codecpar->coded_side_data, stream_->codecpar->nb_coded_side_data, AV_PKT_DATA_DISPLAYMATRIX);
     if (side) matrix = side->data;
 #else
     matrix = av_stream_get_side_data(stream_, AV_PKT_DATA_DISPLAYMATRIX, nullptr);

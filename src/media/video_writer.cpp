@@ -34,7 +34,8 @@ struct Encoding {
 // One output file; the destructor closes whatever was opened.
 class FileWriter {
  public:
-  FileWriter(const std::filesystem::path& file, const std::string& shown_name, int width, int height, double fps, const Encoding& encoding) : name_(shown_name) {
+  FileWriter(const std::filesystem::path& file, const std::string& shown_name, int width, int height, double fps, const Encoding& encoding)
+      : name_(shown_name) {
     const std::string url = "file:" + file.string();  // a colon in the name would else be taken for a protocol
     check(avformat_alloc_output_context2(&format_, nullptr, encoding.container, url.c_str()), "set up the file");
     encoder_.reset(avcodec_alloc_context3(encoding.codec));
@@ -59,9 +60,11 @@ class FileWriter {
     av_dict_free(&header);
     check(code, "write the header");
 
-    scaler_.reset(sws_getContext(width, height, AV_PIX_FMT_RGB24, width, height, encoding.pixels, SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INP, nullptr, nullptr, nullptr));
+    scaler_.reset(sws_getContext(width, height, AV_PIX_FMT_RGB24, width, height, encoding.pixels, SWS_BICUBIC | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INP, nullptr,
+                                 nullptr, nullptr));
     base::check_invariant(scaler_ != nullptr, "FFmpeg cannot convert RGB to the encoder's pixels");
-    if (encoder_->colorspace == AVCOL_SPC_BT709) sws_setColorspaceDetails(scaler_.get(), sws_getCoefficients(SWS_CS_ITU709), 1, sws_getCoefficients(SWS_CS_ITU709), 0, 0, 1 << 16, 1 << 16);
+    if (encoder_->colorspace == AVCOL_SPC_BT709)
+      sws_setColorspaceDetails(scaler_.get(), sws_getCoefficients(SWS_CS_ITU709), 1, sws_getCoefficients(SWS_CS_ITU709), 0, 0, 1 << 16, 1 << 16);
     frame_.reset(av_frame_alloc());
     frame_->format = encoder_->pix_fmt;
     frame_->width = width;
@@ -168,9 +171,12 @@ void write_webp(const std::filesystem::path& path, const at::Tensor& frames, con
   base::check_invariant(options.fps > 0 && options.quality >= 0 && options.quality <= 100, "write_webp needs fps > 0 and quality 0..100");
   constexpr std::int64_t largest = 16383;
   if (frames.size(2) > largest || frames.size(3) > largest)
-    throw base::UserError(path.string(), ": WebP holds pictures of at most ", largest, " x ", largest, " pixels, not ", frames.size(3), " x ", frames.size(2), "; write an .mp4 or .png");
+    throw base::UserError(path.string(), ": WebP holds pictures of at most ", largest, " x ", largest, " pixels, not ", frames.size(3), " x ", frames.size(2),
+                          "; write an .mp4 or .png");
   const AVCodec* codec = avcodec_find_encoder_by_name("libwebp_anim");
-  if (!codec) throw base::UserError(path.string(), ": this FFmpeg has no encoder libwebp_anim, which moving WebP pictures need; write an .mp4, or install a full FFmpeg build");
+  if (!codec)
+    throw base::UserError(path.string(),
+                          ": this FFmpeg has no encoder libwebp_anim, which moving WebP pictures need; write an .mp4, or install a full FFmpeg build");
   const auto set_options = [&](AVCodecContext& encoder) { av_opt_set_double(encoder.priv_data, "quality", static_cast<double>(options.quality), 0); };
   // Loop 0: for ever. libwebp converts to YUV itself, so that BT.601, which the format prescribes, is its affair.
   write_frames(path, frames, frames.size(2), frames.size(3), options.fps,

@@ -107,7 +107,9 @@ Backdrop forest(Dice& dice) {
   b.drawing.add(Paint{leaves}, crowns);
   b.drawing.add(Paint{mix(leaves, {0.6f, 0.85f, 0.3f}, 0.35f)}, lights);
   std::vector<Primitive> bushes;
-  for (int i = 0; i < 14; ++i) bushes.push_back(ellipse(between(dice, -far_side, far_side), b.horizon_y + between(dice, 0.08, 0.22), between(dice, 0.07, 0.13), between(dice, 0.05, 0.08)));
+  for (int i = 0; i < 14; ++i)
+    bushes.push_back(
+        ellipse(between(dice, -far_side, far_side), b.horizon_y + between(dice, 0.08, 0.22), between(dice, 0.07, 0.13), between(dice, 0.05, 0.08)));
   Paint bush{tinted(dice, {0.20f, 0.52f, 0.18f})};
   bush.rim = 0.25f;
   bush.rim_depth = 0.05f;
@@ -163,10 +165,13 @@ Backdrop snow(Dice& dice) {
     b.drawing.add(paint, {polygon({{x - half, foot}, {x, top}, {x + half, foot}})});
     const float cap = 0.36f;
     b.drawing.add(Colour{0.98f, 0.99f, 1.0f}, {polygon({{x - cap * half, top + cap * height}, {x, top}, {x + cap * half, top + cap * height}}),
-                                               minus(polygon({{x - 0.5f * cap * half, top + cap * height + 0.001f}, {x - 0.15f * cap * half, top + 0.7f * cap * height}, {x + 0.1f * cap * half, top + cap * height + 0.001f}}))});
+                                               minus(polygon({{x - 0.5f * cap * half, top + cap * height + 0.001f},
+                                                              {x - 0.15f * cap * half, top + 0.7f * cap * height},
+                                                              {x + 0.1f * cap * half, top + cap * height + 0.001f}}))});
   }
   std::vector<Primitive> drifts{box(0, b.horizon_y + 0.52f, far_side, 0.5f)};
-  for (int i = 0; i < 8; ++i) drifts.push_back(blended(ellipse(between(dice, -far_side, far_side), b.horizon_y + 0.06f, between(dice, 0.25, 0.45), between(dice, 0.06, 0.10)), 0.05f));
+  for (int i = 0; i < 8; ++i)
+    drifts.push_back(blended(ellipse(between(dice, -far_side, far_side), b.horizon_y + 0.06f, between(dice, 0.25, 0.45), between(dice, 0.06, 0.10)), 0.05f));
   Paint ground{b.ground};
   ground.rim = 0.10f;
   ground.rim_depth = 0.08f;
@@ -179,7 +184,8 @@ Backdrop snow(Dice& dice) {
     for (int level = 0; level < 3; ++level) {
       const float bottom = foot - 0.02f - 0.27f * h * static_cast<float>(level), half = 0.36f * h * (1 - 0.24f * static_cast<float>(level));
       b.drawing.add(needles, {polygon({{x - half, bottom}, {x, bottom - 0.46f * h}, {x + half, bottom}})});
-      b.drawing.add(Colour{0.95f, 0.97f, 1.0f}, {polygon({{x - 0.5f * half, bottom - 0.23f * h}, {x, bottom - 0.46f * h}, {x + 0.5f * half, bottom - 0.23f * h}})});
+      b.drawing.add(Colour{0.95f, 0.97f, 1.0f},
+                    {polygon({{x - 0.5f * half, bottom - 0.23f * h}, {x, bottom - 0.46f * h}, {x + 0.5f * half, bottom - 0.23f * h}})});
     }
   }
   std::vector<Primitive> flakes;
@@ -207,14 +213,16 @@ Backdrop sunset(Dice& dice) {
     std::vector<Primitive> hills{box(0, b.horizon_y + 0.56f, far_side, 0.5f)};
     for (int i = 0; i < 8; ++i) {
       const float cx = -far_side + 2 * far_side * (static_cast<float>(i) + between(dice, 0.1, 0.9)) / 8;
-      hills.push_back(blended(ellipse(cx, b.horizon_y + 0.10f + 0.08f * static_cast<float>(layer), between(dice, 0.25, 0.45), between(dice, 0.08, 0.16)), 0.06f));
+      hills.push_back(
+          blended(ellipse(cx, b.horizon_y + 0.10f + 0.08f * static_cast<float>(layer), between(dice, 0.25, 0.45), between(dice, 0.08, 0.16)), 0.06f));
     }
     b.drawing.add(Paint{layer == 0 ? mix(b.ground, b.horizon, 0.22f) : b.ground}, hills);
   }
   if (dice.chance(0.6)) {  // birds
     for (int i = 0; i < 4; ++i) {
       const float bx = between(dice, -0.45, 0.45), by = between(dice, -0.44, -0.30);
-      b.drawing.add(Colour{0.14f, 0.06f, 0.16f}, {segment({bx, by}, {bx - 0.04f, by - 0.022f}, 0.009f, 0.004f), segment({bx, by}, {bx + 0.04f, by - 0.022f}, 0.009f, 0.004f)});
+      b.drawing.add(Colour{0.14f, 0.06f, 0.16f},
+                    {segment({bx, by}, {bx - 0.04f, by - 0.022f}, 0.009f, 0.004f), segment({bx, by}, {bx + 0.04f, by - 0.022f}, 0.009f, 0.004f)});
     }
   }
   b.light = {1.02f, 0.93f, 0.88f};
@@ -253,8 +261,10 @@ Backdrop room(Dice& dice) {
     b.drawing.add(Colour{0.97f, 0.96f, 0.93f}, {box(x, y, 0.010f, hy), box(x, y, hx, 0.010f)});
     if (dice.chance(0.6)) {
       const Colour cloth = from_hsv(between(dice, 0, 1), 0.5f, 0.85f);
-      b.drawing.add(cloth, {polygon({{x - hx - 0.03f, y - hy - 0.03f}, {x - 0.3f * hx, y - hy - 0.03f}, {x - hx - 0.01f, y + hy + 0.04f}, {x - hx - 0.05f, y + hy + 0.04f}}),
-                            polygon({{x + 0.3f * hx, y - hy - 0.03f}, {x + hx + 0.03f, y - hy - 0.03f}, {x + hx + 0.05f, y + hy + 0.04f}, {x + hx + 0.01f, y + hy + 0.04f}})});
+      b.drawing.add(
+          cloth,
+          {polygon({{x - hx - 0.03f, y - hy - 0.03f}, {x - 0.3f * hx, y - hy - 0.03f}, {x - hx - 0.01f, y + hy + 0.04f}, {x - hx - 0.05f, y + hy + 0.04f}}),
+           polygon({{x + 0.3f * hx, y - hy - 0.03f}, {x + hx + 0.03f, y - hy - 0.03f}, {x + hx + 0.05f, y + hy + 0.04f}, {x + hx + 0.01f, y + hy + 0.04f}})});
     }
   }
   {  // a picture on the other side
@@ -270,7 +280,8 @@ Backdrop room(Dice& dice) {
       const float lean = 0.05f * static_cast<float>(i);
       b.drawing.add(tinted(dice, {0.18f, 0.52f, 0.24f}), {segment({x, y - 0.04f}, {x + lean, y - 0.20f + 0.5f * std::fabs(lean)}, 0.012f, 0.026f)});
     }
-    b.drawing.add(tinted(dice, {0.75f, 0.40f, 0.26f}), {polygon({{x - 0.06f, y - 0.06f}, {x + 0.06f, y - 0.06f}, {x + 0.04f, y + 0.06f}, {x - 0.04f, y + 0.06f}})});
+    b.drawing.add(tinted(dice, {0.75f, 0.40f, 0.26f}),
+                  {polygon({{x - 0.06f, y - 0.06f}, {x + 0.06f, y - 0.06f}, {x + 0.04f, y + 0.06f}, {x - 0.04f, y + 0.06f}})});
   }
   b.light = {1.0f, 0.98f, 0.95f};
   return b;

@@ -5,10 +5,10 @@
 namespace magicid::miniature {
 
 struct Backdrop {
-  Colour top, horizon, ground;   // the sky's two ends (from y = -0.5 to `horizon_y`), and what lies below
+  Colour top, horizon, ground;  // the sky's two ends (from y = -0.5 to `horizon_y`), and what lies below
   float horizon_y = 0.2f;
-  Drawing drawing;               // over them, in scene coordinates; it reaches at least two units to both sides
-  Colour light{1, 1, 1};         // colours of the whole picture are multiplied by it
+  Drawing drawing;        // over them, in scene coordinates; it reaches at least two units to both sides
+  Colour light{1, 1, 1};  // colours of the whole picture are multiplied by it
 
   Colour base(float y, float pixel) const;
 };

@@ -13,7 +13,8 @@ const char* word(const std::array<const char*, N>& words, Enum value) {
   return words.at(static_cast<std::size_t>(value));
 }
 
-constexpr std::array<const char*, actions> action_words{"stands still", "moves left", "moves right", "jumps", "nods", "shakes the head", "sways", "tilts the head"};
+constexpr std::array<const char*, actions> action_words{"stands still", "moves left",      "moves right", "jumps",
+                                                        "nods",         "shakes the head", "sways",       "tilts the head"};
 constexpr std::array<const char*, speeds> speed_words{"slowly", "steadily", "quickly"};
 constexpr std::array<const char*, backgrounds> place_words{"on the beach", "in the forest", "in the city", "in the snow", "at sunset", "in a room"};
 constexpr std::array<const char*, cameras> camera_words{"", "the camera zooms in", "the camera zooms out", "the camera pans left", "the camera pans right"};
@@ -23,9 +24,7 @@ constexpr std::array<const char*, 4> hat_words{"", "cap", "beanie", "top hat"};
 constexpr std::array<const char*, 4> glasses_words{"", "round glasses", "square glasses", "dark glasses"};
 constexpr std::array<const char*, 5> mark_words{"", "a scar", "freckles", "a dot on the forehead", "blushing cheeks"};
 
-std::string with_article(const std::string& phrase) {
-  return (phrase.find_first_of("aeiou") == 0 ? "an " : "a ") + phrase;
-}
+std::string with_article(const std::string& phrase) { return (phrase.find_first_of("aeiou") == 0 ? "an " : "a ") + phrase; }
 
 // A hat flattens spikes and buns, and hides a mohawk.
 std::string hair_phrase(const Person& p) {

@@ -58,12 +58,8 @@ void add_hair_behind(Drawing& d, const Person& p, const Measures& m) {
   if (brightness(p.hair) < 0.15f) paint.colour = scaled(p.hair, 0.9f);
   const float w = m.half_width;
   switch (p.hair_style) {
-    case HairStyle::long_hair:
-      d.add(paint, {ellipse(0, -0.2f, w + 0.2f, 0.95f), box(0, 0.65f, w + 0.26f, 0.95f, 0.3f)});
-      break;
-    case HairStyle::bob:
-      d.add(paint, {ellipse(0, -0.2f, w + 0.2f, 0.95f), box(0, 0.25f, w + 0.24f, 0.62f, 0.25f)});
-      break;
+    case HairStyle::long_hair: d.add(paint, {ellipse(0, -0.2f, w + 0.2f, 0.95f), box(0, 0.65f, w + 0.26f, 0.95f, 0.3f)}); break;
+    case HairStyle::bob: d.add(paint, {ellipse(0, -0.2f, w + 0.2f, 0.95f), box(0, 0.25f, w + 0.24f, 0.62f, 0.25f)}); break;
     case HairStyle::curly: {
       std::vector<Primitive> balls;
       for (int i = 0; i < 13; ++i) {
@@ -112,14 +108,15 @@ void add_hair(Drawing& d, const Person& p, const Measures& m) {
     }
     case HairStyle::spiky: {
       d.add(paint, {skull, within(above(-0.30f)), minus(ellipse(0, 0.30f, w * 0.95f, 0.86f)), minus(box(0, 0.2f, w * 0.88f, 0.62f, 0.2f)),
-                    polygon({{-w - 0.02f, -0.35f}, {-w * 0.50f, -0.85f}, {-w - 0.12f, -1.02f}}), polygon({{-w * 0.85f, -0.55f}, {-w * 0.15f, -0.85f}, {-w * 0.62f, -1.38f}}),
+                    polygon({{-w - 0.02f, -0.35f}, {-w * 0.50f, -0.85f}, {-w - 0.12f, -1.02f}}),
+                    polygon({{-w * 0.85f, -0.55f}, {-w * 0.15f, -0.85f}, {-w * 0.62f, -1.38f}}),
                     polygon({{-w * 0.45f, -0.75f}, {w * 0.45f, -0.75f}, {0, -1.5f}}), polygon({{w * 0.85f, -0.55f}, {w * 0.15f, -0.85f}, {w * 0.62f, -1.38f}}),
                     polygon({{w + 0.02f, -0.35f}, {w * 0.50f, -0.85f}, {w + 0.12f, -1.02f}})});
       break;
     }
     case HairStyle::mohawk:
-      d.add(paint, {ellipse(0, -0.92f, 0.25f, 0.34f), polygon({{-0.25f, -0.95f}, {0.02f, -1.1f}, {-0.30f, -1.42f}}), polygon({{0.25f, -0.95f}, {-0.02f, -1.1f}, {0.30f, -1.42f}}),
-                    polygon({{-0.19f, -1.0f}, {0.19f, -1.0f}, {0, -1.62f}})});
+      d.add(paint, {ellipse(0, -0.92f, 0.25f, 0.34f), polygon({{-0.25f, -0.95f}, {0.02f, -1.1f}, {-0.30f, -1.42f}}),
+                    polygon({{0.25f, -0.95f}, {-0.02f, -1.1f}, {0.30f, -1.42f}}), polygon({{-0.19f, -1.0f}, {0.19f, -1.0f}, {0, -1.62f}})});
       break;
     case HairStyle::bun:
       d.add(paint, {circle(0, -1.18f, 0.30f)});
@@ -244,13 +241,12 @@ void add_mark(Drawing& d, const Person& p, const Measures& m) {
     case Mark::freckles: {
       const Colour colour = brightness(p.skin) < 0.35f ? mix(p.skin, {1.0f, 0.8f, 0.6f}, 0.45f) : scaled(p.skin, 0.58f);
       for (const float side : {-1.0f, 1.0f}) {
-        d.add(colour, {circle(side * (cheek - 0.13f), 0.28f, 0.045f), circle(side * (cheek + 0.05f), 0.30f, 0.045f), circle(side * (cheek - 0.05f), 0.42f, 0.045f)});
+        d.add(colour,
+              {circle(side * (cheek - 0.13f), 0.28f, 0.045f), circle(side * (cheek + 0.05f), 0.30f, 0.045f), circle(side * (cheek - 0.05f), 0.42f, 0.045f)});
       }
       break;
     }
-    case Mark::forehead_dot:
-      d.add(Colour{0.85f, 0.08f, 0.12f}, {circle(0, -0.35f, 0.09f)});
-      break;
+    case Mark::forehead_dot: d.add(Colour{0.85f, 0.08f, 0.12f}, {circle(0, -0.35f, 0.09f)}); break;
     case Mark::blush: {
       Paint paint{{0.95f, 0.30f, 0.38f}, 0.6f};
       paint.softness = 0.14f;
@@ -315,7 +311,8 @@ void add_body(Drawing& d, const Person& p, Dice& dice) {
       break;
     case 2:  // shirt with a collar and buttons
       d.add(neck, bare);
-      d.add(mix(cloth, {1, 1, 1}, 0.55f), {polygon({{-half - 0.12f, 1.12f}, {0, 1.42f}, {-0.26f, 1.66f}}), polygon({{half + 0.12f, 1.12f}, {0, 1.42f}, {0.26f, 1.66f}})});
+      d.add(mix(cloth, {1, 1, 1}, 0.55f),
+            {polygon({{-half - 0.12f, 1.12f}, {0, 1.42f}, {-0.26f, 1.66f}}), polygon({{half + 0.12f, 1.12f}, {0, 1.42f}, {0.26f, 1.66f}})});
       d.add(mix(cloth, {1, 1, 1}, 0.7f), {circle(0, 1.80f, 0.06f), circle(0, 2.10f, 0.06f)});
       break;
     default:  // polo neck

@@ -10,12 +10,12 @@
 namespace magicid::miniature {
 
 struct Figure {
-  Drawing behind;                      // hair that falls behind the body: moves with the head
+  Drawing behind;  // hair that falls behind the body: moves with the head
   Drawing body;
   Drawing head;
-  std::array<Vec, 5> landmarks;        // face coordinates, in the order of Clip::landmarks
-  std::vector<Vec> outline;            // of the face from brows to chin and ear to ear
-  float half_width = 0.8f;             // of the head
+  std::array<Vec, 5> landmarks;  // face coordinates, in the order of Clip::landmarks
+  std::vector<Vec> outline;      // of the face from brows to chin and ear to ear
+  float half_width = 0.8f;       // of the head
 };
 
 // `variation` chooses the clothes.

@@ -27,13 +27,13 @@ struct BodyPose {
   bool operator==(const BodyPose&) const = default;
 };
 
-// A head that turns: inside an ellipse around the head, points move by `turn` * (1 - squared radius), most in the middle and not at all at the rim, as the features
-// of a ball do; then the head is rotated about `pivot` and placed.
+// A head that turns: inside an ellipse around the head, points move by `turn` * (1 - squared radius), most in the middle and not at all at the rim, as the
+// features of a ball do; then the head is rotated about `pivot` and placed.
 struct HeadPose {
   static constexpr float reach = 1.25f;
   float x = 0, y = 0, scale = 0.235f, cosine = 1, sine = 0;
   float half_width = 0.8f;
-  Vec turn;                    // in units of the ellipse's radii; below 0.5
+  Vec turn;  // in units of the ellipse's radii; below 0.5
   Vec to_scene(Vec p) const;
   Vec from_scene(Vec s) const;
   // How much a step in the picture is stretched in the drawing at face coordinates p, for antialiasing.
@@ -49,8 +49,8 @@ struct Pose {
   bool operator==(const Pose&) const = default;
 };
 
-// `seconds` into a clip that lasts `duration` seconds. Movements to one side and the camera's cross their way once in a clip (in 1.5 s if it is shorter: then they
-// are cut); movements to and fro keep their frequency.
+// `seconds` into a clip that lasts `duration` seconds. Movements to one side and the camera's cross their way once in a clip (in 1.5 s if it is shorter: then
+// they are cut); movements to and fro keep their frequency.
 Pose pose_at(const Scene& scene, const Figure& figure, double seconds, double duration);
 
 }  // namespace magicid::miniature

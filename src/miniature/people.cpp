@@ -46,8 +46,10 @@ constexpr std::array<NamedColour, 7> hats{{{"red", {0.82f, 0.13f, 0.13f}},
                                            {"black", {0.13f, 0.13f, 0.15f}},
                                            {"white", {0.93f, 0.93f, 0.90f}},
                                            {"orange", {0.95f, 0.48f, 0.10f}}}};
-constexpr std::array<Colour, 6> lips{{{0.80f, 0.22f, 0.25f}, {0.68f, 0.12f, 0.18f}, {0.90f, 0.42f, 0.45f}, {0.55f, 0.16f, 0.28f}, {0.92f, 0.30f, 0.20f}, {0.62f, 0.30f, 0.26f}}};
-constexpr std::array<Colour, 6> frames{{{0.08f, 0.08f, 0.10f}, {0.75f, 0.10f, 0.12f}, {0.93f, 0.90f, 0.85f}, {0.12f, 0.25f, 0.70f}, {0.85f, 0.62f, 0.12f}, {0.10f, 0.50f, 0.35f}}};
+constexpr std::array<Colour, 6> lips{
+    {{0.80f, 0.22f, 0.25f}, {0.68f, 0.12f, 0.18f}, {0.90f, 0.42f, 0.45f}, {0.55f, 0.16f, 0.28f}, {0.92f, 0.30f, 0.20f}, {0.62f, 0.30f, 0.26f}}};
+constexpr std::array<Colour, 6> frames{
+    {{0.08f, 0.08f, 0.10f}, {0.75f, 0.10f, 0.12f}, {0.93f, 0.90f, 0.85f}, {0.12f, 0.25f, 0.70f}, {0.85f, 0.62f, 0.12f}, {0.10f, 0.50f, 0.35f}}};
 
 // A shade of the colour, near enough to keep its name.
 Colour varied(Dice& dice, const Colour& c, double amount) {
@@ -107,7 +109,8 @@ Person make_person(std::uint64_t seed, Split split, std::int64_t index) {
   p.hat = static_cast<Hat>(weighted(dice, {3.6, 0.8, 0.8, 0.6}));
   p.glasses = static_cast<Glasses>(weighted(dice, {2.6, 1.0, 1.0, 0.8}));
   p.mark = static_cast<Mark>(weighted(dice, {2.4, 0.8, 0.8, 0.6, 0.8}));
-  for (float* f : {&p.face_width, &p.jaw, &p.eye_distance, &p.eye_size, &p.eye_height, &p.brow_thickness, &p.brow_angle, &p.nose_size, &p.mouth_width, &p.ear_size}) {
+  for (float* f :
+       {&p.face_width, &p.jaw, &p.eye_distance, &p.eye_size, &p.eye_height, &p.brow_thickness, &p.brow_angle, &p.nose_size, &p.mouth_width, &p.ear_size}) {
     *f = static_cast<float>(dice.uniform(-1, 1));
   }
   return p;

@@ -40,13 +40,26 @@ std::vector<Scene> training_scenes() {
   using enum Speed;
   using enum Background;
   using enum Camera;
-  return scenes_of({{moves_left, quickly, beach},      {moves_left, steadily, forest},     {moves_left, slowly, room},
-                    {moves_right, quickly, city},      {moves_right, steadily, snow},      {moves_right, slowly, sunset, zooms_in},
-                    {jumps, quickly, sunset},          {jumps, steadily, city},            {jumps, slowly, beach},
-                    {nods, quickly, room},             {nods, steadily, sunset, zooms_out}, {nods, slowly, snow},
-                    {shakes_head, quickly, forest},    {shakes_head, steadily, beach},     {sways, quickly, snow},
-                    {sways, steadily, room},           {sways, slowly, city, pans_left},   {spins_head, quickly, beach},
-                    {spins_head, steadily, forest, pans_right}, {stands_still, steadily, snow, zooms_in}});
+  return scenes_of({{moves_left, quickly, beach},
+                    {moves_left, steadily, forest},
+                    {moves_left, slowly, room},
+                    {moves_right, quickly, city},
+                    {moves_right, steadily, snow},
+                    {moves_right, slowly, sunset, zooms_in},
+                    {jumps, quickly, sunset},
+                    {jumps, steadily, city},
+                    {jumps, slowly, beach},
+                    {nods, quickly, room},
+                    {nods, steadily, sunset, zooms_out},
+                    {nods, slowly, snow},
+                    {shakes_head, quickly, forest},
+                    {shakes_head, steadily, beach},
+                    {sways, quickly, snow},
+                    {sways, steadily, room},
+                    {sways, slowly, city, pans_left},
+                    {spins_head, quickly, beach},
+                    {spins_head, steadily, forest, pans_right},
+                    {stands_still, steadily, snow, zooms_in}});
 }
 
 std::vector<Scene> evaluation_scenes() {
@@ -54,13 +67,26 @@ std::vector<Scene> evaluation_scenes() {
   using enum Speed;
   using enum Background;
   using enum Camera;
-  return scenes_of({{moves_left, quickly, snow},       {moves_left, steadily, city},       {moves_left, slowly, sunset},
-                    {moves_right, quickly, forest},    {moves_right, steadily, room},      {moves_right, slowly, beach, zooms_out},
-                    {jumps, quickly, room},            {jumps, steadily, snow},            {jumps, slowly, forest},
-                    {nods, quickly, beach},            {nods, steadily, city, zooms_in},   {nods, slowly, forest},
-                    {shakes_head, quickly, sunset},    {shakes_head, steadily, snow},      {sways, quickly, beach},
-                    {sways, steadily, sunset},         {sways, slowly, room, pans_right},  {spins_head, quickly, city},
-                    {spins_head, steadily, room, pans_left}, {stands_still, steadily, sunset, zooms_out}});
+  return scenes_of({{moves_left, quickly, snow},
+                    {moves_left, steadily, city},
+                    {moves_left, slowly, sunset},
+                    {moves_right, quickly, forest},
+                    {moves_right, steadily, room},
+                    {moves_right, slowly, beach, zooms_out},
+                    {jumps, quickly, room},
+                    {jumps, steadily, snow},
+                    {jumps, slowly, forest},
+                    {nods, quickly, beach},
+                    {nods, steadily, city, zooms_in},
+                    {nods, slowly, forest},
+                    {shakes_head, quickly, sunset},
+                    {shakes_head, steadily, snow},
+                    {sways, quickly, beach},
+                    {sways, steadily, sunset},
+                    {sways, slowly, room, pans_right},
+                    {spins_head, quickly, city},
+                    {spins_head, steadily, room, pans_left},
+                    {stands_still, steadily, sunset, zooms_out}});
 }
 
 std::vector<std::string> training_prompts() { return captions_of(training_scenes()); }

@@ -18,13 +18,19 @@ enum class Layer : std::uint8_t { background, body, head };
 
 struct Frame {
   std::int64_t height, width;
-  float unit;                       // pixels for a unit of the scene
-  std::vector<float> rgb;           // [H,W,3]
-  std::vector<Layer> layer;         // [H,W]
+  float unit;                // pixels for a unit of the scene
+  std::vector<float> rgb;    // [H,W,3]
+  std::vector<Layer> layer;  // [H,W]
 
   Frame(std::int64_t h, std::int64_t w)
-      : height(h), width(w), unit(static_cast<float>(std::min(h, w))), rgb(static_cast<std::size_t>(h * w * 3)), layer(static_cast<std::size_t>(h * w), Layer::background) {}
-  Vec to_view(float column, float row) const { return {(column + 0.5f - 0.5f * static_cast<float>(width)) / unit, (row + 0.5f - 0.5f * static_cast<float>(height)) / unit}; }
+      : height(h),
+        width(w),
+        unit(static_cast<float>(std::min(h, w))),
+        rgb(static_cast<std::size_t>(h * w * 3)),
+        layer(static_cast<std::size_t>(h * w), Layer::background) {}
+  Vec to_view(float column, float row) const {
+    return {(column + 0.5f - 0.5f * static_cast<float>(width)) / unit, (row + 0.5f - 0.5f * static_cast<float>(height)) / unit};
+  }
   Vec to_pixel(Vec view) const { return {view.x * unit + 0.5f * static_cast<float>(width) - 0.5f, view.y * unit + 0.5f * static_cast<float>(height) - 0.5f}; }
 };
 
@@ -36,7 +42,8 @@ Window window_of(const Frame& frame, const Bounds& view) {
   const Vec a = frame.to_pixel({view.left, view.top}), b = frame.to_pixel({view.right, view.bottom});
   // One pixel around for antialiasing; clamped before the conversion, for bounds may be as good as infinite.
   const auto index = [](float v, std::int64_t n) { return static_cast<std::int64_t>(std::clamp(v, 0.0f, static_cast<float>(n))); };
-  return {index(std::floor(a.x) - 1, frame.width), index(std::floor(a.y) - 1, frame.height), index(std::ceil(b.x) + 2, frame.width), index(std::ceil(b.y) + 2, frame.height)};
+  return {index(std::floor(a.x) - 1, frame.width), index(std::floor(a.y) - 1, frame.height), index(std::ceil(b.x) + 2, frame.width),
+          index(std::ceil(b.y) + 2, frame.height)};
 }
 
 void paint_background(Frame& frame, const Backdrop& backdrop, const CameraPose& camera) {
@@ -52,7 +59,8 @@ void paint_background(Frame& frame, const Backdrop& backdrop, const CameraPose& 
   }
   for (const Shape& shape : backdrop.drawing.shapes()) {
     const float margin = shape.paint.softness;
-    const Vec a = camera.to_view({shape.bounds.left - margin, shape.bounds.top - margin}), b = camera.to_view({shape.bounds.right + margin, shape.bounds.bottom + margin});
+    const Vec a = camera.to_view({shape.bounds.left - margin, shape.bounds.top - margin}),
+              b = camera.to_view({shape.bounds.right + margin, shape.bounds.bottom + margin});
     const Window w = window_of(frame, {a.x, a.y, b.x, b.y});
     for (std::int64_t row = w.top; row < w.bottom; ++row) {
       for (std::int64_t column = w.left; column < w.right; ++column) {
@@ -159,7 +167,8 @@ void write_points(const Frame& frame, const Figure& figure, const Pose& pose, fl
 
 Clip render(const Scene& scene, const ClipSize& size, bool with_flow) {
   if (size.frames < 1 || size.height < 1 || size.width < 1 || !(size.fps > 0)) {
-    throw base::UserError("a clip of ", size.frames, " frames of ", size.height, "x", size.width, " at ", size.fps, " frames a second: every number must be above 0");
+    throw base::UserError("a clip of ", size.frames, " frames of ", size.height, "x", size.width, " at ", size.fps,
+                          " frames a second: every number must be above 0");
   }
   const Stage stage(scene);
   const double duration = static_cast<double>(size.frames - 1) / size.fps;

@@ -74,7 +74,8 @@ float Primitive::distance(float px, float py) const {
   if (kind == Kind::half_plane) return a * px + b * py - r;
   if (kind == Kind::polygon) {
     float d = -1e9f;
-    for (int i = 0; i < edges; ++i) d = std::max(d, planes[static_cast<std::size_t>(i)][0] * px + planes[static_cast<std::size_t>(i)][1] * py - planes[static_cast<std::size_t>(i)][2]);
+    for (int i = 0; i < edges; ++i)
+      d = std::max(d, planes[static_cast<std::size_t>(i)][0] * px + planes[static_cast<std::size_t>(i)][1] * py - planes[static_cast<std::size_t>(i)][2]);
     return d;
   }
   const float dx = px - x, dy = py - y;
@@ -194,7 +195,8 @@ void Drawing::add(const Paint& paint, const std::vector<Primitive>& primitives) 
   shape.count = static_cast<std::uint32_t>(primitives.size());
   for (const auto& p : primitives) {
     if (p.join == Join::unite) shape.bounds.include(p.bounds);
-    if (p.join == Join::blend) shape.bounds.include({p.bounds.left - p.softness, p.bounds.top - p.softness, p.bounds.right + p.softness, p.bounds.bottom + p.softness});
+    if (p.join == Join::blend)
+      shape.bounds.include({p.bounds.left - p.softness, p.bounds.top - p.softness, p.bounds.right + p.softness, p.bounds.bottom + p.softness});
     if (p.join == Join::intersect) {
       shape.bounds.left = std::max(shape.bounds.left, p.bounds.left);
       shape.bounds.top = std::max(shape.bounds.top, p.bounds.top);

@@ -30,11 +30,11 @@ enum class Join : std::uint8_t { unite, intersect, subtract, blend };
 struct Primitive {
   enum class Kind : std::uint8_t { ellipse, box, segment, arc, polygon, half_plane } kind = Kind::ellipse;
   Join join = Join::unite;
-  float x = 0, y = 0;            // centre, or the segment's first end
-  float cosine = 1, sine = 0;    // rotation, clockwise on the screen
-  float a = 0, b = 0, r = 0;     // radii or half sides, and the radius of corners, ends or strokes
-  float softness = 0;            // of a blend
-  int edges = 0;                 // of a polygon
+  float x = 0, y = 0;                            // centre, or the segment's first end
+  float cosine = 1, sine = 0;                    // rotation, clockwise on the screen
+  float a = 0, b = 0, r = 0;                     // radii or half sides, and the radius of corners, ends or strokes
+  float softness = 0;                            // of a blend
+  int edges = 0;                                 // of a polygon
   std::array<std::array<float, 3>, 4> planes{};  // its edges: outward normal and offset
   Bounds bounds;
 
@@ -72,14 +72,14 @@ inline Primitive blended(Primitive p, float softness) {
 struct Paint {
   Colour colour;
   float opacity = 1;
-  float softness = 0;               // width of the edge beyond antialiasing
-  float shade_x = 0, shade_y = 0;   // brightness grows by this much for each unit from the shape's centre
-  float rim = 0;                    // darkening towards the outline, over a depth of `rim_depth`
+  float softness = 0;              // width of the edge beyond antialiasing
+  float shade_x = 0, shade_y = 0;  // brightness grows by this much for each unit from the shape's centre
+  float rim = 0;                   // darkening towards the outline, over a depth of `rim_depth`
   float rim_depth = 0.3f;
   enum class Pattern : std::uint8_t { plain, rows, columns, checks, dots, windows } pattern = Pattern::plain;
-  Colour second;                    // the pattern's other colour
-  float pitch = 0.2f;               // the pattern's period
-  std::uint32_t seed = 0;           // which windows are lit
+  Colour second;           // the pattern's other colour
+  float pitch = 0.2f;      // the pattern's period
+  std::uint32_t seed = 0;  // which windows are lit
 };
 
 struct Shape {

@@ -35,7 +35,8 @@ struct Person {
   Glasses glasses = Glasses::none;
   Mark mark = Mark::none;
   // Proportions in -1..1 around the middle: face width, jaw, eye distance, eye size, eye height, brow thickness, brow angle, nose size, mouth width, ear size.
-  float face_width = 0, jaw = 0, eye_distance = 0, eye_size = 0, eye_height = 0, brow_thickness = 0, brow_angle = 0, nose_size = 0, mouth_width = 0, ear_size = 0;
+  float face_width = 0, jaw = 0, eye_distance = 0, eye_size = 0, eye_height = 0, brow_thickness = 0, brow_angle = 0, nose_size = 0, mouth_width = 0,
+        ear_size = 0;
 };
 
 // A function of (seed, split, index) alone.
@@ -68,8 +69,8 @@ std::string caption(const Scene& scene, const std::string& subject = "person");
 std::string photo_caption(const Scene& scene, const std::string& subject = "person");
 // What can be seen of the person: "person with long red hair, round glasses and a cap", for captions of some training clips.
 std::string describe_person(const Person& person);
-// Twenty prompts for candidate videos and twenty held-out ones for evaluation: every action in both, and no (action, speed, background) of one in the other. The scenes
-// hold what their captions say, for real videos of a person to compare with; person and variation are the caller's to set.
+// Twenty prompts for candidate videos and twenty held-out ones for evaluation: every action in both, and no (action, speed, background) of one in the other.
+// The scenes hold what their captions say, for real videos of a person to compare with; person and variation are the caller's to set.
 std::vector<Scene> training_scenes();
 std::vector<Scene> evaluation_scenes();
 // Their captions with "{subject}" in place of the subject: "a {subject} moves left quickly in the snow".
@@ -84,8 +85,8 @@ struct ClipSize {
 };
 
 struct Clip {
-  at::Tensor frames;     // [F,3,H,W] float RGB in 0..1
-  at::Tensor flow;       // [F-1,2,H,W] float: pixel p of frame f is found at p + flow (x, y) in frame f+1; the surface's own movement, also where it is hidden there
+  at::Tensor frames;  // [F,3,H,W] float RGB in 0..1
+  at::Tensor flow;  // [F-1,2,H,W] float: pixel p of frame f is found at p + flow (x, y) in frame f+1; the surface's own movement, also where it is hidden there
   at::Tensor landmarks;  // [F,5,2] float (x, y): eye on the picture's left, eye on its right, nose tip, mouth corners left and right
   at::Tensor boxes;      // [F,4] float: left, top, right, bottom of the face from brows to chin and ear to ear (without hair)
 };

@@ -13,7 +13,9 @@ namespace {
 
 constexpr std::int64_t kHeight = 3, kWidth = 4;
 
-at::Tensor differences(const at::Tensor& x, std::int64_t dimension) { return x.narrow(dimension, 1, x.size(dimension) - 1) - x.narrow(dimension, 0, x.size(dimension) - 1); }
+at::Tensor differences(const at::Tensor& x, std::int64_t dimension) {
+  return x.narrow(dimension, 1, x.size(dimension) - 1) - x.narrow(dimension, 0, x.size(dimension) - 1);
+}
 
 // One frame meets a kernel's temporal taps only in their sum, so it would pull all of them alike and teach the network to blend frames.
 // Single frames therefore train the last tap, the frame's own; the earlier ones learn from clips.
@@ -46,7 +48,8 @@ AutoencoderReconstruction::AutoencoderReconstruction(models::hunyuan_video::Auto
 at::Tensor AutoencoderReconstruction::corruption(const at::Tensor& latents, std::int64_t number) const {
   const base::CounterRandom strengths(seed_, "autoencoder-corruption-strength");
   at::Tensor noise = diffusion::initial_noise(seed_, "autoencoder-corruption", latents.sizes(), static_cast<std::uint64_t>(number));
-  for (std::int64_t i = 0; i < noise.size(0); ++i) noise[i].mul_(loss_.latent_noise * strengths.uniform(static_cast<std::uint64_t>(number), static_cast<std::uint64_t>(i)));
+  for (std::int64_t i = 0; i < noise.size(0); ++i)
+    noise[i].mul_(loss_.latent_noise * strengths.uniform(static_cast<std::uint64_t>(number), static_cast<std::uint64_t>(i)));
   return noise.to(latents.device(), latents.scalar_type());
 }
 
@@ -55,11 +58,13 @@ std::vector<double> AutoencoderReconstruction::accumulate(std::int64_t step, std
   const auto device = parameters_.values().device();
   const bool clip = batch.sample.size(2) > 1;
   const auto network = models::hunyuan_video::Autoencoder::from_weights(
-      config_, clip ? parameters_.weights(dtype_) : models::nn::Weights::from_tensors(for_single_frames(parameters_.leaves()), "autoencoder", {.device = device, .dtype = dtype_}));
+      config_, clip ? parameters_.weights(dtype_)
+                    : models::nn::Weights::from_tensors(for_single_frames(parameters_.leaves()), "autoencoder", {.device = device, .dtype = dtype_}));
   const at::Tensor sample = batch.sample.to(device);
   const auto posterior = network.encode(sample);
   const at::Tensor noise =
-      diffusion::initial_noise(seed_, "autoencoder-latents", posterior.mean.sizes(), static_cast<std::uint64_t>(step * global_batch + slot)).to(device, posterior.mean.scalar_type());
+      diffusion::initial_noise(seed_, "autoencoder-latents", posterior.mean.sizes(), static_cast<std::uint64_t>(step * global_batch + slot))
+          .to(device, posterior.mean.scalar_type());
   at::Tensor latents = posterior.sample(noise);
   if (loss_.latent_noise > 0) latents = latents + corruption(latents, step * global_batch + slot);
   const at::Tensor decoded = network.decode(latents).to(at::kFloat);

@@ -27,8 +27,9 @@ using AutoencoderBatches = std::function<AutoencoderBatch(std::int64_t step, std
 
 struct AutoencoderLoss {
   double gradient_weight = 1, kl_weight = 1e-5;
-  // Standard deviation of the most noise that is added to a sample's latents before they are decoded; each sample draws its own below it. A decoder that saw such
-  // latents forgives the errors of a diffusion model. Source: Yang et al., "Latent Denoising Makes Good Visual Tokenizers" (arXiv:2507.15856), there interpolated.
+  // Standard deviation of the most noise that is added to a sample's latents before they are decoded; each sample draws its own below it. A decoder that saw
+  // such latents forgives the errors of a diffusion model. Source: Yang et al., "Latent Denoising Makes Good Visual Tokenizers" (arXiv:2507.15856), there
+  // interpolated.
   double latent_noise = 0;
 };
 
@@ -39,8 +40,8 @@ storage::NamedTensors initialize_framewise(storage::NamedTensors tensors);
 class AutoencoderReconstruction : public training::Objective {
  public:
   // `parameters` holds the network's tensors and must outlive the objective; the network computes in `dtype`.
-  AutoencoderReconstruction(models::hunyuan_video::AutoencoderConfig config, models::nn::Parameters& parameters, at::ScalarType dtype, AutoencoderBatches batches,
-                            const AutoencoderLoss& loss, std::uint64_t seed);
+  AutoencoderReconstruction(models::hunyuan_video::AutoencoderConfig config, models::nn::Parameters& parameters, at::ScalarType dtype,
+                            AutoencoderBatches batches, const AutoencoderLoss& loss, std::uint64_t seed);
 
   at::Tensor parameters() override { return parameters_.values(); }
   at::Tensor gradient() override { return parameters_.gradient(); }

@@ -35,9 +35,11 @@ at::Tensor symmetric_entropy(const at::Tensor& logits, const at::Tensor& matches
 }
 
 void check(const at::Tensor& image, const at::Tensor& text, const at::Tensor& matches) {
-  base::check_invariant(image.dim() == 2 && image.sizes() == text.sizes() && matches.dim() == 2 && matches.size(0) == image.size(0) && matches.size(1) == image.size(0),
-                        "contrastive loss of images ", image.sizes(), ", texts ", text.sizes(), " and matches ", matches.sizes(), "; [B,D], [B,D] and [B,B] were expected");
-  base::check_invariant(matches.any(0).all().item<bool>() && matches.any(1).all().item<bool>(), "a picture without text, or a text without picture, in a contrastive batch");
+  base::check_invariant(
+      image.dim() == 2 && image.sizes() == text.sizes() && matches.dim() == 2 && matches.size(0) == image.size(0) && matches.size(1) == image.size(0),
+      "contrastive loss of images ", image.sizes(), ", texts ", text.sizes(), " and matches ", matches.sizes(), "; [B,D], [B,D] and [B,B] were expected");
+  base::check_invariant(matches.any(0).all().item<bool>() && matches.any(1).all().item<bool>(),
+                        "a picture without text, or a text without picture, in a contrastive batch");
 }
 
 }  // namespace
@@ -62,7 +64,8 @@ std::vector<double> Contrastive::accumulate(std::int64_t step, std::int64_t slot
   const at::Tensor logits = similarity(image, text, logit_scale), loss = symmetric_entropy(logits, matches);
   loss.backward();
   const c10::AutoGradMode no_grad(false);
-  return {loss.item<double>(), accuracy(logits, matches), accuracy(logits.t(), matches.t()), std::min(std::exp(logit_scale.item<double>()), largest_logit_scale)};
+  return {loss.item<double>(), accuracy(logits, matches), accuracy(logits.t(), matches.t()),
+          std::min(std::exp(logit_scale.item<double>()), largest_logit_scale)};
 }
 
 }  // namespace magicid::objectives

@@ -20,8 +20,8 @@ namespace magicid::objectives {
 // The largest value of exp(logit_scale), as in the paper.
 inline constexpr double largest_logit_scale = 100;
 
-// Symmetric cross entropy. image, text [B,D], not normalised; logit_scale a number, the logarithm of the factor on cosines; matches [B,B] bool: text j is true of
-// picture i, with at least one text for each picture and one picture for each text. Returns a number; differentiable. Throws InvariantError otherwise.
+// Symmetric cross entropy. image, text [B,D], not normalised; logit_scale a number, the logarithm of the factor on cosines; matches [B,B] bool: text j is true
+// of picture i, with at least one text for each picture and one picture for each text. Returns a number; differentiable. Throws InvariantError otherwise.
 at::Tensor contrastive_loss(const at::Tensor& image, const at::Tensor& text, const at::Tensor& logit_scale, const at::Tensor& matches);
 
 struct ContrastiveBatch {
@@ -34,8 +34,10 @@ using ContrastiveBatches = std::function<ContrastiveBatch(std::int64_t step, std
 
 class Contrastive : public training::Objective {
  public:
-  // `parameters` holds a whole CLIPModel's tensors (both halves and logit_scale) and must outlive the objective; the networks compute in `dtype`, the loss in float.
-  Contrastive(models::vision::ClipVisionConfig vision, models::text::ClipTextConfig text, models::nn::Parameters& parameters, at::ScalarType dtype, ContrastiveBatches batches);
+  // `parameters` holds a whole CLIPModel's tensors (both halves and logit_scale) and must outlive the objective; the networks compute in `dtype`, the loss in
+  // float.
+  Contrastive(models::vision::ClipVisionConfig vision, models::text::ClipTextConfig text, models::nn::Parameters& parameters, at::ScalarType dtype,
+              ContrastiveBatches batches);
 
   at::Tensor parameters() override { return parameters_.values(); }
   at::Tensor gradient() override { return parameters_.gradient(); }

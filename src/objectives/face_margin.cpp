@@ -22,7 +22,9 @@ constexpr const char* centres_name = "classes.weight";
 // Rows of length 1; differentiable at 0.
 at::Tensor unit_length(const at::Tensor& x) { return x / (x.square().sum(-1, /*keepdim=*/true) + 1e-12).sqrt(); }
 
-bool is_statistic(const std::string& name) { return name.ends_with(".running_mean") || name.ends_with(".running_var") || name.ends_with(".num_batches_tracked"); }
+bool is_statistic(const std::string& name) {
+  return name.ends_with(".running_mean") || name.ends_with(".running_var") || name.ends_with(".num_batches_tracked");
+}
 
 }  // namespace
 
@@ -37,7 +39,8 @@ storage::NamedTensors face_margin_tensors(const storage::NamedTensors& initial, 
   return tensors;
 }
 
-FaceMargin::FaceMargin(models::vision::FaceEmbedderConfig config, models::nn::Parameters& parameters, at::ScalarType dtype, FaceBatches batches, const FaceMarginLoss& loss)
+FaceMargin::FaceMargin(models::vision::FaceEmbedderConfig config, models::nn::Parameters& parameters, at::ScalarType dtype, FaceBatches batches,
+                       const FaceMarginLoss& loss)
     : config_(std::move(config)), parameters_(parameters), dtype_(dtype), batches_(std::move(batches)), loss_(loss) {}
 
 models::vision::FaceEmbedder FaceMargin::network(at::ScalarType dtype, models::vision::BatchStatistics* statistics) const {

@@ -37,7 +37,8 @@ class FaceMargin : public training::Objective {
  public:
   // `parameters` holds face_margin_tensors and must outlive the objective; the network computes in `dtype`, its norms with the batch's
   // statistics.
-  FaceMargin(models::vision::FaceEmbedderConfig config, models::nn::Parameters& parameters, at::ScalarType dtype, FaceBatches batches, const FaceMarginLoss& loss);
+  FaceMargin(models::vision::FaceEmbedderConfig config, models::nn::Parameters& parameters, at::ScalarType dtype, FaceBatches batches,
+             const FaceMarginLoss& loss);
 
   at::Tensor parameters() override { return parameters_.values(); }
   at::Tensor gradient() override { return parameters_.gradient(); }

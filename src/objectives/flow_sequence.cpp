@@ -25,7 +25,8 @@ at::Tensor flow_sequence_loss(const std::vector<at::Tensor>& flows, const at::Te
   for (std::size_t i = 0; i < flows.size(); ++i) {
     base::check_invariant(flows[i].sizes() == truth.sizes(), "a flow ", flows[i].sizes(), " beside a truth ", truth.sizes());
     const at::Tensor error = (flows[i] - truth).abs().sum(1);
-    const at::Tensor term = (error.mean() + masked_mean(error, moving) * options.moving_weight) * std::pow(options.gamma, static_cast<double>(flows.size() - 1 - i));
+    const at::Tensor term =
+        (error.mean() + masked_mean(error, moving) * options.moving_weight) * std::pow(options.gamma, static_cast<double>(flows.size() - 1 - i));
     loss = loss.defined() ? loss + term : term;
   }
   return loss;

@@ -12,25 +12,41 @@
 namespace magicid::objectives {
 
 void describe(config::Fields& fields, HpoOptions& options) {
-  fields.number("beta", options.beta, {.help = "strength of the tie to the reference policy; means mean-reduced errors (2000 for HunyuanVideo, 100 for miniatures)", .above = 0});
-  fields.number("share_dynamic", options.share_dynamic, {.help = "share of dynamic pairs among the samples; the rest are identity pairs", .minimum = 0, .maximum = 1});
+  fields.number("beta", options.beta,
+                {.help = "strength of the tie to the reference policy; means mean-reduced errors (2000 for HunyuanVideo, 100 for miniatures)", .above = 0});
+  fields.number("share_dynamic", options.share_dynamic,
+                {.help = "share of dynamic pairs among the samples; the rest are identity pairs", .minimum = 0, .maximum = 1});
   fields.choice("reference", options.reference, {"stage1", "base"}, {.help = "frozen reference policy: the stage-1 adapter, or the bare backbone"});
   fields.number("identity_weight", options.identity_weight, {.help = "weight of the preference loss of identity pairs", .minimum = 0});
   fields.number("dynamic_weight", options.dynamic_weight, {.help = "weight of the preference loss of dynamic pairs", .minimum = 0});
-  fields.number("identity_supervised_weight", options.identity_supervised_weight, {.help = "adds so much of the winner's own error for identity pairs (their winners are stills: this pulls towards stills)", .minimum = 0});
-  fields.number("dynamic_supervised_weight", options.dynamic_supervised_weight, {.help = "adds so much of the winner's own error for dynamic pairs", .minimum = 0});
-  fields.integer("noise_draws", options.noise_draws, {.help = "0: every sample draws its own noise level and noise; N: each pair is shown with N fixed draws in turn, and the reference's errors are computed once for each and kept: where pairs_seen is many times N * pairs * replicas, that saves up to a quarter of the time", .minimum = 0});
+  fields.number("identity_supervised_weight", options.identity_supervised_weight,
+                {.help = "adds so much of the winner's own error for identity pairs (their winners are stills: this pulls towards stills)", .minimum = 0});
+  fields.number("dynamic_supervised_weight", options.dynamic_supervised_weight,
+                {.help = "adds so much of the winner's own error for dynamic pairs", .minimum = 0});
+  fields.integer("noise_draws", options.noise_draws,
+                 {.help = "0: every sample draws its own noise level and noise; N: each pair is shown with N fixed draws in turn, and the reference's errors "
+                          "are computed once for each and kept: where pairs_seen is many times N * pairs * replicas, that saves up to a quarter of the time",
+                  .minimum = 0});
 }
 
 Hpo::Hpo(const models::generator::Denoiser& denoiser, models::generator::Adapter& policy, const models::generator::Adapter* reference,
          std::vector<HpoPair> pairs, const HpoOptions& options, std::uint64_t seed, double shift, double guidance, Execution execution)
-    : denoiser_(denoiser), policy_(policy), reference_(reference), options_(options), seed_(seed), shift_(shift), guidance_(guidance), execution_(std::move(execution)) {
+    : denoiser_(denoiser),
+      policy_(policy),
+      reference_(reference),
+      options_(options),
+      seed_(seed),
+      shift_(shift),
+      guidance_(guidance),
+      execution_(std::move(execution)) {
   for (auto& pair : pairs) {
     base::check_invariant(pair.winner.sizes() == pair.loser.sizes(), "HPO: winner and loser differ in size");
     (pair.kind == preference::PairKind::identity ? identity_ : dynamic_).push_back(std::move(pair));
   }
   if (identity_.empty() && dynamic_.empty())
-    throw base::UserError("optimize: no preference pair was selected. The notes of `select` say why; more candidates (generate.tuned_per_prompt) or looser thresholds (select.*) give more");
+    throw base::UserError(
+        "optimize: no preference pair was selected. The notes of `select` say why; more candidates (generate.tuned_per_prompt) or looser thresholds (select.*) "
+        "give more");
   policy_.set_requires_grad(true);
   total_ = at::zeros_like(policy_.flat_parameters());
 }
@@ -39,9 +55,9 @@ at::Tensor Hpo::parameters() { return policy_.flat_parameters(); }
 at::Tensor Hpo::gradient() { return total_; }
 
 std::vector<std::string> Hpo::metric_names() const {
-  return {"loss",       "implicit_reward_accuracy", "reward_margin", "winner_reward",          "loser_reward",          "gradient_factor",
-          "saturation", "winner_error",             "loser_error",   "reference_winner_error", "reference_loser_error", "dynamic_share",
-          "reference_known"};
+  return {
+      "loss",        "implicit_reward_accuracy", "reward_margin",         "winner_reward", "loser_reward",   "gradient_factor", "saturation", "winner_error",
+      "loser_error", "reference_winner_error",   "reference_loser_error", "dynamic_share", "reference_known"};
 }
 
 Hpo::Choice Hpo::choose(std::int64_t sample) const {
@@ -70,11 +86,22 @@ std::vector<double> Hpo::accumulate(std::int64_t step, std::int64_t slot, std::i
                       .supervised = dynamic ? options_.dynamic_supervised_weight : options_.identity_supervised_weight};
   const auto known = draws > 0 ? known_.find(pair_and_draw) : known_.end();
   const bool reference_known = known != known_.end();
-  const auto errors = accumulate_pair(denoiser_, policy_, reference_, winner, loser, pair.condition, guidance_, loss, execution_, total_, reference_known ? &known->second : nullptr);
+  const auto errors = accumulate_pair(denoiser_, policy_, reference_, winner, loser, pair.condition, guidance_, loss, execution_, total_,
+                                      reference_known ? &known->second : nullptr);
   if (draws > 0 && !reference_known) known_[pair_and_draw] = {errors.reference_winner, errors.reference_loser};
   const auto terms = preference::hpo_terms(errors, options_.beta);
-  return {loss(errors),     terms.accuracy, terms.margin,  terms.winner_margin,     terms.loser_margin,     terms.gradient_factor,
-          terms.saturation, errors.winner,  errors.loser,  errors.reference_winner, errors.reference_loser, dynamic ? 1.0 : 0.0,
+  return {loss(errors),
+          terms.accuracy,
+          terms.margin,
+          terms.winner_margin,
+          terms.loser_margin,
+          terms.gradient_factor,
+          terms.saturation,
+          errors.winner,
+          errors.loser,
+          errors.reference_winner,
+          errors.reference_loser,
+          dynamic ? 1.0 : 0.0,
           reference_known ? 1.0 : 0.0};
 }
 

@@ -16,14 +16,14 @@
 namespace magicid::objectives {
 
 struct HpoOptions {
-  double beta = 2000;              // with mean reduction over latent elements
-  double share_dynamic = 0.85;     // of the samples; the rest are identity pairs
+  double beta = 2000;                // with mean reduction over latent elements
+  double share_dynamic = 0.85;       // of the samples; the rest are identity pairs
   std::string reference = "stage1";  // stage1 | base: the frozen policy that D is measured against
   // By kind of pair. The loss of a sample is weight * L + supervised_weight * err_theta(winner).
   double identity_weight = 1, dynamic_weight = 1;
   double identity_supervised_weight = 0, dynamic_supervised_weight = 0;
-  // 0: every sample draws its own sigma and noise. N: each pair is shown with N draws of them in turn, stratified over sigma, so that the reference's errors, known after
-  // the first N rounds, need not be computed again.
+  // 0: every sample draws its own sigma and noise. N: each pair is shown with N draws of them in turn, stratified over sigma, so that the reference's errors,
+  // known after the first N rounds, need not be computed again.
   std::int64_t noise_draws = 0;
 };
 void describe(config::Fields& fields, HpoOptions& options);
@@ -42,9 +42,8 @@ class Hpo : public training::Objective {
  public:
   // `reference` may be null: the bare backbone. Everything referred to, execution.ranks too, must outlive the objective. When one kind of pair is missing, all
   // samples come from the other. Throws UserError when there are no pairs.
-  Hpo(const models::generator::Denoiser& denoiser, models::generator::Adapter& policy, const models::generator::Adapter* reference,
-      std::vector<HpoPair> pairs, const HpoOptions& options, std::uint64_t seed, double shift, double guidance = 1.0,
-      Execution execution = {});
+  Hpo(const models::generator::Denoiser& denoiser, models::generator::Adapter& policy, const models::generator::Adapter* reference, std::vector<HpoPair> pairs,
+      const HpoOptions& options, std::uint64_t seed, double shift, double guidance = 1.0, Execution execution = {});
 
   at::Tensor parameters() override;
   at::Tensor gradient() override;
@@ -72,7 +71,7 @@ class Hpo : public training::Objective {
   double shift_, guidance_;
   Execution execution_;
   std::map<std::int64_t, ReferenceErrors> known_;  // by pair and draw, of this rank's samples
-  at::Tensor total_;  // [P]: the adapter's own gradient buffer holds one pair
+  at::Tensor total_;                               // [P]: the adapter's own gradient buffer holds one pair
 };
 
 }  // namespace magicid::objectives

@@ -19,7 +19,8 @@ at::Tensor log_gaussians(const at::Tensor& points, std::int64_t cells) {
 
 }  // namespace
 
-LandmarkRegression::LandmarkRegression(models::vision::LandmarkDetectorConfig config, models::nn::Parameters& parameters, at::ScalarType dtype, LandmarkBatches batches)
+LandmarkRegression::LandmarkRegression(models::vision::LandmarkDetectorConfig config, models::nn::Parameters& parameters, at::ScalarType dtype,
+                                       LandmarkBatches batches)
     : config_(config), parameters_(parameters), dtype_(dtype), batches_(std::move(batches)) {}
 
 std::vector<double> LandmarkRegression::accumulate(std::int64_t step, std::int64_t slot, std::int64_t global_batch) {

@@ -10,7 +10,8 @@ namespace magicid::objectives {
 
 LanguageLoss language_loss(const models::text::LlamaEncoder& network, const at::Tensor& head, const LanguageBatch& batch) {
   const std::int64_t tokens = batch.input_ids.size(1);
-  base::check_invariant(batch.first >= 1 && batch.first < tokens, "prediction from position ", batch.first, " of ", tokens, " tokens; 1 to ", tokens - 1, " was expected");
+  base::check_invariant(batch.first >= 1 && batch.first < tokens, "prediction from position ", batch.first, " of ", tokens, " tokens; 1 to ", tokens - 1,
+                        " was expected");
   const at::Tensor states = network.hidden_states(batch.input_ids, batch.attention_mask);
   const at::Tensor predicted = (batch.attention_mask.slice(1, batch.first) != 0).flatten().nonzero().squeeze(1).to(states.device());
   base::check_invariant(predicted.numel() > 0, "no text of the batch reaches position ", batch.first, ", from which tokens are predicted");

@@ -11,8 +11,8 @@ namespace magicid::objectives {
 
 preference::PairErrors accumulate_pair(const models::generator::Denoiser& denoiser, models::generator::Adapter& policy,
                                        const models::generator::Adapter* reference, const NoisySample& winner, const NoisySample& loser,
-                                       const models::generator::Condition& condition, double guidance, const PairLoss& loss, const Execution& execution, at::Tensor& total,
-                                       const ReferenceErrors* known) {
+                                       const models::generator::Condition& condition, double guidance, const PairLoss& loss, const Execution& execution,
+                                       at::Tensor& total, const ReferenceErrors* known) {
   using parallel::Branch;
   parallel::SampleRanks alone;
   parallel::SampleRanks& ranks = execution.ranks ? *execution.ranks : alone;

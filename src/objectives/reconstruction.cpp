@@ -13,11 +13,16 @@
 
 namespace magicid::objectives {
 
-Reconstruction::Reconstruction(const models::generator::Denoiser& denoiser, models::generator::Adapter& adapter,
-                               std::vector<ReconstructionItem> items, std::uint64_t seed, double shift, double guidance,
-                               ReconstructionPrior prior, Execution execution)
-    : denoiser_(denoiser), adapter_(adapter), items_(std::move(items)), seed_(seed),
-      prior_seed_(base::CounterRandom(seed, "reconstruct-prior").below(std::numeric_limits<std::uint64_t>::max(), 0, 0)), shift_(shift), guidance_(guidance), prior_(std::move(prior)),
+Reconstruction::Reconstruction(const models::generator::Denoiser& denoiser, models::generator::Adapter& adapter, std::vector<ReconstructionItem> items,
+                               std::uint64_t seed, double shift, double guidance, ReconstructionPrior prior, Execution execution)
+    : denoiser_(denoiser),
+      adapter_(adapter),
+      items_(std::move(items)),
+      seed_(seed),
+      prior_seed_(base::CounterRandom(seed, "reconstruct-prior").below(std::numeric_limits<std::uint64_t>::max(), 0, 0)),
+      shift_(shift),
+      guidance_(guidance),
+      prior_(std::move(prior)),
       execution_(std::move(execution)) {
   if (execution_.ranks == nullptr) execution_.ranks = &alone_;
   base::check_invariant(execution_.ranks->pair_size() == 1, "reconstruction has no pairs to spread over ranks");
@@ -59,7 +64,8 @@ std::vector<double> Reconstruction::accumulate(std::int64_t step, std::int64_t s
   if (class_sample == nullptr) return {photo_error, sigma};
 
   const ReconstructionItem& prior = *class_sample;
-  const NoisySample noisy_prior{prior.latents, diffusion::initial_noise(prior_seed_, "reconstruct-prior-noise", prior.latents.sizes(), static_cast<std::uint64_t>(sample)),
+  const NoisySample noisy_prior{prior.latents,
+                                diffusion::initial_noise(prior_seed_, "reconstruct-prior-noise", prior.latents.sizes(), static_cast<std::uint64_t>(sample)),
                                 diffusion::sample_sigma(prior_seed_, static_cast<std::uint64_t>(step), slot, global_batch, prior_.shift)};
   const double prior_error = error_of(noisy_prior, prior.condition, prior_.weight);
   return {photo_error + prior_.weight * prior_error, sigma, photo_error, prior_error};

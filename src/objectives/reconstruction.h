@@ -15,8 +15,8 @@ struct ReconstructionItem {
   models::generator::Condition condition;
 };
 
-// Prior preservation (DreamBooth, arXiv:2208.12242, section 3.2): samples of the bare model for the class, without the trigger. Beside each photo one of them is shown, so
-// that the adapter does not turn everyone of the class into the person.
+// Prior preservation (DreamBooth, arXiv:2208.12242, section 3.2): samples of the bare model for the class, without the trigger. Beside each photo one of them
+// is shown, so that the adapter does not turn everyone of the class into the person.
 struct ReconstructionPrior {
   std::vector<ReconstructionItem> items;  // one-frame or video latents
   double weight = 0;                      // of their error; 0: none are needed
@@ -28,8 +28,8 @@ class Reconstruction : public training::Objective {
   // `denoiser` and `adapter` must outlive the objective; the adapter's gradients are switched on. `shift` is that of the noise schedule,
   // `guidance` the embedded guidance scale. Throws UserError when there are no items,
   // or a prior with a weight and without items. execution.ranks must outlive the objective, too; they share sequences, there are no pairs.
-  Reconstruction(const models::generator::Denoiser& denoiser, models::generator::Adapter& adapter, std::vector<ReconstructionItem> items,
-                 std::uint64_t seed, double shift, double guidance = 1.0, ReconstructionPrior prior = {}, Execution execution = {});
+  Reconstruction(const models::generator::Denoiser& denoiser, models::generator::Adapter& adapter, std::vector<ReconstructionItem> items, std::uint64_t seed,
+                 double shift, double guidance = 1.0, ReconstructionPrior prior = {}, Execution execution = {});
 
   at::Tensor parameters() override;
   at::Tensor gradient() override;

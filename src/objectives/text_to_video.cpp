@@ -26,9 +26,11 @@ std::vector<double> TextToVideo::accumulate(std::int64_t step, std::int64_t slot
   const auto options = parameters_.values().options();
   const std::int64_t items = batch.latents.size(0);
   const at::Tensor x0 = batch.latents.to(options);
-  const at::Tensor noise = diffusion::initial_noise(seed_, "text-to-video-noise", x0.sizes(), static_cast<std::uint64_t>(step * global_batch + slot)).to(options);
+  const at::Tensor noise =
+      diffusion::initial_noise(seed_, "text-to-video-noise", x0.sizes(), static_cast<std::uint64_t>(step * global_batch + slot)).to(options);
   std::vector<double> sigmas;
-  for (std::int64_t i = 0; i < items; ++i) sigmas.push_back(diffusion::sample_sigma(seed_, static_cast<std::uint64_t>(step), slot * items + i, global_batch * items, options_.shift));
+  for (std::int64_t i = 0; i < items; ++i)
+    sigmas.push_back(diffusion::sample_sigma(seed_, static_cast<std::uint64_t>(step), slot * items + i, global_batch * items, options_.shift));
   const at::Tensor sigma = at::tensor(sigmas, at::kDouble).to(options);
 
   models::hunyuan_video::TransformerInputs inputs;

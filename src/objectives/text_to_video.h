@@ -18,11 +18,11 @@ namespace magicid::objectives {
 
 // One batch: videos of one size with their prompts.
 struct TextToVideoBatch {
-  at::Tensor latents;         // x0 [B,C,T,H,W], scaled
-  at::Tensor prompt_embeds;   // [B,L,text_embed_dim]
-  at::Tensor prompt_mask;     // [B,L], ones first
-  at::Tensor pooled;          // [B,pooled_projection_dim]
-  at::Tensor weights;         // [B,S]: weight of each token's squared error, the loss is their weighted mean; undefined: all alike
+  at::Tensor latents;        // x0 [B,C,T,H,W], scaled
+  at::Tensor prompt_embeds;  // [B,L,text_embed_dim]
+  at::Tensor prompt_mask;    // [B,L], ones first
+  at::Tensor pooled;         // [B,pooled_projection_dim]
+  at::Tensor weights;        // [B,S]: weight of each token's squared error, the loss is their weighted mean; undefined: all alike
 };
 using TextToVideoBatches = std::function<TextToVideoBatch(std::int64_t step, std::int64_t slot, std::int64_t global_batch)>;
 
@@ -30,8 +30,8 @@ struct TextToVideoOptions {
   double shift = 3;  // of the noise schedule
 };
 
-// Initial weights of a transformer whose blocks pass on what they get and which predicts zero: all modulations and the last matrix are zero. Source: adaLN-Zero of Peebles & Xie
-// (arXiv:2212.09748, section 3.2).
+// Initial weights of a transformer whose blocks pass on what they get and which predicts zero: all modulations and the last matrix are zero. Source: adaLN-Zero
+// of Peebles & Xie (arXiv:2212.09748, section 3.2).
 storage::NamedTensors initialize_at_zero(storage::NamedTensors tensors);
 
 class TextToVideo : public training::Objective {

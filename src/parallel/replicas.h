@@ -22,8 +22,8 @@ void broadcast_adapter(comm::Communicator& world, at::Tensor& adapter);
 // Hash of the values of a host or device tensor: base::Hasher over dtype, shape and bytes. Not collective.
 std::string hash_of(const at::Tensor& tensor);
 
-// Compares `hash` (of `what`, e.g. "the adapter after step 100") over the ranks. When they differ every rank throws PeerError that names the ranks apart from the
-// most common value (from rank 0's when values are equally common). Collective over `world`.
+// Compares `hash` (of `what`, e.g. "the adapter after step 100") over the ranks. When they differ every rank throws PeerError that names the ranks apart from
+// the most common value (from rank 0's when values are equally common). Collective over `world`.
 void check_same_on_all_ranks(comm::Communicator& world, const std::string& what, const std::string& hash);
 
 }  // namespace magicid::parallel

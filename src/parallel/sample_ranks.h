@@ -30,7 +30,8 @@ class SampleRanks {
   // Whether this rank computes that side of a pair.
   bool computes(Branch branch) const;
 
-  // numbers <- their sum over all ranks of the sample: the sequence group, then the pair group. Every rank gets the same bits. Collective over the sample's ranks.
+  // numbers <- their sum over all ranks of the sample: the sequence group, then the pair group. Every rank gets the same bits. Collective over the sample's
+  // ranks.
   void sum(std::span<double> numbers);
   // All video tokens [B,S,N] from every rank's slice [B,S',N], without autograd. Collective over the sequence group.
   at::Tensor gather_video(const at::Tensor& tokens) const;

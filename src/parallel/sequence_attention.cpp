@@ -23,9 +23,7 @@ struct Saved : torch::CustomClassHolder {
   HeadExchange exchange;
 };
 
-void keep(AutogradContext* ctx, const HeadExchange& exchange) {
-  ctx->saved_data["exchange"] = at::IValue::make_capsule(c10::make_intrusive<Saved>(exchange));
-}
+void keep(AutogradContext* ctx, const HeadExchange& exchange) { ctx->saved_data["exchange"] = at::IValue::make_capsule(c10::make_intrusive<Saved>(exchange)); }
 
 const HeadExchange& kept(const c10::intrusive_ptr<torch::CustomClassHolder>& holder) { return static_cast<const Saved&>(*holder).exchange; }
 
@@ -51,8 +49,8 @@ at::Tensor exchange_to_heads(const HeadExchange& exchange, at::TensorList parts)
   const at::Tensor& first = parts[0];
   const int me = exchange.group->rank(), size = exchange.group->size();
   const std::int64_t batch = first.size(0), tokens = first.size(1), width = first.size(3);
-  base::check_invariant(tokens == exchange.tokens[static_cast<std::size_t>(me)] && first.size(2) == exchange.heads, "sequence exchange: rank ", me, " holds ", tokens,
-                        " tokens and ", first.size(2), " heads; expected ", exchange.tokens[static_cast<std::size_t>(me)], " and ", exchange.heads);
+  base::check_invariant(tokens == exchange.tokens[static_cast<std::size_t>(me)] && first.size(2) == exchange.heads, "sequence exchange: rank ", me, " holds ",
+                        tokens, " tokens and ", first.size(2), " heads; expected ", exchange.tokens[static_cast<std::size_t>(me)], " and ", exchange.heads);
   const at::Tensor send = at::empty({tokens * batch * n * exchange.heads, width}, first.options().requires_grad(false));
   std::int64_t row = 0;
   for (int rank = 0; rank < size; ++rank) {

@@ -26,7 +26,8 @@ bool matches(std::string_view pattern, std::string_view text) {
 
 bool is_adapted(const hv::BlockLinear& linear, const AdapterSize& adapter) {
   if (adapter.targets.empty()) return !linear.modulation;
-  return std::any_of(adapter.targets.begin(), adapter.targets.end(), [&](const std::string& target) { return matches(target, linear.target) || matches(target, linear.name); });
+  return std::any_of(adapter.targets.begin(), adapter.targets.end(),
+                     [&](const std::string& target) { return matches(target, linear.target) || matches(target, linear.name); });
 }
 
 // part 0..parts-1 of a total: as parallel::slice_of.
@@ -39,7 +40,8 @@ struct Slices {
 
 Slices slices_of(const hv::TransformerConfig& config, const Tokens& whole, int sequence, int rank) {
   const std::int64_t tokens = slice(whole.video, rank, sequence) + slice(whole.text, rank, sequence), heads = slice(config.num_attention_heads, rank, sequence);
-  return {static_cast<double>(tokens), static_cast<double>(whole.all() - tokens), static_cast<double>(heads), static_cast<double>(config.num_attention_heads - heads)};
+  return {static_cast<double>(tokens), static_cast<double>(whole.all() - tokens), static_cast<double>(heads),
+          static_cast<double>(config.num_attention_heads - heads)};
 }
 
 double rows_of(const hv::BlockLinear& linear, const Tokens& local) {
@@ -62,13 +64,15 @@ double blocks(const hv::TransformerConfig& config) { return static_cast<double>(
 
 // Time, guidance, pooled text; the text refiner; the first and the last Linear. Every rank refines all of the text.
 Flops outside_of_blocks(const hv::TransformerConfig& config, const Share& share) {
-  const double width = static_cast<double>(config.width()), text_width = static_cast<double>(config.text_embed_dim), text = static_cast<double>(share.whole.text);
+  const double width = static_cast<double>(config.width()), text_width = static_cast<double>(config.text_embed_dim),
+               text = static_cast<double>(share.whole.text);
   const double video = static_cast<double>(share.local.video);
   const auto embedder = [&](double in) { return product(1, in, width) + product(1, width, width); };
   Flops flops;
   flops.linear += embedder(kSinusoid) * (config.guidance_embeds ? 2 : 1) + embedder(static_cast<double>(config.pooled_projection_dim));
   flops.linear += embedder(kSinusoid) + embedder(text_width) + product(text, text_width, width);
-  const double refiner = product(1, width, 2 * width) + product(text, width, 4 * width) + 2 * product(text, width, static_cast<double>(config.refiner_mlp_width()));
+  const double refiner =
+      product(1, width, 2 * width) + product(text, width, 4 * width) + 2 * product(text, width, static_cast<double>(config.refiner_mlp_width()));
   flops.linear += static_cast<double>(config.num_refiner_layers) * refiner;
   flops.attention += static_cast<double>(config.num_refiner_layers) * 4 * text * text * width;
   flops.linear += product(video, static_cast<double>(config.patch_numbers(config.in_channels)), width) + product(1, width, 2 * width) +
@@ -131,9 +135,11 @@ BlockNumbers block_numbers(const hv::TransformerConfig& config, const Share& sha
 Tokens tokens_of(const hv::TransformerConfig& config, const hv::AutoencoderConfig& autoencoder, const VideoSize& size, std::int64_t text) {
   const std::int64_t pixels = autoencoder.spatial_compression_ratio * config.patch_size;
   const std::int64_t frames = autoencoder.latent_frames(size.frames);
-  if (size.frames < 1 || size.height < 1 || size.width < 1 || size.height % pixels != 0 || size.width % pixels != 0 || frames % config.patch_size_t != 0 || text < 1)
-    throw base::UserError("a video of ", size.frames, " x ", size.height, " x ", size.width, " with ", text, " text tokens: height and width must be multiples of ", pixels,
-                          ", latent frames (here ", frames, ") of ", config.patch_size_t, ", and there must be text");
+  if (size.frames < 1 || size.height < 1 || size.width < 1 || size.height % pixels != 0 || size.width % pixels != 0 || frames % config.patch_size_t != 0 ||
+      text < 1)
+    throw base::UserError("a video of ", size.frames, " x ", size.height, " x ", size.width, " with ", text,
+                          " text tokens: height and width must be multiples of ", pixels, ", latent frames (here ", frames, ") of ", config.patch_size_t,
+                          ", and there must be text");
   return {.video = frames / config.patch_size_t * (size.height / pixels) * (size.width / pixels), .text = text};
 }
 
@@ -213,7 +219,9 @@ Flops backward_flops(const hv::TransformerConfig& config, const Share& share, co
   for (std::int64_t i = 0; i < config.num_single_layers; ++i)
     block(hv::single_block_linears(config, i), [](const hv::BlockLinear& linear) { return linear.target == "linear1"; });
   flops.attention = attentions * block_attention(config, share) * (executed ? 2.5 : 2);
-  if (reached) flops.linear += product(static_cast<double>(share.local.video), static_cast<double>(config.width()), static_cast<double>(config.patch_numbers(config.out_channels)));
+  if (reached)
+    flops.linear +=
+        product(static_cast<double>(share.local.video), static_cast<double>(config.width()), static_cast<double>(config.patch_numbers(config.out_channels)));
   return flops;
 }
 
@@ -222,18 +230,22 @@ Flops recomputed_flops(const hv::TransformerConfig& config, const Share& share, 
   for (std::int64_t i = 0; i < config.num_layers + config.num_single_layers; ++i) {
     const auto mode = recompute.of(static_cast<std::size_t>(i));
     if (mode == models::generator::Recompute::none) continue;
-    flops = flops + linear_flops(i < config.num_layers ? hv::double_block_linears(config, i) : hv::single_block_linears(config, i - config.num_layers), share, &adapter);
+    flops = flops + linear_flops(i < config.num_layers ? hv::double_block_linears(config, i) : hv::single_block_linears(config, i - config.num_layers), share,
+                                 &adapter);
     if (mode == models::generator::Recompute::full) flops.attention += block_attention(config, share);
   }
   return flops;
 }
 
-ActivationBytes training_bytes(const hv::TransformerConfig& config, const Share& share, const AdapterSize& adapter, const models::generator::RecomputePlan& recompute, std::int64_t element, bool fused_rotation) {
+ActivationBytes training_bytes(const hv::TransformerConfig& config, const Share& share, const AdapterSize& adapter,
+                               const models::generator::RecomputePlan& recompute, std::int64_t element, bool fused_rotation) {
   const double bytes = static_cast<double>(element);
   const BlockNumbers kinds[2] = {block_numbers(config, share, adapter, false), block_numbers(config, share, adapter, true)};
   const std::int64_t all = config.num_layers + config.num_single_layers;
   ActivationBytes result;
-  const auto first = config.num_layers > 0 ? hv::double_block_linears(config, 0) : config.num_single_layers > 0 ? hv::single_block_linears(config, 0) : std::vector<hv::BlockLinear>();
+  const auto first = config.num_layers > 0          ? hv::double_block_linears(config, 0)
+                     : config.num_single_layers > 0 ? hv::single_block_linears(config, 0)
+                                                    : std::vector<hv::BlockLinear>();
   const bool modulation = std::any_of(first.begin(), first.end(), [&](const auto& linear) { return linear.modulation && is_adapted(linear, adapter); });
   double before = 0;  // what is alive when the block's backward runs: its own and what lies below it
   for (std::int64_t i = 0; i < all; ++i) {
@@ -242,8 +254,10 @@ ActivationBytes training_bytes(const hv::TransformerConfig& config, const Share&
     const auto mode = recompute.of(static_cast<std::size_t>(i));
     const double whole = n.kept * bytes + (n.log_sum + n.norms) * kFp32;
     double kept = whole, working = n.in_flight * bytes;
-    // Without the kernel the single block's peak is in the rotation's backward: there all the block held but the two inputs of Linears and one storage is freed.
-    if (!fused_rotation && single) working = std::max(working, n.input * bytes + rotation_bytes(static_cast<double>(share.local.all()), static_cast<double>(config.width())));
+    // Without the kernel the single block's peak is in the rotation's backward: there all the block held but the two inputs of Linears and one storage is
+    // freed.
+    if (!fused_rotation && single)
+      working = std::max(working, n.input * bytes + rotation_bytes(static_cast<double>(share.local.all()), static_cast<double>(config.width())));
     if (mode != models::generator::Recompute::none) {
       const double attention = n.attention_out * bytes + n.log_sum * kFp32;
       kept = n.input * bytes;
@@ -261,7 +275,8 @@ ActivationBytes training_bytes(const hv::TransformerConfig& config, const Share&
   result.kept += static_cast<double>(share.local.video * (config.attention_head_dim + config.patch_numbers(config.out_channels))) * kFp32;
   if (element != 4 && all > 0) {
     const std::int64_t again = recompute.recomputed(all);
-    result.copies = static_cast<double>(adapter_parameters(config, adapter)) * bytes * static_cast<double>(all - again + (again > 0)) / static_cast<double>(all);
+    result.copies =
+        static_cast<double>(adapter_parameters(config, adapter)) * bytes * static_cast<double>(all - again + (again > 0)) / static_cast<double>(all);
   }
   return result;
 }
@@ -269,7 +284,8 @@ ActivationBytes training_bytes(const hv::TransformerConfig& config, const Share&
 double forward_bytes(const hv::TransformerConfig& config, const Share& share, std::int64_t element, bool fused_rotation) {
   const double width = static_cast<double>(config.width()), mlp = static_cast<double>(config.mlp_width()), bytes = static_cast<double>(element);
   const double rows = static_cast<double>(share.local.all()), heads_layout = static_cast<double>(share.whole.all() * share.heads * config.attention_head_dim);
-  // Beside queries, keys and values: what is sent and what is received of them; then, those sent gone, attention's output, what is received of it and that in order.
+  // Beside queries, keys and values: what is sent and what is received of them; then, those sent gone, attention's output, what is received of it and that in
+  // order.
   const double exchange = share.sequence > 1 ? std::max(3 * rows * width + 3 * heads_layout, 2 * rows * width + 4 * heads_layout) : 0;
   double most = 0;
   // A double block at its attention: residual streams, q, k, v twice (by stream, joined; later the output in place of the first).
@@ -293,9 +309,11 @@ double exchange_bytes(const hv::TransformerConfig& config, const Tokens& whole, 
   return blocks(config) * (3 * here.tokens * here.other_heads + here.other_tokens * here.heads) * static_cast<double>(config.attention_head_dim * element);
 }
 
-double training_exchange_bytes(const hv::TransformerConfig& config, const Tokens& whole, int sequence, int rank, const models::generator::RecomputePlan& recompute, std::int64_t element) {
+double training_exchange_bytes(const hv::TransformerConfig& config, const Tokens& whole, int sequence, int rank,
+                               const models::generator::RecomputePlan& recompute, std::int64_t element) {
   const Slices here = slices_of(config, whole, sequence, rank);
-  const double back = blocks(config) * (3 * here.other_tokens * here.heads + here.tokens * here.other_heads) * static_cast<double>(config.attention_head_dim * element);
+  const double back =
+      blocks(config) * (3 * here.other_tokens * here.heads + here.tokens * here.other_heads) * static_cast<double>(config.attention_head_dim * element);
   const std::int64_t all = config.num_layers + config.num_single_layers;
   const double again = all > 0 ? static_cast<double>(recompute.recomputed(all)) / static_cast<double>(all) : 0;
   return exchange_bytes(config, whole, sequence, rank, element) * (1 + again) + back;

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "models/hunyuan_video/autoencoder_config.h"
 #include "models/generator/recompute_plan.h"
+#include "models/hunyuan_video/autoencoder_config.h"
 #include "models/hunyuan_video/transformer_config.h"
 
 namespace magicid::planning {
@@ -30,7 +30,8 @@ struct AdapterSize {
 };
 
 // Throws UserError for a size that does not fit the patches and compression ratios.
-Tokens tokens_of(const models::hunyuan_video::TransformerConfig& config, const models::hunyuan_video::AutoencoderConfig& autoencoder, const VideoSize& size, std::int64_t text);
+Tokens tokens_of(const models::hunyuan_video::TransformerConfig& config, const models::hunyuan_video::AutoencoderConfig& autoencoder, const VideoSize& size,
+                 std::int64_t text);
 
 // What one of `sequence` ranks holds of a sample: the largest slice of tokens and the largest slice of heads that any rank has (parallel/sequence_attention.h).
 struct Share {
@@ -61,7 +62,8 @@ Flops forward_flops(const models::hunyuan_video::TransformerConfig& config, cons
 // as MFU counts them), or five in all, since flash attention computes the scores again (`executed` true; Dao 2023, arXiv:2307.08691, section 3.1).
 Flops backward_flops(const models::hunyuan_video::TransformerConfig& config, const Share& share, const AdapterSize& adapter, bool executed);
 // What backward computes a second time.
-Flops recomputed_flops(const models::hunyuan_video::TransformerConfig& config, const Share& share, const AdapterSize& adapter, const models::generator::RecomputePlan& recompute);
+Flops recomputed_flops(const models::hunyuan_video::TransformerConfig& config, const Share& share, const AdapterSize& adapter,
+                       const models::generator::RecomputePlan& recompute);
 
 // Bytes that autograd holds of one sample's forward, read off models/hunyuan_video/transformer_blocks.cpp and recompute.cpp.
 struct ActivationBytes {
@@ -72,8 +74,8 @@ struct ActivationBytes {
 };
 // `element`: bytes of a number in the model's dtype. `fused_rotation`: queries and keys are normalised and rotated by one kernel, as on the CPU; elsewhere
 // LibTorch's operations do it in fp32, whose temporaries are reckoned from the code and not measured.
-ActivationBytes training_bytes(const models::hunyuan_video::TransformerConfig& config, const Share& share, const AdapterSize& adapter, const models::generator::RecomputePlan& recompute, std::int64_t element,
-                               bool fused_rotation);
+ActivationBytes training_bytes(const models::hunyuan_video::TransformerConfig& config, const Share& share, const AdapterSize& adapter,
+                               const models::generator::RecomputePlan& recompute, std::int64_t element, bool fused_rotation);
 // The most that is alive in a forward without a graph, the inputs left out.
 double forward_bytes(const models::hunyuan_video::TransformerConfig& config, const Share& share, std::int64_t element, bool fused_rotation);
 
@@ -84,9 +86,10 @@ double adapter_state_bytes(const models::hunyuan_video::TransformerConfig& confi
 // Bytes that rank `rank` sends to others in the exchanges of one forward (queries, keys and values in, outputs back, for each block), as
 // parallel/sequence_attention.cpp makes them.
 double exchange_bytes(const models::hunyuan_video::TransformerConfig& config, const Tokens& whole, int sequence, int rank, std::int64_t element);
-// The same of forward and backward, where every block's attention lies behind an adapted Linear: the forward's, the recomputed forward's (whether attention is kept or not: its
-// output passes between the ranks again), and in the backward what the others sent to it.
-double training_exchange_bytes(const models::hunyuan_video::TransformerConfig& config, const Tokens& whole, int sequence, int rank, const models::generator::RecomputePlan& recompute, std::int64_t element);
+// The same of forward and backward, where every block's attention lies behind an adapted Linear: the forward's, the recomputed forward's (whether attention is
+// kept or not: its output passes between the ranks again), and in the backward what the others sent to it.
+double training_exchange_bytes(const models::hunyuan_video::TransformerConfig& config, const Tokens& whole, int sequence, int rank,
+                               const models::generator::RecomputePlan& recompute, std::int64_t element);
 // A ring's: 2 (n-1)/n times the bytes (Patarasuk & Yuan 2009).
 double all_reduce_bytes(double bytes, int ranks);
 

@@ -46,9 +46,16 @@ const Device& device_named(const std::string& name) {
 const Device* device_of_gpu(const std::string& reported) {
   // Whole names: "NVIDIA H100 PCIe", "NVIDIA H200 NVL" and "NVIDIA GeForce RTX 4090 D" are slower devices.
   static const std::pair<const char*, const char*> names[] = {
-      {"NVIDIA A100-SXM4-40GB", "a100-40gb"}, {"NVIDIA A100-PCIE-40GB", "a100-40gb"}, {"NVIDIA A100-SXM4-80GB", "a100-80gb"},     {"NVIDIA A100 80GB PCIe", "a100-80gb"},
-      {"NVIDIA H100 80GB HBM3", "h100-80gb"}, {"NVIDIA H200", "h200-141gb"},          {"NVIDIA B200", "b200-180gb"},              {"NVIDIA L40S", "l40s-48gb"},
-      {"NVIDIA GeForce RTX 4090", "rtx4090-24gb"}, {"NVIDIA GeForce RTX 5090", "rtx5090-32gb"},
+      {"NVIDIA A100-SXM4-40GB", "a100-40gb"},
+      {"NVIDIA A100-PCIE-40GB", "a100-40gb"},
+      {"NVIDIA A100-SXM4-80GB", "a100-80gb"},
+      {"NVIDIA A100 80GB PCIe", "a100-80gb"},
+      {"NVIDIA H100 80GB HBM3", "h100-80gb"},
+      {"NVIDIA H200", "h200-141gb"},
+      {"NVIDIA B200", "b200-180gb"},
+      {"NVIDIA L40S", "l40s-48gb"},
+      {"NVIDIA GeForce RTX 4090", "rtx4090-24gb"},
+      {"NVIDIA GeForce RTX 5090", "rtx5090-32gb"},
   };
   for (const auto& [name, device] : names)
     if (reported == name) return &device_named(device);

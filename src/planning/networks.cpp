@@ -155,7 +155,8 @@ double EncoderSize::flops(std::int64_t tokens) const {
 
 double EncoderSize::parameters() const {
   const double w = static_cast<double>(width);
-  return static_cast<double>(layers) * (2 * w * w + 2 * w * static_cast<double>(kv_width) + static_cast<double>(mlp_products) * w * static_cast<double>(mlp_width)) +
+  return static_cast<double>(layers) *
+             (2 * w * w + 2 * w * static_cast<double>(kv_width) + static_cast<double>(mlp_products) * w * static_cast<double>(mlp_width)) +
          static_cast<double>(embeddings) * w;
 }
 

@@ -22,8 +22,8 @@ struct ReferenceLeft {
   double computed = 1, waited = 1;
 };
 
-// Plays the samples through as objectives/hpo.cpp and training/step_loop.cpp show them: kinds by their share, every pair once a round, its draw by the round, slots to replicas
-// in turn. A replica knows what it has computed itself. The order inside a round is chance, here other than in the run.
+// Plays the samples through as objectives/hpo.cpp and training/step_loop.cpp show them: kinds by their share, every pair once a round, its draw by the round,
+// slots to replicas in turn. A replica knows what it has computed itself. The order inside a round is chance, here other than in the run.
 ReferenceLeft reference_left(const Workload& w, std::int64_t replicas) {
   struct Kind {
     std::int64_t pairs, shown = 0;
@@ -44,19 +44,22 @@ ReferenceLeft reference_left(const Workload& w, std::int64_t replicas) {
       Kind& kind = kinds[static_cast<std::size_t>(number)];
       const std::int64_t round = kind.shown / kind.pairs, place = kind.shown++ % kind.pairs;
       if (place == 0) kind.order = random.permutation(kind.pairs, static_cast<std::uint64_t>(2 * round + number));
-      here[static_cast<std::size_t>(slot % replicas)] += known.insert({slot % replicas, number, kind.order[static_cast<std::size_t>(place)], round % w.noise_draws}).second;
+      here[static_cast<std::size_t>(slot % replicas)] +=
+          known.insert({slot % replicas, number, kind.order[static_cast<std::size_t>(place)], round % w.noise_draws}).second;
     }
     for (const auto count : here) computed += count;
     waited += *std::max_element(here.begin(), here.end());
   }
-  return {static_cast<double>(computed) / static_cast<double>(steps * w.optimize_batch), static_cast<double>(waited) / static_cast<double>(steps * rounds(w.optimize_batch, replicas))};
+  return {static_cast<double>(computed) / static_cast<double>(steps * w.optimize_batch),
+          static_cast<double>(waited) / static_cast<double>(steps * rounds(w.optimize_batch, replicas))};
 }
 
 // The sizes and bandwidths behind all phases of one layout.
 class Estimate {
  public:
   Estimate(const Networks& n, const Workload& w, const Cluster& c, const Efficiencies& e, const Layout& l) : n_(n), w_(w), c_(c), e_(e), l_(l) {
-    base::check_invariant(l.replica * l.pair * l.sequence == c.world(), "a layout of ", l.replica, " x ", l.pair, " x ", l.sequence, " ranks on ", c.world(), " GPUs");
+    base::check_invariant(l.replica * l.pair * l.sequence == c.world(), "a layout of ", l.replica, " x ", l.pair, " x ", l.sequence, " ranks on ", c.world(),
+                          " GPUs");
     video_ = largest_share(n.transformer, tokens_of(n.transformer, n.autoencoder, w.video, w.text_tokens), l.sequence);
     still_ = largest_share(n.transformer, tokens_of(n.transformer, n.autoencoder, {1, w.video.height, w.video.width}, w.text_tokens), l.sequence);
     weights_ = weight_bytes(n.transformer, element());
@@ -87,7 +90,8 @@ class Estimate {
   }
   double exchanged_in_training(const Share& share) const {
     double most = 0;
-    for (int rank = 0; rank < share.sequence; ++rank) most = std::max(most, training_exchange_bytes(n_.transformer, share.whole, share.sequence, rank, l_.recompute, element()));
+    for (int rank = 0; rank < share.sequence; ++rank)
+      most = std::max(most, training_exchange_bytes(n_.transformer, share.whole, share.sequence, rank, l_.recompute, element()));
     return most;
   }
   // Of all ranks of a sample's group: the counted operations with whole sequences.
@@ -99,7 +103,9 @@ class Estimate {
   // Forward and backward of one sample for the adapter.
   Training train(const Share& share) const {
     const auto operations = [&](const Share& s) {
-      return (forward_flops(n_.transformer, s, &w_.adapter) + backward_flops(n_.transformer, s, w_.adapter, true) + recomputed_flops(n_.transformer, s, w_.adapter, l_.recompute)).total();
+      return (forward_flops(n_.transformer, s, &w_.adapter) + backward_flops(n_.transformer, s, w_.adapter, true) +
+              recomputed_flops(n_.transformer, s, w_.adapter, l_.recompute))
+          .total();
     };
     const double sent = exchanged_in_training(share);
     return {operations(whole(share)), operations(share) / (peak() * e_.training) + exchange_seconds(sent), sent};
@@ -187,7 +193,10 @@ class Estimate {
            2 * static_cast<double>(flow_pairs()) * raft_flops(true, w_.video.height, w_.video.width, w_.flow_updates) +
            static_cast<double>(w_.semantic_frames) * clip_l_vision().flops(257);
   }
-  std::int64_t flow_pairs() const { return std::max<std::int64_t>(0, static_cast<std::int64_t>(static_cast<double>(w_.video.frames - 1) * std::min(1.0, w_.flow_rate / static_cast<double>(w_.fps)))); }
+  std::int64_t flow_pairs() const {
+    return std::max<std::int64_t>(
+        0, static_cast<std::int64_t>(static_cast<double>(w_.video.frames - 1) * std::min(1.0, w_.flow_rate / static_cast<double>(w_.fps))));
+  }
   double score_seconds() const { return decode_.flops / (peak() * e_.autoencoder) + reward_flops() / (peak() * e_.rewards); }
   double flow_bytes() const { return static_cast<double>(std::min(w_.reward_batch, flow_pairs())) * raft_correlation_bytes(w_.video.height, w_.video.width); }
   double frames_bytes() const { return 4.0 * 3 * static_cast<double>(w_.video.frames * w_.video.height * w_.video.width); }
@@ -229,14 +238,17 @@ class Estimate {
     return phase;
   }
 
-  // Part of the stage `optimize`, between its steps. The ranks of a sequence group sample a video together; then every rank decodes and scores videos of its own.
+  // Part of the stage `optimize`, between its steps. The ranks of a sequence group sample a video together; then every rank decodes and scores videos of its
+  // own.
   Phase previews() const {
     const std::int64_t steps = rounds(w_.pairs_seen, w_.optimize_batch), groups = l_.replica * l_.pair;
     const std::int64_t times = steps / w_.preview_every + 1 + (steps % w_.preview_every != 0);  // from step 0 on, and after the last
     Phase phase{.name = "previews", .gpus = static_cast<int>(std::min(groups, w_.preview_videos)) * l_.sequence};
-    phase.work = base::concat(times, " times ", w_.preview_videos, w_.preview_videos == 1 ? " video" : " videos", " of ", w_.sampling_steps, " steps, decoded and rewarded");
+    phase.work = base::concat(times, " times ", w_.preview_videos, w_.preview_videos == 1 ? " video" : " videos", " of ", w_.sampling_steps,
+                              " steps, decoded and rewarded");
     const Training adapted = predict(video_, true, e_.generation);
-    const double predictions = static_cast<double>(w_.sampling_steps * w_.forwards_per_step), each = static_cast<double>(times * rounds(w_.preview_videos, groups));
+    const double predictions = static_cast<double>(w_.sampling_steps * w_.forwards_per_step),
+                 each = static_cast<double>(times * rounds(w_.preview_videos, groups));
     phase.flops = static_cast<double>(times * w_.preview_videos) * (predictions * adapted.flops + decode_.flops + reward_flops());
     phase.seconds = each * predictions * adapted.seconds + static_cast<double>(times * rounds(w_.preview_videos, c_.world())) * score_seconds();
     phase.sent_bytes = each * predictions * adapted.sent;
@@ -308,9 +320,10 @@ struct Search {
   std::vector<Plan> all;
 };
 
-// The mesh with as few blocks of the leaner mode as fit, first in their order: the backward runs from the last block, so what the others keep is gone before the first is computed again.
-// Empty: that is no mixture.
-std::optional<Plan> mixed(const Networks& n, const Workload& w, const Cluster& c, const Efficiencies& e, Layout layout, models::generator::Recompute leaner, models::generator::Recompute other) {
+// The mesh with as few blocks of the leaner mode as fit, first in their order: the backward runs from the last block, so what the others keep is gone before
+// the first is computed again. Empty: that is no mixture.
+std::optional<Plan> mixed(const Networks& n, const Workload& w, const Cluster& c, const Efficiencies& e, Layout layout, models::generator::Recompute leaner,
+                          models::generator::Recompute other) {
   std::optional<Plan> found;
   std::int64_t low = 1, high = n.transformer.num_layers + n.transformer.num_single_layers - 1;
   while (low <= high) {
@@ -401,7 +414,8 @@ std::string remedies(const Networks& n, const Workload& w, const Cluster& c, con
   for (const Device& device : devices()) {
     Cluster other = c;
     other.device = device;
-    if (device.element == c.device.element && device.memory_bytes > c.device.memory_bytes && fits(n, w, other, wish)) devices_that_fit += (devices_that_fit.empty() ? "" : ", ") + device.name;
+    if (device.element == c.device.element && device.memory_bytes > c.device.memory_bytes && fits(n, w, other, wish))
+      devices_that_fit += (devices_that_fit.empty() ? "" : ", ") + device.name;
   }
   if (!devices_that_fit.empty()) found.push_back("devices with more memory: " + devices_that_fit);
   if (found.empty()) return "Neither more ranks for a sequence, nor a shorter or smaller video, nor another device of the list makes it fit.";
@@ -413,14 +427,15 @@ std::string remedies(const Networks& n, const Workload& w, const Cluster& c, con
 void refuse(const Networks& n, const Workload& w, const Cluster& c, const Wish& wish, const Plan& leanest) {
   const Phase& phase = most_memory(leanest);
   const auto& largest = *std::max_element(phase.memory.begin(), phase.memory.end(), [](const auto& a, const auto& b) { return a.bytes < b.bytes; });
-  throw base::UserError("this job does not fit ", c.nodes, " x ", c.gpus, " ", c.device.name, ": ", phase.name, " needs ", bytes_text(phase.memory_total()), " on each GPU, which has ",
-                        bytes_text(c.device.memory_bytes), ", even with the leanest layout (", name_of(leanest.layout), "); the largest part is ", largest.name, " with ",
-                        bytes_text(largest.bytes), ". ", remedies(n, w, c, wish));
+  throw base::UserError("this job does not fit ", c.nodes, " x ", c.gpus, " ", c.device.name, ": ", phase.name, " needs ", bytes_text(phase.memory_total()),
+                        " on each GPU, which has ", bytes_text(c.device.memory_bytes), ", even with the leanest layout (", name_of(leanest.layout),
+                        "); the largest part is ", largest.name, " with ", bytes_text(largest.bytes), ". ", remedies(n, w, c, wish));
 }
 
 void explain(Plan& plan, const Search& found, const Cluster& c, const Workload& w, const Wish& wish) {
   const Phase& tightest = most_memory(plan);
-  plan.reasons.push_back(base::concat("It is the fastest of the layouts that fit: ", tightest.name, " needs most, ", bytes_text(plan.memory()), " of ", bytes_text(c.device.memory_bytes), "."));
+  plan.reasons.push_back(base::concat("It is the fastest of the layouts that fit: ", tightest.name, " needs most, ", bytes_text(plan.memory()), " of ",
+                                      bytes_text(c.device.memory_bytes), "."));
   std::size_t fitting = 0;
   const Plan* second = nullptr;
   for (const auto& other : found.all) {
@@ -431,21 +446,25 @@ void explain(Plan& plan, const Search& found, const Cluster& c, const Workload& 
   }
   plan.reasons.push_back(base::concat(found.all.size(), " layouts were compared, ", fitting, " fit."));
   if (second)
-    plan.reasons.push_back(base::concat("The best of another mesh, ", name_of(second->layout), ", takes ", time_text(second->seconds()), " instead of ", time_text(plan.seconds()), "."));
+    plan.reasons.push_back(base::concat("The best of another mesh, ", name_of(second->layout), ", takes ", time_text(second->seconds()), " instead of ",
+                                        time_text(plan.seconds()), "."));
   for (const auto& other : found.all)
     if (other.layout.pair == plan.layout.pair && other.layout.sequence == plan.layout.sequence && other.layout.recompute != plan.layout.recompute)
-      plan.reasons.push_back(base::concat("recompute ", other.layout.recompute.text(), " would need ", bytes_text(other.memory()), " and take ", time_text(other.seconds()), "."));
+      plan.reasons.push_back(
+          base::concat("recompute ", other.layout.recompute.text(), " would need ", bytes_text(other.memory()), " and take ", time_text(other.seconds()), "."));
   if (plan.layout.sequence > 1) {
     const bool inside = c.gpus % plan.layout.sequence == 0;
     plan.reasons.push_back(inside ? base::concat("The ", plan.layout.sequence, " ranks of a sequence lie in one node and exchange over ", c.device.link, ".")
-                                  : base::concat("The ", plan.layout.sequence, " ranks of a sequence cross nodes, as asked for: the exchanges will be slower than reckoned here."));
+                                  : base::concat("The ", plan.layout.sequence,
+                                                 " ranks of a sequence cross nodes, as asked for: the exchanges will be slower than reckoned here."));
   }
   for (const auto& phase : plan.phases) {
     const bool reconstruct = phase.name == "reconstruct";
     if ((!reconstruct && phase.name != "optimize") || phase.gpus >= c.world()) continue;
     const std::int64_t needed = reconstruct ? plan.layout.replica * plan.layout.pair : plan.layout.replica;
     const std::string batch = phase.name + ".global_batch";
-    plan.advice.push_back(base::concat(batch, " is ", reconstruct ? w.reconstruct_batch : w.optimize_batch, ", which gives work to ", phase.gpus, " of ", c.world(), " GPUs",
+    plan.advice.push_back(base::concat(batch, " is ", reconstruct ? w.reconstruct_batch : w.optimize_batch, ", which gives work to ", phase.gpus, " of ",
+                                       c.world(), " GPUs",
                                        reconstruct ? base::concat("; the others wait there. ", batch, "=", needed, " gives work to all.")
                                                    : base::concat("; such a job is refused. Set ", batch, "=", needed, ", or use ", phase.gpus, " GPUs.")));
   }

@@ -33,10 +33,10 @@ struct Workload {
   enum class Prior { none, image, video } prior = Prior::none;
   std::int64_t initial_videos = 20, tuned_videos = 100, sampling_steps = 50, forwards_per_step = 1;
   std::int64_t pairs_seen = 5000, optimize_batch = 8;
-  std::int64_t noise_draws = 0;                              // 0: the reference's errors are not kept
-  std::int64_t identity_pairs = 100, dynamic_pairs = 100;    // that `select` asks for; fewer may be found
+  std::int64_t noise_draws = 0;                            // 0: the reference's errors are not kept
+  std::int64_t identity_pairs = 100, dynamic_pairs = 100;  // that `select` asks for; fewer may be found
   double share_dynamic = 0.5;
-  std::int64_t preview_every = 0, preview_videos = 4;        // steps of `optimize` between previews, 0: none; videos each time
+  std::int64_t preview_every = 0, preview_videos = 4;  // steps of `optimize` between previews, 0: none; videos each time
   std::int64_t evaluation_videos = 60;
   std::int64_t fps = 24, flow_updates = 20, face_frames = 16, semantic_frames = 16, reward_batch = 8;
   double flow_rate = 8;
@@ -45,7 +45,7 @@ struct Workload {
 // Shares of a peak that are reached. Estimates: measure and give your own.
 struct Efficiencies {
   double training = 0.45, generation = 0.5, autoencoder = 0.3, rewards = 0.2;  // of the device's operations a second
-  double link = 0.7, network = 0.7;                                           // of bandwidths
+  double link = 0.7, network = 0.7;                                            // of bandwidths
 };
 
 struct Cluster {
@@ -79,7 +79,7 @@ struct Phase {
   int gpus = 1;      // that have work
   double flops = 0;  // of all GPUs together
   double seconds = 0;
-  double sent_bytes = 0;  // by the rank that sends most
+  double sent_bytes = 0;           // by the rank that sends most
   std::vector<MemoryKind> memory;  // of one GPU
   double memory_total() const;
 };

@@ -47,31 +47,37 @@ std::string to_table(const Plan& plan, const Networks& networks, const Workload&
   const Share whole = largest_share(networks.transformer, tokens, 1);
   const Flops forward = forward_flops(networks.transformer, whole, nullptr);
   const Layout& l = plan.layout;
-  out << "model     " << networks.source << ": " << rounded(static_cast<double>(transformer_parameters(networks.transformer)) / 1e9, "billion parameters") << ", adapter "
-      << rounded(static_cast<double>(adapter_parameters(networks.transformer, w.adapter)) / 1e6, "million") << " in " << adapted_modules(networks.transformer, w.adapter) << " modules\n"
-      << "video     " << w.video.frames << " frames of " << w.video.height << " x " << w.video.width << ": " << tokens.video << " video tokens and up to " << tokens.text
-      << " of text; a forward is " << flops_text(forward.total()) << " (" << flops_text(forward.linear) << " linear, " << flops_text(forward.attention) << " attention)\n"
-      << "devices   " << c.nodes << " x " << c.gpus << " " << c.device.name << ": " << rounded(c.device.peak_flops / 1e12, "TFLOP/s") << ", " << bytes_text(c.device.memory_bytes) << ", "
-      << c.device.link << " " << bytes_text(c.device.link_bandwidth) << "/s, network " << bytes_text(c.network_bandwidth) << "/s for each GPU\n"
-      << "assumed   efficiency " << e.training << " in training, " << e.generation << " in generation, " << e.autoencoder << " in the autoencoder, " << e.rewards << " in rewards, " << e.link
-      << " of links, " << e.network << " of the network; " << bytes_text(c.reserve) << " for context and libraries, " << 100 * c.slack << "% slack\n\n"
-      << "layout    mesh.pair=" << l.pair << " mesh.sequence=" << l.sequence << " model.recompute=" << l.recompute.text() << "  (" << l.replica << (l.replica == 1 ? " replica)" : " replicas)")
-      << "\n";
+  out << "model     " << networks.source << ": " << rounded(static_cast<double>(transformer_parameters(networks.transformer)) / 1e9, "billion parameters")
+      << ", adapter " << rounded(static_cast<double>(adapter_parameters(networks.transformer, w.adapter)) / 1e6, "million") << " in "
+      << adapted_modules(networks.transformer, w.adapter) << " modules\n"
+      << "video     " << w.video.frames << " frames of " << w.video.height << " x " << w.video.width << ": " << tokens.video << " video tokens and up to "
+      << tokens.text << " of text; a forward is " << flops_text(forward.total()) << " (" << flops_text(forward.linear) << " linear, "
+      << flops_text(forward.attention) << " attention)\n"
+      << "devices   " << c.nodes << " x " << c.gpus << " " << c.device.name << ": " << rounded(c.device.peak_flops / 1e12, "TFLOP/s") << ", "
+      << bytes_text(c.device.memory_bytes) << ", " << c.device.link << " " << bytes_text(c.device.link_bandwidth) << "/s, network "
+      << bytes_text(c.network_bandwidth) << "/s for each GPU\n"
+      << "assumed   efficiency " << e.training << " in training, " << e.generation << " in generation, " << e.autoencoder << " in the autoencoder, "
+      << e.rewards << " in rewards, " << e.link << " of links, " << e.network << " of the network; " << bytes_text(c.reserve) << " for context and libraries, "
+      << 100 * c.slack << "% slack\n\n"
+      << "layout    mesh.pair=" << l.pair << " mesh.sequence=" << l.sequence << " model.recompute=" << l.recompute.text() << "  (" << l.replica
+      << (l.replica == 1 ? " replica)" : " replicas)") << "\n";
   for (const auto& reason : plan.reasons) out << "  - " << reason << "\n";
   for (const auto& advice : plan.advice) out << "  ! " << advice << "\n";
 
   std::size_t width = 0;
   for (const auto& phase : plan.phases) width = std::max(width, phase.work.size());
-  out << "\n" << std::left << std::setw(13) << "stage" << std::setw(static_cast<int>(width) + 2) << "work" << std::right << std::setw(5) << "GPUs" << std::setw(14) << "operations" << std::setw(12)
-      << "sent a GPU" << std::setw(11) << "time" << std::setw(14) << "memory a GPU" << "\n";
+  out << "\n"
+      << std::left << std::setw(13) << "stage" << std::setw(static_cast<int>(width) + 2) << "work" << std::right << std::setw(5) << "GPUs" << std::setw(14)
+      << "operations" << std::setw(12) << "sent a GPU" << std::setw(11) << "time" << std::setw(14) << "memory a GPU" << "\n";
   double flops = 0;
   for (const auto& phase : plan.phases) {
     flops += phase.flops;
-    out << std::left << std::setw(13) << phase.name << std::setw(static_cast<int>(width) + 2) << phase.work << std::right << std::setw(5) << phase.gpus << std::setw(14) << flops_text(phase.flops)
-        << std::setw(12) << bytes_text(phase.sent_bytes) << std::setw(11) << time_text(phase.seconds) << std::setw(14) << bytes_text(phase.memory_total()) << "\n";
+    out << std::left << std::setw(13) << phase.name << std::setw(static_cast<int>(width) + 2) << phase.work << std::right << std::setw(5) << phase.gpus
+        << std::setw(14) << flops_text(phase.flops) << std::setw(12) << bytes_text(phase.sent_bytes) << std::setw(11) << time_text(phase.seconds)
+        << std::setw(14) << bytes_text(phase.memory_total()) << "\n";
   }
-  out << std::left << std::setw(13) << "all" << std::setw(static_cast<int>(width) + 7) << "" << std::right << std::setw(14) << flops_text(flops) << std::setw(12) << "" << std::setw(11)
-      << time_text(plan.seconds()) << "   (" << rounded(gpu_seconds(plan) / 3600, "GPU hours") << ")\n";
+  out << std::left << std::setw(13) << "all" << std::setw(static_cast<int>(width) + 7) << "" << std::right << std::setw(14) << flops_text(flops)
+      << std::setw(12) << "" << std::setw(11) << time_text(plan.seconds()) << "   (" << rounded(gpu_seconds(plan) / 3600, "GPU hours") << ")\n";
   out << "\nmemory of one GPU\n";
   for (const auto& phase : plan.phases) {
     out << "  " << std::left << std::setw(13) << phase.name << bytes_text(phase.memory_total()) << " of " << bytes_text(c.device.memory_bytes) << "\n";
@@ -89,8 +95,14 @@ nlohmann::json to_json(const Plan& plan, const Networks& networks, const Workloa
   for (const auto& phase : plan.phases) {
     json memory = json::object();
     for (const auto& kind : phase.memory) memory[kind.name] = kind.bytes;
-    phases.push_back({{"stage", phase.name}, {"work", phase.work}, {"gpus", phase.gpus}, {"flops", phase.flops}, {"seconds", phase.seconds}, {"sent_bytes", phase.sent_bytes},
-                      {"memory_bytes", phase.memory_total()}, {"memory", memory}});
+    phases.push_back({{"stage", phase.name},
+                      {"work", phase.work},
+                      {"gpus", phase.gpus},
+                      {"flops", phase.flops},
+                      {"seconds", phase.seconds},
+                      {"sent_bytes", phase.sent_bytes},
+                      {"memory_bytes", phase.memory_total()},
+                      {"memory", memory}});
   }
   const Layout& l = plan.layout;
   return {{"model",
@@ -99,13 +111,28 @@ nlohmann::json to_json(const Plan& plan, const Networks& networks, const Workloa
             {"adapter_parameters", adapter_parameters(networks.transformer, w.adapter)},
             {"adapter_modules", adapted_modules(networks.transformer, w.adapter)}}},
           {"video",
-           {{"frames", w.video.frames}, {"height", w.video.height}, {"width", w.video.width}, {"tokens", tokens.video}, {"text_tokens", tokens.text},
+           {{"frames", w.video.frames},
+            {"height", w.video.height},
+            {"width", w.video.width},
+            {"tokens", tokens.video},
+            {"text_tokens", tokens.text},
             {"forward_flops", {{"linear", forward.linear}, {"attention", forward.attention}}}}},
           {"devices",
-           {{"nodes", c.nodes}, {"gpus", c.gpus}, {"name", c.device.name}, {"peak_flops", c.device.peak_flops}, {"memory_bytes", c.device.memory_bytes}, {"link_bandwidth", c.device.link_bandwidth},
+           {{"nodes", c.nodes},
+            {"gpus", c.gpus},
+            {"name", c.device.name},
+            {"peak_flops", c.device.peak_flops},
+            {"memory_bytes", c.device.memory_bytes},
+            {"link_bandwidth", c.device.link_bandwidth},
             {"network_bandwidth", c.network_bandwidth}}},
           {"assumed",
-           {{"training", e.training}, {"generation", e.generation}, {"autoencoder", e.autoencoder}, {"rewards", e.rewards}, {"link", e.link}, {"network", e.network}, {"reserve_bytes", c.reserve},
+           {{"training", e.training},
+            {"generation", e.generation},
+            {"autoencoder", e.autoencoder},
+            {"rewards", e.rewards},
+            {"link", e.link},
+            {"network", e.network},
+            {"reserve_bytes", c.reserve},
             {"slack", c.slack}}},
           {"layout", {{"replica", l.replica}, {"pair", l.pair}, {"sequence", l.sequence}, {"recompute", l.recompute.text()}}},
           {"reasons", plan.reasons},

@@ -1,4 +1,5 @@
-// What `select` chooses by. Thresholds are in units of the normalised rewards, 1 to 10. The defaults follow from experiments on the small world (docs/study.md).
+// What `select` chooses by. Thresholds are in units of the normalised rewards, 1 to 10. The defaults follow from experiments on the small world
+// (docs/study.md).
 #pragma once
 
 #include <cstdint>

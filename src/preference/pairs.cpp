@@ -19,13 +19,16 @@ std::vector<double> objectives(const Candidate& c, const Options& options) {
 }
 
 Pair make_pair(PairKind kind, const Candidate& winner, const Candidate& loser) {
-  return {.kind = kind, .winner = winner.key, .loser = loser.key, .identity_gap = winner.identity - loser.identity,
-          .dynamics_gap = winner.dynamics - loser.dynamics, .semantics_gap = winner.semantics - loser.semantics};
+  return {.kind = kind,
+          .winner = winner.key,
+          .loser = loser.key,
+          .identity_gap = winner.identity - loser.identity,
+          .dynamics_gap = winner.dynamics - loser.dynamics,
+          .semantics_gap = winner.semantics - loser.semantics};
 }
 
 void note_shortage(Selection& selection, const char* kind, std::size_t found, std::int64_t asked) {
-  if (static_cast<std::int64_t>(found) < asked)
-    selection.notes.push_back(base::concat(kind, " pairs: ", found, " of ", asked, " asked for"));
+  if (static_cast<std::int64_t>(found) < asked) selection.notes.push_back(base::concat(kind, " pairs: ", found, " of ", asked, " asked for"));
 }
 
 void add_identity_pairs(const std::vector<Candidate>& candidates, const IdentityPairOptions& options, Selection& selection) {
@@ -49,9 +52,8 @@ void add_identity_pairs(const std::vector<Candidate>& candidates, const Identity
       }
     }
   }
-  std::sort(found.begin(), found.end(), [](const Pair& a, const Pair& b) {
-    return std::tie(b.identity_gap, a.winner, a.loser) < std::tie(a.identity_gap, b.winner, b.loser);
-  });
+  std::sort(found.begin(), found.end(),
+            [](const Pair& a, const Pair& b) { return std::tie(b.identity_gap, a.winner, a.loser) < std::tie(a.identity_gap, b.winner, b.loser); });
   if (static_cast<std::int64_t>(found.size()) > options.count) found.resize(static_cast<std::size_t>(options.count));
   note_shortage(selection, "identity", found.size(), options.count);
   selection.pairs.insert(selection.pairs.end(), found.begin(), found.end());
@@ -136,7 +138,8 @@ Selection select_pairs(std::vector<Candidate> candidates, const Options& options
   for (std::size_t i = 1; i < candidates.size(); ++i)
     if (candidates[i].key == candidates[i - 1].key) throw base::UserError("candidate ", candidates[i].key, " stands twice among the scores");
   for (const auto& c : candidates)
-    base::check_invariant(std::isfinite(c.identity) && std::isfinite(c.dynamics) && std::isfinite(c.semantics), "candidate ", c.key, " has a reward that is not finite");
+    base::check_invariant(std::isfinite(c.identity) && std::isfinite(c.dynamics) && std::isfinite(c.semantics), "candidate ", c.key,
+                          " has a reward that is not finite");
   Selection selection;
   if (options.pairs != "dynamic") add_identity_pairs(candidates, options.identity_pairs, selection);
   add_dynamic_pairs(candidates, options, selection);

@@ -86,7 +86,8 @@ std::map<std::string, double> assess(const Context& context, const AssessmentOpt
     const at::Tensor noise = diffusion::initial_noise(context.seed, "assessment", shape, i);
     const at::Tensor latents = generation::sample_latents(transformer, nullptr, scheduler, noise, encode(miniature::caption(scenes[i])), empty,
                                                           {.steps = static_cast<int>(options.steps), .guidance = 1, .true_cfg = options.true_cfg});
-    const std::array<at::Tensor, 3> frames{clip.frames, generation::decode_frames(autoencoder, generation::encode_frames(autoencoder, clip.frames)), generation::decode_frames(autoencoder, latents)};
+    const std::array<at::Tensor, 3> frames{clip.frames, generation::decode_frames(autoencoder, generation::encode_frames(autoencoder, clip.frames)),
+                                           generation::decode_frames(autoencoder, latents)};
     for (std::size_t kind = 0; kind < kinds.size(); ++kind) {
       features[kind].push_back(rewards::image_features(rewards::tile_frames(frames[kind], side).unsqueeze(0), 0, rewards.models().image)[0]);
       for (std::int64_t f = 0; f < frames[kind].size(0); f += 4) found[kind] += !rewards.detector().detect(frames[kind][f]).empty(), looked[kind] += 1;
@@ -114,7 +115,8 @@ std::map<std::string, double> assess(const Context& context, const AssessmentOpt
     figures[name + "_background_accuracy"] = tell_apart(CaptionPart::background, scenes, pictures, texts).accuracy;
     figures[name + "_face_found"] = found[kind] / looked[kind];
   }
-  const at::Tensor cosines = at::matmul(rewards::normalise_rows(rewards.models().face(at::stack(photos)).cpu()), rewards::normalise_rows(rewards.models().face(at::stack(faces)).cpu()).t());
+  const at::Tensor cosines = at::matmul(rewards::normalise_rows(rewards.models().face(at::stack(photos)).cpu()),
+                                        rewards::normalise_rows(rewards.models().face(at::stack(faces)).cpu()).t());
   std::vector<double> same, different;
   for (std::int64_t i = 0; i < cosines.size(0); ++i)
     for (std::int64_t j = 0; j < cosines.size(1); ++j) (i == j ? same : different).push_back(cosines[i][j].item<double>());
@@ -123,7 +125,8 @@ std::map<std::string, double> assess(const Context& context, const AssessmentOpt
     auto threshold = different.begin() + static_cast<std::ptrdiff_t>(different.size() / 100);
     std::nth_element(different.begin(), threshold, different.end(), std::greater<>());
     figures["reconstructed_face_different"] = mean(different);
-    figures["reconstructed_face_true_accept_rate"] = static_cast<double>(std::count_if(same.begin(), same.end(), [&](double x) { return x > *threshold; })) / static_cast<double>(same.size());
+    figures["reconstructed_face_true_accept_rate"] =
+        static_cast<double>(std::count_if(same.begin(), same.end(), [&](double x) { return x > *threshold; })) / static_cast<double>(same.size());
   }
   return figures;
 }

@@ -29,8 +29,9 @@ class AutoencoderNetwork : public Network {
       : context_(context),
         options_(options),
         parameters_(objectives::initialize_framewise(hv::initialize_autoencoder(config(options), context.seed)), context.placement.device, "autoencoder"),
-        objective_(config(options), parameters_, context.placement.dtype, [this](auto step, auto slot, auto global) { return batch(step, slot, global); },
-                   {.gradient_weight = options.gradient_weight, .kl_weight = options.kl_weight, .latent_noise = options.latent_noise}, context.seed) {}
+        objective_(
+            config(options), parameters_, context.placement.dtype, [this](auto step, auto slot, auto global) { return batch(step, slot, global); },
+            {.gradient_weight = options.gradient_weight, .kl_weight = options.kl_weight, .latent_noise = options.latent_noise}, context.seed) {}
 
   training::Objective& objective() override { return objective_; }
 
@@ -51,7 +52,8 @@ class AutoencoderNetwork : public Network {
       // Latent cells that do not join show as errors that jump at the cells' edges.
       const std::int64_t width = error.size(3), cell = options_.spatial_compression;
       const at::Tensor jumps = (error.narrow(3, 1, width - 1) - error.narrow(3, 0, width - 1)).abs().mean({0, 1, 2});
-      for (std::int64_t x = 0; x + 1 < width; ++x) ((x + 1) % cell == 0 ? at_cells : within_cells) += jumps[x].item<double>() / ((x + 1) % cell == 0 ? 1.0 : static_cast<double>(cell - 1));
+      for (std::int64_t x = 0; x + 1 < width; ++x)
+        ((x + 1) % cell == 0 ? at_cells : within_cells) += jumps[x].item<double>() / ((x + 1) % cell == 0 ? 1.0 : static_cast<double>(cell - 1));
     }
     const double mean = latents / numbers;
     latent_deviation_ = std::sqrt(latent_squares / numbers - mean * mean);
@@ -98,7 +100,8 @@ class AutoencoderNetwork : public Network {
   static double psnr(double mean_square) { return -10 * std::log10(mean_square); }
 
   miniature::Clip validation_clip(std::int64_t i) const {
-    return miniature::render(miniature::draw_scene(context_.person(miniature::Split::test, i % context_.world.test_people), context_.seed, i), context_.clip_size(), /*with_flow=*/false);
+    return miniature::render(miniature::draw_scene(context_.person(miniature::Split::test, i % context_.world.test_people), context_.seed, i),
+                             context_.clip_size(), /*with_flow=*/false);
   }
 
   // frames [F,3,H,W] in 0..1 -> what comes back, and the latents.
@@ -112,15 +115,18 @@ class AutoencoderNetwork : public Network {
   objectives::AutoencoderBatch batch(std::int64_t step, std::int64_t slot, std::int64_t global) const {
     const base::CounterRandom random(context_.seed, "autoencoder-batch");
     const auto number = static_cast<std::uint64_t>(step * global + slot);
-    const bool clips = static_cast<double>(step) >= options_.clips_from * static_cast<double>(options_.training.steps) && random.uniform(number, 0) < options_.clip_share;
+    const bool clips =
+        static_cast<double>(step) >= options_.clips_from * static_cast<double>(options_.training.steps) && random.uniform(number, 0) < options_.clip_share;
     // Clips of all lengths, short ones in larger batches: a batch costs about the same whatever it holds.
     auto size = context_.clip_size();
-    size.frames = 1 + 4 * static_cast<std::int64_t>(1 + random.below(static_cast<std::uint64_t>(std::max<std::int64_t>(1, (size.frames - 1) / 4)), number, 1'000'000));
+    size.frames =
+        1 + 4 * static_cast<std::int64_t>(1 + random.below(static_cast<std::uint64_t>(std::max<std::int64_t>(1, (size.frames - 1) / 4)), number, 1'000'000));
     const std::int64_t items = clips ? std::max<std::int64_t>(1, options_.clip_batch * context_.world.frames / size.frames) : options_.batch;
     std::vector<at::Tensor> samples, weights;
     for (std::int64_t i = 0; i < items; ++i) {
       const auto index = static_cast<std::uint64_t>(i);
-      const auto person = context_.person(miniature::Split::train, static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(context_.world.train_people), number, 2 * index + 1)));
+      const auto person = context_.person(
+          miniature::Split::train, static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(context_.world.train_people), number, 2 * index + 1)));
       const auto scene = miniature::draw_scene(person, context_.seed, static_cast<std::int64_t>(number) * options_.batch + i);
       at::Tensor frames, boxes;
       if (clips) {
@@ -145,6 +151,8 @@ class AutoencoderNetwork : public Network {
 
 }  // namespace
 
-std::unique_ptr<Network> make_autoencoder(const Context& context, const AutoencoderNetworkOptions& options) { return std::make_unique<AutoencoderNetwork>(context, options); }
+std::unique_ptr<Network> make_autoencoder(const Context& context, const AutoencoderNetworkOptions& options) {
+  return std::make_unique<AutoencoderNetwork>(context, options);
+}
 
 }  // namespace magicid::pretraining

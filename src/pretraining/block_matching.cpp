@@ -14,7 +14,8 @@
 namespace magicid::pretraining {
 
 at::Tensor match_blocks(const at::Tensor& first, const at::Tensor& second, std::int64_t block, std::int64_t reach) {
-  base::check_invariant(first.dim() == 3 && first.size(0) == 3 && second.sizes() == first.sizes() && block > 0 && block % 2 == 1 && reach > 0, "block matching takes two pictures [3,H,W] of one size, an odd block and a reach");
+  base::check_invariant(first.dim() == 3 && first.size(0) == 3 && second.sizes() == first.sizes() && block > 0 && block % 2 == 1 && reach > 0,
+                        "block matching takes two pictures [3,H,W] of one size, an odd block and a reach");
   const std::int64_t height = first.size(1), width = first.size(2), edge = block / 2, pad = reach + 1;
   const at::Tensor padded = at::replication_pad2d(second.unsqueeze(0), {pad, pad, pad, pad});
   // Every second row and column is a pixel of its own, those between are means of neighbours.

@@ -40,7 +40,8 @@ miniature::Scene with_word(CaptionPart part, miniature::Scene scene, int word) {
 }  // namespace
 
 CaptionFigures tell_apart(CaptionPart part, const std::vector<miniature::Scene>& scenes, const at::Tensor& pictures, const TextFeatures& texts) {
-  base::check_invariant(pictures.dim() == 2 && pictures.size(0) == static_cast<std::int64_t>(scenes.size()), "caption accuracy: ", scenes.size(), " scenes and pictures of shape ", pictures.sizes());
+  base::check_invariant(pictures.dim() == 2 && pictures.size(0) == static_cast<std::int64_t>(scenes.size()), "caption accuracy: ", scenes.size(),
+                        " scenes and pictures of shape ", pictures.sizes());
   CaptionFigures figures;
   const int count = words_of(part);
   double all = 0;

@@ -21,8 +21,8 @@ struct CaptionFigures {
   double margin = 0;    // mean cosine of the own word above the others' mean
 };
 
-// Row i of `pictures` [N,D], of length 1, shows scenes[i]. Scenes without the word (the speed of one who stands still) are left out. Source: as zero-shot classification of
-// CLIP (Radford et al., arXiv:2103.00020).
+// Row i of `pictures` [N,D], of length 1, shows scenes[i]. Scenes without the word (the speed of one who stands still) are left out. Source: as zero-shot
+// classification of CLIP (Radford et al., arXiv:2103.00020).
 CaptionFigures tell_apart(CaptionPart part, const std::vector<miniature::Scene>& scenes, const at::Tensor& pictures, const TextFeatures& texts);
 
 }  // namespace magicid::pretraining

@@ -65,8 +65,8 @@ class ClipNetwork : public Network {
 
   training::Objective& objective() override { return objective_; }
 
-  // On clips of unseen people, as tiled pictures: the share whose own caption is the nearest of all, and the other way round; and the share where the right word is
-  // nearer than every other that could stand in its place. The background also in a single frame.
+  // On clips of unseen people, as tiled pictures: the share whose own caption is the nearest of all, and the other way round; and the share where the right
+  // word is nearer than every other that could stand in its place. The background also in a single frame.
   std::map<std::string, double> validate() override {
     const auto images = vision::ClipVision::from_weights(parameters_.weights(at::kFloat), vision_);
     const auto texts = text::ClipTextEncoder::from_weights(text_, parameters_.weights(at::kFloat));
@@ -83,7 +83,8 @@ class ClipNetwork : public Network {
       for (std::int64_t i = 0; i < rows.size(0); ++i) right += best[i].item<std::int64_t>() == i;
       return static_cast<double>(right) / static_cast<double>(rows.size(0));
     };
-    std::map<std::string, double> figures{{"text_retrieval", hits(cosines)}, {"image_retrieval", hits(cosines.t())}, {"own_cosine", cosines.diagonal().mean().item<double>()}};
+    std::map<std::string, double> figures{
+        {"text_retrieval", hits(cosines)}, {"image_retrieval", hits(cosines.t())}, {"own_cosine", cosines.diagonal().mean().item<double>()}};
     const auto word = [&](const std::string& name, CaptionPart part, const at::Tensor& pictures) {
       const auto found = tell_apart(part, validation_, pictures, encode);
       figures[name + "_accuracy"] = found.accuracy;
@@ -118,8 +119,8 @@ class ClipNetwork : public Network {
                                                                                      {"do_convert_rgb", true},
                                                                                      {"image_mean", preprocessing_.mean},
                                                                                      {"image_std", preprocessing_.std}}
-                                                                            .dump(2) +
-                                                                            "\n");
+                                                                              .dump(2) +
+                                                                          "\n");
     write_half(pair, config.dump(2), tensors);
     storage::NamedTensors of_text;
     for (const auto& [name, tensor] : tensors)
@@ -201,7 +202,8 @@ class ClipNetwork : public Network {
     const base::CounterRandom forms(context_.seed, "clip-form");
     const double form = forms.uniform(number, 0);
     const bool grids = form < 0.75, photos = form > 0.88;
-    // The background tells most pictures of a batch apart and is learned at once; in batches that have one background only movement is left to tell them apart by.
+    // The background tells most pictures of a batch apart and is learned at once; in batches that have one background only movement is left to tell them apart
+    // by.
     const bool one_background = grids && forms.uniform(number, 1) < 0.6;
     const auto background = static_cast<miniature::Background>(forms.below(miniature::backgrounds, number, 2));
     std::vector<at::Tensor> pictures;
@@ -219,7 +221,8 @@ class ClipNetwork : public Network {
       captions.push_back(photos ? miniature::photo_caption(scene, subject.text) : miniature::caption(scene, subject.text));
       shown.push_back({.scene = scene});
       claimed.push_back({scene, photos, subject.described ? subject.text : ""});
-      at::Tensor frames = grids ? grid_frames(scene) : miniature::render_photo(scene, dice.uniform(), context_.world.height, context_.world.width).image.unsqueeze(0);
+      at::Tensor frames =
+          grids ? grid_frames(scene) : miniature::render_photo(scene, dice.uniform(), context_.world.height, context_.world.width).image.unsqueeze(0);
       frames = degrade(frames, dice);
       pictures.push_back(grids ? rewards::tile_frames(frames, options_.grid) : frames[0]);
     }
@@ -237,7 +240,8 @@ class ClipNetwork : public Network {
     std::vector<at::Tensor> grids, frames;
     for (std::int64_t i = 0; static_cast<std::int64_t>(validation_.size()) < validation_scenes; ++i) {
       miniature::Dice dice(context_.seed, "clip-validation", static_cast<std::uint64_t>(i));
-      auto scene = miniature::draw_scene(context_.person(miniature::Split::test, i % context_.world.test_people), context_.seed, static_cast<std::int64_t>(dice.bits()));
+      auto scene =
+          miniature::draw_scene(context_.person(miniature::Split::test, i % context_.world.test_people), context_.seed, static_cast<std::int64_t>(dice.bits()));
       scene.camera = static_cast<miniature::Camera>(dice.below(miniature::cameras));
       if (!seen.insert(miniature::caption(scene)).second) continue;
       const at::Tensor clip = miniature::render(scene, context_.clip_size(), /*with_flow=*/false).frames;

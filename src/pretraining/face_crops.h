@@ -13,8 +13,9 @@ namespace magicid::pretraining {
 // boxes [F,4] -> [F,1,H,W]: 1 inside, 0 elsewhere.
 at::Tensor face_mask(const at::Tensor& boxes, std::int64_t height, std::int64_t width);
 
-// boxes [F,4] of a face in each frame -> [S], S = latent frames x H/patch x W/patch, as the transformer orders its tokens: the share of a token's pixels, in the frame where it is largest, that show the
-// head. Frame 0 is a latent frame of its own, then every `frames_per_latent` are one; F = 1 + n frames_per_latent. `patch`: pixels of a token's side.
+// boxes [F,4] of a face in each frame -> [S], S = latent frames x H/patch x W/patch, as the transformer orders its tokens: the share of a token's pixels, in
+// the frame where it is largest, that show the head. Frame 0 is a latent frame of its own, then every `frames_per_latent` are one; F = 1 + n frames_per_latent.
+// `patch`: pixels of a token's side.
 at::Tensor head_shares(const at::Tensor& boxes, std::int64_t height, std::int64_t width, std::int64_t patch, std::int64_t frames_per_latent);
 
 // image [3,H,W] in 0..1 as it may reach a run: degraded as augmentation.h does, and in some pictures by a lossy file.

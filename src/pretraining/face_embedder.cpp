@@ -28,7 +28,7 @@ namespace {
 namespace vision = models::vision;
 
 constexpr std::int64_t statistics_batches = 8, statistics_faces = 32;  // for the norms' population statistics
-constexpr std::int64_t photos_each = 4;                               // of a person in validation
+constexpr std::int64_t photos_each = 4;                                // of a person in validation
 
 vision::FaceEmbedderConfig config_of(const FaceEmbedderOptions& o) {
   vision::FaceEmbedderConfig config{.architecture = o.architecture, .embedding_size = o.embedding_size};
@@ -46,9 +46,11 @@ class FaceEmbedderNetwork : public Network {
       : context_(context),
         options_(options),
         config_(config_of(options)),
-        parameters_(objectives::face_margin_tensors(vision::initial_face_embedder(config_, context.seed).tensors, people_of(context, options), options.embedding_size, context.seed),
+        parameters_(objectives::face_margin_tensors(vision::initial_face_embedder(config_, context.seed).tensors, people_of(context, options),
+                                                    options.embedding_size, context.seed),
                     context.placement.device, "face embedder"),
-        objective_(config_, parameters_, context.placement.dtype, [this](auto step, auto slot, auto global) { return batch(static_cast<std::uint64_t>(step * global + slot), options_.batch); },
+        objective_(config_, parameters_, context.placement.dtype,
+                   [this](auto step, auto slot, auto global) { return batch(static_cast<std::uint64_t>(step * global + slot), options_.batch); },
                    {.scale = options.scale, .margin = options.margin, .margin_steps = options.training.steps / 4}) {}
 
   training::Objective& objective() override { return objective_; }
@@ -69,10 +71,14 @@ class FaceEmbedderNetwork : public Network {
     std::nth_element(different.begin(), at_rank, different.end(), std::greater<>());
     const double threshold = *at_rank;
     const auto accepted = std::count_if(same.begin(), same.end(), [&](double value) { return value > threshold; });
-    return {{"same", mean(same)}, {"different", mean(different)}, {"threshold", threshold}, {"true_accept_rate", static_cast<double>(accepted) / static_cast<double>(same.size())}};
+    return {{"same", mean(same)},
+            {"different", mean(different)},
+            {"threshold", threshold},
+            {"true_accept_rate", static_cast<double>(accepted) / static_cast<double>(same.size())}};
   }
 
-  // A row for each of some unseen people: one face, then the faces that are nearest to it, nearest first; a bar below says whether it is the same person (green) or another (red).
+  // A row for each of some unseen people: one face, then the faces that are nearest to it, nearest first; a bar below says whether it is the same person
+  // (green) or another (red).
   void write_samples(const std::filesystem::path& folder) override {
     const std::int64_t people = std::min<std::int64_t>(context_.world.test_people, 16), shown = std::min<std::int64_t>(8, photos_each * people);
     const at::Tensor order = validation_cosines(people).argsort(1, /*descending=*/true).contiguous();
@@ -100,7 +106,8 @@ class FaceEmbedderNetwork : public Network {
     // What half precision may do to weights shows in what they say about faces.
     const auto placement = models::nn::Placement{context_.placement.device, at::kFloat};
     const at::Tensor faces = validation_faces(0);
-    const at::Tensor made = rewards::normalise_rows(vision::FaceEmbedder::from_weights(models::nn::Weights::from_tensors(tensors, "face embedder", placement), config_)(faces));
+    const at::Tensor made =
+        rewards::normalise_rows(vision::FaceEmbedder::from_weights(models::nn::Weights::from_tensors(tensors, "face embedder", placement), config_)(faces));
     const at::Tensor written = rewards::normalise_rows(vision::FaceEmbedder::load(folder, placement)(faces));
     const double agreement = (made * written).sum(1).min().item<double>();
     base::check_invariant(agreement > 0.99, folder.string(), ": the written embedder agrees with the trained one by a cosine of ", agreement, " only");
@@ -112,7 +119,8 @@ class FaceEmbedderNetwork : public Network {
     std::vector<at::Tensor> faces;
     at::Tensor people = at::empty({size}, at::kLong);
     for (std::int64_t i = 0; i < size; ++i) {
-      const auto person = static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(people_of(context_, options_)), number, static_cast<std::uint64_t>(i)));
+      const auto person =
+          static_cast<std::int64_t>(random.below(static_cast<std::uint64_t>(people_of(context_, options_)), number, static_cast<std::uint64_t>(i)));
       const auto index = number * static_cast<std::uint64_t>(size) + static_cast<std::uint64_t>(i);
       const auto scene = miniature::draw_scene(context_.person(miniature::Split::train, person), context_.seed, static_cast<std::int64_t>(index));
       miniature::Dice dice(context_.seed, "face-embedder-picture", index);
@@ -124,7 +132,8 @@ class FaceEmbedderNetwork : public Network {
 
   // Of all pairs of the first `people`'s photos. [N,N], N = photos_each * people
   at::Tensor validation_cosines(std::int64_t people) const {
-    const auto embedder = vision::FaceEmbedder::from_weights(models::nn::Weights::from_tensors(trained(), "face embedder", models::nn::Placement{context_.placement.device, at::kFloat}), config_);
+    const auto embedder = vision::FaceEmbedder::from_weights(
+        models::nn::Weights::from_tensors(trained(), "face embedder", models::nn::Placement{context_.placement.device, at::kFloat}), config_);
     std::vector<at::Tensor> embeddings;
     for (std::int64_t i = 0; i < people; ++i) embeddings.push_back(embedder(validation_faces(i)).cpu());
     const at::Tensor all = rewards::normalise_rows(at::cat(embeddings));
@@ -136,7 +145,9 @@ class FaceEmbedderNetwork : public Network {
     std::vector<at::Tensor> faces;
     for (std::int64_t i = 0; i < photos_each; ++i) {
       const auto scene = miniature::draw_scene(context_.person(miniature::Split::test, person), context_.seed, person * photos_each + i);
-      faces.push_back(exact_crop(scene, context_.world, base::CounterRandom(context_.seed, "face-validation").uniform(static_cast<std::uint64_t>(person), static_cast<std::uint64_t>(i))));
+      faces.push_back(
+          exact_crop(scene, context_.world,
+                     base::CounterRandom(context_.seed, "face-validation").uniform(static_cast<std::uint64_t>(person), static_cast<std::uint64_t>(i))));
     }
     return at::stack(faces);
   }
@@ -157,6 +168,8 @@ class FaceEmbedderNetwork : public Network {
 
 }  // namespace
 
-std::unique_ptr<Network> make_face_embedder(const Context& context, const FaceEmbedderOptions& options) { return std::make_unique<FaceEmbedderNetwork>(context, options); }
+std::unique_ptr<Network> make_face_embedder(const Context& context, const FaceEmbedderOptions& options) {
+  return std::make_unique<FaceEmbedderNetwork>(context, options);
+}
 
 }  // namespace magicid::pretraining

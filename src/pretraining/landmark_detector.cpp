@@ -53,7 +53,8 @@ std::array<media::Point, 7> points_of(const miniature::Photo& photo) {
 // Rows top.. and columns left.. of a picture; what lies outside of it is `filling`.
 at::Tensor window(const at::Tensor& picture, std::int64_t left, std::int64_t top, std::int64_t width, std::int64_t height, double filling) {
   at::Tensor out = at::full({3, height, width}, filling, picture.options());
-  const std::int64_t x0 = std::max<std::int64_t>(left, 0), y0 = std::max<std::int64_t>(top, 0), x1 = std::min(left + width, picture.size(2)), y1 = std::min(top + height, picture.size(1));
+  const std::int64_t x0 = std::max<std::int64_t>(left, 0), y0 = std::max<std::int64_t>(top, 0), x1 = std::min(left + width, picture.size(2)),
+                     y1 = std::min(top + height, picture.size(1));
   if (x1 > x0 && y1 > y0) out.narrow(1, y0 - top, y1 - y0).narrow(2, x0 - left, x1 - x0).copy_(picture.narrow(1, y0, y1 - y0).narrow(2, x0, x1 - x0));
   return out;
 }
@@ -77,7 +78,8 @@ struct Extent {
 
 // Where the box [first, last] of a face lies, `by` times as large, in whole pixels.
 Extent around(const std::array<media::Point, 7>& points, double by) {
-  const double cx = (points[5].x + points[6].x) / 2, cy = (points[5].y + points[6].y) / 2, w = by * (points[6].x - points[5].x), h = by * (points[6].y - points[5].y);
+  const double cx = (points[5].x + points[6].x) / 2, cy = (points[5].y + points[6].y) / 2, w = by * (points[6].x - points[5].x),
+               h = by * (points[6].y - points[5].y);
   return {std::llround(cx - w / 2), std::llround(cy - h / 2), std::max<std::int64_t>(1, std::llround(w)), std::max<std::int64_t>(1, std::llround(h))};
 }
 
@@ -87,8 +89,11 @@ Sample reframed(const Sample& sample, miniature::Dice& dice) {
   const auto face = around(sample.points, 1.15);
   const double least = std::max(static_cast<double>(face.width) / width, static_cast<double>(face.height) / height) * 1.1;
   const double share = dice.uniform(std::min(std::max(least, 0.5), 1.3), 1.4), stretch = dice.uniform(0.85, 1.18);
-  const auto w = std::max<std::int64_t>(face.width, std::llround(width * share * stretch)), h = std::max<std::int64_t>(face.height, std::llround(height * share / stretch));
-  const auto place = [&](std::int64_t at, std::int64_t length, std::int64_t room) { return at + length - room + static_cast<std::int64_t>(std::floor(dice.uniform() * static_cast<double>(room - length + 1))); };
+  const auto w = std::max<std::int64_t>(face.width, std::llround(width * share * stretch)),
+             h = std::max<std::int64_t>(face.height, std::llround(height * share / stretch));
+  const auto place = [&](std::int64_t at, std::int64_t length, std::int64_t room) {
+    return at + length - room + static_cast<std::int64_t>(std::floor(dice.uniform() * static_cast<double>(room - length + 1)));
+  };
   const std::int64_t left = place(face.left, face.width, w), top = place(face.top, face.height, h);
   Sample out = sample;
   out.picture = window(sample.picture, left, top, w, h, dice.chance(0.5) ? 0.5 : dice.uniform());
@@ -119,7 +124,8 @@ Sample faceless(const Sample& sample, miniature::Dice& dice) {
     for (int c = 0; c < 3; ++c) covered[c].fill_(dice.uniform());
   } else {
     // Another part, stretched over it, so that its edges do not give it away each time.
-    const at::Tensor part = left_side ? window(picture, 0, 0, std::max<std::int64_t>(face.left, 2), height, 0.5) : window(picture, width - std::max<std::int64_t>(room, 2), 0, std::max<std::int64_t>(room, 2), height, 0.5);
+    const at::Tensor part = left_side ? window(picture, 0, 0, std::max<std::int64_t>(face.left, 2), height, 0.5)
+                                      : window(picture, width - std::max<std::int64_t>(room, 2), 0, std::max<std::int64_t>(room, 2), height, 0.5);
     covered.copy_(at::upsample_bilinear2d(part.unsqueeze(0), {h, w}, /*align_corners=*/false)[0]);
   }
   return out;
@@ -131,7 +137,8 @@ class LandmarkDetectorNetwork : public Network {
       : context_(context),
         options_(options),
         parameters_(vision::initial_landmark_detector(config_, context.seed).tensors, context.placement.device, "landmark detector"),
-        objective_(config_, parameters_, context.placement.dtype, [this](auto step, auto slot, auto global) { return batch(static_cast<std::uint64_t>(step * global + slot)); }) {}
+        objective_(config_, parameters_, context.placement.dtype,
+                   [this](auto step, auto slot, auto global) { return batch(static_cast<std::uint64_t>(step * global + slot)); }) {}
 
   training::Objective& objective() override { return objective_; }
 
@@ -153,13 +160,21 @@ class LandmarkDetectorNetwork : public Network {
       faceless_pictures += 1;
       if (i % 16 != 0) continue;
       const auto clip = miniature::render(scene, context_.clip_size(), /*with_flow=*/false);
-      for (std::int64_t f = 0; f < clip.frames.size(0); ++f) frames.add(detector->detect(clip.frames[f]), points_of({clip.frames[f], clip.landmarks[f], clip.boxes[f]}), pixels);
+      for (std::int64_t f = 0; f < clip.frames.size(0); ++f)
+        frames.add(detector->detect(clip.frames[f]), points_of({clip.frames[f], clip.landmarks[f], clip.boxes[f]}), pixels);
     }
-    return {{"found", photos.found()},         {"error", photos.error()},         {"box_overlap", photos.overlap()},           {"found_in_clips", frames.found()},
-            {"error_in_clips", frames.error()}, {"found_degraded", degraded.found()}, {"error_degraded", degraded.error()}, {"false_alarms", false_alarms / faceless_pictures}};
+    return {{"found", photos.found()},
+            {"error", photos.error()},
+            {"box_overlap", photos.overlap()},
+            {"found_in_clips", frames.found()},
+            {"error_in_clips", frames.error()},
+            {"found_degraded", degraded.found()},
+            {"error_degraded", degraded.error()},
+            {"false_alarms", false_alarms / faceless_pictures}};
   }
 
-  // Photos of unseen people, four times as large, with the true points as green squares and the found ones as smaller red ones over them: the landmarks, and the corners of the box.
+  // Photos of unseen people, four times as large, with the true points as green squares and the found ones as smaller red ones over them: the landmarks, and
+  // the corners of the box.
   void write_samples(const std::filesystem::path& folder) override {
     constexpr std::array<double, 3> green{0, 1, 0}, red{1, 0, 0};
     const auto detector = present_detector();
@@ -188,8 +203,8 @@ class LandmarkDetectorNetwork : public Network {
 
  private:
   std::unique_ptr<media::FaceDetector> present_detector() const {
-    const auto network = std::make_shared<vision::LandmarkDetector>(
-        vision::LandmarkDetector::from_weights(models::nn::Weights::from_tensors(parameters_.named_tensors(), "landmark detector", {context_.placement.device, at::kFloat}), config_));
+    const auto network = std::make_shared<vision::LandmarkDetector>(vision::LandmarkDetector::from_weights(
+        models::nn::Weights::from_tensors(parameters_.named_tensors(), "landmark detector", {context_.placement.device, at::kFloat}), config_));
     return rewards::landmark_face_detector(network, media::score_threshold_of({.kind = "landmarks"}));
   }
 
@@ -221,7 +236,8 @@ class LandmarkDetectorNetwork : public Network {
       for (std::size_t k = 0; k < 5; ++k) error_ += pixels * std::hypot((*faces[0].landmarks)[k].x - points[k].x, (*faces[0].landmarks)[k].y - points[k].y) / 5;
       const auto& box = faces[0].box;
       const double left = points[5].x + 0.5, top = points[5].y + 0.5, right = points[6].x + 0.5, bottom = points[6].y + 0.5;
-      const double common = std::max(0.0, std::min(right, box.x + box.width) - std::max(left, box.x)) * std::max(0.0, std::min(bottom, box.y + box.height) - std::max(top, box.y));
+      const double common = std::max(0.0, std::min(right, box.x + box.width) - std::max(left, box.x)) *
+                            std::max(0.0, std::min(bottom, box.y + box.height) - std::max(top, box.y));
       overlap_ += common / ((right - left) * (bottom - top) + box.area() - common);
     }
     double found() const { return found_ / std::max(pictures_, 1.0); }
@@ -234,7 +250,8 @@ class LandmarkDetectorNetwork : public Network {
 
   Sample sample(std::uint64_t index) const {
     miniature::Dice dice(context_.seed, "landmark-detector-picture", index);
-    const auto scene = miniature::draw_scene(context_.person(miniature::Split::train, dice.below(static_cast<int>(context_.world.train_people))), context_.seed, static_cast<std::int64_t>(index));
+    const auto scene = miniature::draw_scene(context_.person(miniature::Split::train, dice.below(static_cast<int>(context_.world.train_people))), context_.seed,
+                                             static_cast<std::int64_t>(index));
     const double scale = dice.chance(0.5) ? 1.0 : dice.uniform(1, 2);
     const auto sized = [&](std::int64_t size) { return static_cast<std::int64_t>(std::llround(scale * static_cast<double>(size))); };
     const double kind = dice.uniform();
@@ -284,6 +301,8 @@ class LandmarkDetectorNetwork : public Network {
 
 }  // namespace
 
-std::unique_ptr<Network> make_landmark_detector(const Context& context, const LandmarkDetectorOptions& options) { return std::make_unique<LandmarkDetectorNetwork>(context, options); }
+std::unique_ptr<Network> make_landmark_detector(const Context& context, const LandmarkDetectorOptions& options) {
+  return std::make_unique<LandmarkDetectorNetwork>(context, options);
+}
 
 }  // namespace magicid::pretraining

@@ -14,8 +14,8 @@ namespace magicid::pretraining {
 //   networks                 xxh128 of the folders that it learned from, where there are such
 //   origin                   where its weights began, where that is not the seed alone
 //   history                  a text that somebody wrote into the record; kept while training goes on from a checkpoint
-// and `assessment`, where it is there, with the figures of all networks together. What older records lack is said to be lacking. Figures whose meaning is not known here are listed under
-// their own names, behind the others. Throws nlohmann's exception where steps, hours, world, seed or validation are missing.
+// and `assessment`, where it is there, with the figures of all networks together. What older records lack is said to be lacking. Figures whose meaning is not
+// known here are listed under their own names, behind the others. Throws nlohmann's exception where steps, hours, world, seed or validation are missing.
 std::string model_card(const nlohmann::json& record);
 
 }  // namespace magicid::pretraining

@@ -16,7 +16,7 @@ namespace magicid::pretraining {
 
 // What every network is made with.
 struct Context {
-  std::filesystem::path model;     // the pipeline folder that is being made; reward networks lie below model/rewards
+  std::filesystem::path model;  // the pipeline folder that is being made; reward networks lie below model/rewards
   WorldOptions world;
   std::uint64_t seed = 0;
   models::nn::Placement placement;  // where, and in which dtype, networks compute; weights and optimizer are float
@@ -46,7 +46,8 @@ class Network {
 // Each is defined in the file of its name. Their weights start from Context::seed. Throws UserError where one needs another's folder that is not there yet.
 std::unique_ptr<Network> make_autoencoder(const Context& context, const AutoencoderNetworkOptions& options);
 std::unique_ptr<Network> make_text_encoder(const Context& context, const TextEncoderOptions& options);  // writes tokenizer/ and text_encoder/
-std::unique_ptr<Network> make_clip(const Context& context, const ClipOptions& options);                  // writes rewards/clip/, tokenizer_2/ and text_encoder_2/ (its text half)
+std::unique_ptr<Network> make_clip(const Context& context,
+                                   const ClipOptions& options);  // writes rewards/clip/, tokenizer_2/ and text_encoder_2/ (its text half)
 std::unique_ptr<Network> make_transformer(const Context& context, const TransformerOptions& options);
 std::unique_ptr<Network> make_face_embedder(const Context& context, const FaceEmbedderOptions& options);
 std::unique_ptr<Network> make_landmark_detector(const Context& context, const LandmarkDetectorOptions& options);

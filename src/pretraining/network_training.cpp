@@ -58,10 +58,8 @@ class NetworkTraining {
     if (!made_.empty() && same_determinants(entry_.name, made_, about_)) return NetworkState::made;
     run_directory::remove_leftovers(folder_);
     found_ = run_directory::latest_intact(folder_);
-    if (found_)
-      refuse_others(entry_.name, found_->path, found_->state, about_, found_->step < steps() ? "" : base::concat("this is of step ", found_->step));
-    else if (!made_.empty())
-      refuse_others(entry_.name, record_path(context_.model), made_, about_, "no checkpoint is left to go on from");
+    if (found_) refuse_others(entry_.name, found_->path, found_->state, about_, found_->step < steps() ? "" : base::concat("this is of step ", found_->step));
+    else if (!made_.empty()) refuse_others(entry_.name, record_path(context_.model), made_, about_, "no checkpoint is left to go on from");
     return found_ ? NetworkState::goes_on : NetworkState::begins;
   }
 

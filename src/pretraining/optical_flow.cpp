@@ -39,12 +39,14 @@ class OpticalFlowNetwork : public Network {
         options_(options),
         initial_(calmed(vision::initial_raft(architecture, context.seed))),
         parameters_(initial_.tensors, context.placement.device, "optical flow"),
-        objective_(architecture, parameters_, [this](auto step, auto slot, auto global) { return batch(step, slot, global); }, static_cast<int>(options.updates), {}) {}
+        objective_(architecture, parameters_, [this](auto step, auto slot, auto global) { return batch(step, slot, global); },
+                   static_cast<int>(options.updates), {}) {}
 
   training::Objective& objective() override { return objective_; }
 
-  // Errors in pixels over all pixels and over those that move, and the correlation over clips of the dynamics score with that of the exact flow: for the network, for
-  // block matching (matched_*) and for a flow of zeros (zero_*). `length` is the mean length of the network's flow over that of the exact one: near 0 it has collapsed.
+  // Errors in pixels over all pixels and over those that move, and the correlation over clips of the dynamics score with that of the exact flow: for the
+  // network, for block matching (matched_*) and for a flow of zeros (zero_*). `length` is the mean length of the network's flow over that of the exact one:
+  // near 0 it has collapsed.
   std::map<std::string, double> validate() override {
     look_at_validation();
     const at::Tensor flow = estimate(validation_first_, validation_second_);
@@ -63,7 +65,8 @@ class OpticalFlowNetwork : public Network {
     look_at_validation();
     // One pair of each of the first clips.
     const auto some = [](const at::Tensor& all) { return all.slice(0, 0, 8 * pairs_of_a_clip, pairs_of_a_clip); };
-    const at::Tensor first = some(validation_first_), second = some(validation_second_), truth = some(validation_truth_), matched = some(validation_matched_), flow = estimate(first, second);
+    const at::Tensor first = some(validation_first_), second = some(validation_second_), truth = some(validation_truth_), matched = some(validation_matched_),
+                     flow = estimate(first, second);
     std::vector<at::Tensor> rows;
     for (std::int64_t i = 0; i < flow.size(0); ++i) {
       const double longest = std::max(1.0, lengths(truth.narrow(0, i, 1)).max().item<double>());
@@ -77,15 +80,17 @@ class OpticalFlowNetwork : public Network {
  private:
   static constexpr std::int64_t validation_clips = 24, pairs_of_a_clip = 3;
 
-  // Random weights that keep variances make a network that does not learn to match: its context saturates the recurrent unit, what all features have in common hides
-  // their differences in the correlations, and its first flows are so wrong that training ends at no flow at all. Smaller steps there, and features without a common part.
+  // Random weights that keep variances make a network that does not learn to match: its context saturates the recurrent unit, what all features have in common
+  // hides their differences in the correlations, and its first flows are so wrong that training ends at no flow at all. Smaller steps there, and features
+  // without a common part.
   static vision::InitialNetwork calmed(vision::InitialNetwork network) {
     const c10::AutoGradMode no_grad(false);
     const auto scale = [&](const std::string& name, double factor) { network.tensors.at(name) = network.tensors.at(name) * factor; };
     at::Tensor& features = network.tensors.at("feature_encoder.conv.weight");
     features = features - features.mean({1}, /*keepdim=*/true);
     scale("context_encoder.conv.weight", 0.2);
-    for (const char* layer : {"convcorr1.0", "convflow1.0", "convflow2.0", "conv.0"}) scale(base::concat("update_block.motion_encoder.", layer, ".weight"), 0.5);
+    for (const char* layer : {"convcorr1.0", "convflow1.0", "convflow2.0", "conv.0"})
+      scale(base::concat("update_block.motion_encoder.", layer, ".weight"), 0.5);
     scale("update_block.flow_head.conv2.weight", 0.1);
     return network;
   }
@@ -151,7 +156,8 @@ class OpticalFlowNetwork : public Network {
     frames = degrade(jitter_colours(frames, dice), dice);
     if (!cut) return {frames[0], frames[1], flow};
     const auto between = [&](std::int64_t low, std::int64_t high) { return low + dice.below(static_cast<int>(high - low + 1)); };
-    const std::int64_t y = between(reach, size.height - height - reach), x = between(reach, size.width - width - reach), dy = between(-reach, reach), dx = between(-reach, reach);
+    const std::int64_t y = between(reach, size.height - height - reach), x = between(reach, size.width - width - reach), dy = between(-reach, reach),
+                       dx = between(-reach, reach);
     const at::Tensor shift = at::tensor({static_cast<double>(dx), static_cast<double>(dy)}, flow.options()).view({2, 1, 1});
     const auto window = [&](const at::Tensor& picture, std::int64_t top, std::int64_t left) { return picture.narrow(1, top, height).narrow(2, left, width); };
     return {window(frames[0], y, x), window(frames[1], y + dy, x + dx), window(flow, y, x) - shift};
@@ -198,6 +204,8 @@ class OpticalFlowNetwork : public Network {
 
 }  // namespace
 
-std::unique_ptr<Network> make_optical_flow(const Context& context, const OpticalFlowOptions& options) { return std::make_unique<OpticalFlowNetwork>(context, options); }
+std::unique_ptr<Network> make_optical_flow(const Context& context, const OpticalFlowOptions& options) {
+  return std::make_unique<OpticalFlowNetwork>(context, options);
+}
 
 }  // namespace magicid::pretraining

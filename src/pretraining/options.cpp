@@ -86,13 +86,17 @@ void describe(config::Fields& fields, AutoencoderNetworkOptions& options) {
   fields.integer("norm_groups", options.norm_groups, {.help = "norm_num_groups", .minimum = 1});
   fields.integer("latent_channels", options.latent_channels, {.help = "channels of a latent", .minimum = 1});
   fields.integer("spatial_compression", options.spatial_compression, {.help = "pixels of a latent's side, 4 or 8", .minimum = 4, .maximum = 8});
-  fields.number("clips_from", options.clips_from, {.help = "share of the steps that see single frames only, before clips are mixed in", .minimum = 0, .maximum = 1});
-  fields.number("clip_share", options.clip_share, {.help = "share of batches that are clips of 5, 9, ... frames; the others are single frames", .minimum = 0, .maximum = 1});
+  fields.number("clips_from", options.clips_from,
+                {.help = "share of the steps that see single frames only, before clips are mixed in", .minimum = 0, .maximum = 1});
+  fields.number("clip_share", options.clip_share,
+                {.help = "share of batches that are clips of 5, 9, ... frames; the others are single frames", .minimum = 0, .maximum = 1});
   fields.integer("clip_batch", options.clip_batch, {.help = "clips of full length in a batch; of shorter ones as many as have so many frames", .minimum = 1});
   fields.number("gradient_weight", options.gradient_weight, {.help = "weight of the loss on differences of neighbouring pixels", .minimum = 0});
   fields.number("face_weight", options.face_weight, {.help = "weight of pixels in the face's box, against 1 elsewhere", .minimum = 0});
   fields.number("kl_weight", options.kl_weight, {.help = "weight of the latents' divergence from standard normal ones", .minimum = 0});
-  fields.number("latent_noise", options.latent_noise, {.help = "standard deviation of the most noise added to latents before decoding, so that the decoder forgives a diffusion model's errors", .minimum = 0});
+  fields.number(
+      "latent_noise", options.latent_noise,
+      {.help = "standard deviation of the most noise added to latents before decoding, so that the decoder forgives a diffusion model's errors", .minimum = 0});
 }
 
 void describe(config::Fields& fields, TextEncoderOptions& options) {
@@ -113,7 +117,10 @@ void describe(config::Fields& fields, ClipOptions& options) {
   fields.integer("projection", options.projection, {.help = "projection_dim", .minimum = 1});
   fields.integer("text_width", options.text_width, {.help = "hidden_size of the text half", .minimum = 8});
   fields.integer("text_layers", options.text_layers, {.help = "layers of the text half", .minimum = 1});
-  fields.integer("grid", options.grid, {.help = "frames on a side of the tiled pictures that most of training shows; rewards.semantic_grid of runs must be the same", .minimum = 1, .maximum = 8});
+  fields.integer("grid", options.grid,
+                 {.help = "frames on a side of the tiled pictures that most of training shows; rewards.semantic_grid of runs must be the same",
+                  .minimum = 1,
+                  .maximum = 8});
   fields.text("trigger", options.trigger, {.help = "a word for people that some captions use"});
 }
 
@@ -134,18 +141,30 @@ void describe(config::Fields& fields, TransformerOptions& options) {
   fields.number("face_weight", options.face_weight, {.help = "weight of the error of tokens that show the head, against 1 elsewhere", .minimum = 0});
   fields.integer("sample_steps", options.sample_steps, {.help = "denoising steps of the samples that validation draws", .minimum = 1, .fingerprint = false});
   // A checkpoint holds the weights: a folder that moved since does not keep a run from going on.
-  fields.path("initialize_from", options.initialize_from, {.help = "diffusers transformer folder whose tensors of the same name and shape are the initial ones; the others are drawn. Read by the first start alone", .fingerprint = false});
+  fields.path(
+      "initialize_from", options.initialize_from,
+      {.help =
+           "diffusers transformer folder whose tensors of the same name and shape are the initial ones; the others are drawn. Read by the first start alone",
+       .fingerprint = false});
 }
 
 void describe(config::Fields& fields, FaceEmbedderOptions& options) {
   describe(fields, static_cast<NetworkOptions&>(options));
-  fields.choice("architecture", options.architecture, {"mobilefacenet_112x112", "mobilefacenet_112x96", "iresnet18"}, {.help = "as in the folder's config.json"});
+  fields.choice("architecture", options.architecture, {"mobilefacenet_112x112", "mobilefacenet_112x96", "iresnet18"},
+                {.help = "as in the folder's config.json"});
   fields.integer("embedding_size", options.embedding_size, {.help = "numbers of an embedding", .minimum = 8});
-  fields.integers("channels", options.channels, {.help = "of mobilefacenet_112x112: widths at 56 and 28 pixels, at 14, at 7, and of the last convolution; [64, 128, 128, 512] is the public network", .minimum = 1});
-  fields.integers("blocks", options.blocks, {.help = "of mobilefacenet_112x112: residual blocks at 28, 14 and 7 pixels; [4, 6, 2] is the public network", .minimum = 1});
+  fields.integers(
+      "channels", options.channels,
+      {.help = "of mobilefacenet_112x112: widths at 56 and 28 pixels, at 14, at 7, and of the last convolution; [64, 128, 128, 512] is the public network",
+       .minimum = 1});
+  fields.integers("blocks", options.blocks,
+                  {.help = "of mobilefacenet_112x112: residual blocks at 28, 14 and 7 pixels; [4, 6, 2] is the public network", .minimum = 1});
   fields.require("channels", options.channels.size() == 4, "must be four widths");
   fields.require("blocks", options.blocks.size() == 3, "must be three counts");
-  fields.integer("people", options.people, {.help = "training people that are told apart; fewer learn faster in few steps, more tell strangers apart better. All of world.train_people where that is less", .minimum = 2});
+  fields.integer("people", options.people,
+                 {.help = "training people that are told apart; fewer learn faster in few steps, more tell strangers apart better. All of world.train_people "
+                          "where that is less",
+                  .minimum = 2});
   fields.number("scale", options.scale, {.help = "s of the margin softmax", .above = 0});
   fields.number("margin", options.margin, {.help = "m of the margin softmax, subtracted from the cosine", .minimum = 0, .maximum = 1});
 }
@@ -167,7 +186,8 @@ void describe(config::Fields& fields, Options& c) {
   fields.path("output", c.output, {.help = "folder that receives model/ and the training's files", .fingerprint = false, .required = true});
   fields.integer("seed", c.seed, {.help = "of the world and of all weights", .minimum = 0});
   fields.choice("device", c.device, {"auto", "cpu", "cuda"}, {.help = "where networks compute; auto: a GPU where there is one", .fingerprint = false});
-  fields.choice("dtype", c.dtype, {"auto", "float32", "bfloat16"}, {.help = "of the computation; weights and optimizer are float32. auto: bfloat16 where the processor multiplies in it", .fingerprint = false});
+  fields.choice("dtype", c.dtype, {"auto", "float32", "bfloat16"},
+                {.help = "of the computation; weights and optimizer are float32. auto: bfloat16 where the processor multiplies in it", .fingerprint = false});
   fields.nested("world", c.world, "the world's pictures and people");
   fields.nested("mesh", c.mesh, "how ranks are laid out");
   fields.nested("clip", c.clip, "image-text pair, CLIP class; its text half is the pipeline's second text encoder");

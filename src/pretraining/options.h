@@ -34,13 +34,13 @@ struct AutoencoderNetworkOptions : NetworkOptions {
   double gradient_weight = 1.0;  // of the loss on differences of neighbouring pixels
   double face_weight = 2.0;      // of pixels inside the face box, against 1 elsewhere
   double kl_weight = 1e-5;
-  double latent_noise = 0;       // the most noise that the decoder learns to forgive, standard deviation of unscaled latents
+  double latent_noise = 0;  // the most noise that the decoder learns to forgive, standard deviation of unscaled latents
   AutoencoderNetworkOptions();
 };
 void describe(config::Fields& fields, AutoencoderNetworkOptions& options);
 
 struct TextEncoderOptions : NetworkOptions {
-  std::int64_t width = 128, layers = 4, heads = 4;            // LLaMA class
+  std::int64_t width = 128, layers = 4, heads = 4;  // LLaMA class
   std::string trigger = "sks";
   TextEncoderOptions();
 };
@@ -48,7 +48,7 @@ void describe(config::Fields& fields, TextEncoderOptions& options);
 
 struct ClipOptions : NetworkOptions {
   std::int64_t width = 128, layers = 4, heads = 4, patch = 16, image_size = 96, projection = 64, text_width = 128, text_layers = 3;
-  std::int64_t grid = 3;         // frames on a side of the pictures that show a clip
+  std::int64_t grid = 3;  // frames on a side of the pictures that show a clip
   std::string trigger = "sks";
   ClipOptions();
 };
@@ -57,14 +57,14 @@ void describe(config::Fields& fields, ClipOptions& options);
 struct TransformerOptions : NetworkOptions {
   std::int64_t heads = 6, head_size = 32, double_blocks = 3, single_blocks = 5, refiner_blocks = 1;
   std::int64_t clips = 16384, pictures = 8192;
-  double image_share = 0.25;     // share of batches that are single frames
-  double text_dropout = 0.1;     // share of captions replaced by the empty prompt
-  double trigger_share = 0.1;    // share of captions with the trigger word
+  double image_share = 0.25;       // share of batches that are single frames
+  double text_dropout = 0.1;       // share of captions replaced by the empty prompt
+  double trigger_share = 0.1;      // share of captions with the trigger word
   double description_share = 0.3;  // share of captions that describe the person's looks
   double shift = 3.0;
-  double face_weight = 1;        // of tokens that show the head, against 1 elsewhere
+  double face_weight = 1;  // of tokens that show the head, against 1 elsewhere
   std::int64_t sample_steps = 20;
-  std::string initialize_from;   // transformer folder
+  std::string initialize_from;  // transformer folder
   TransformerOptions();
 };
 void describe(config::Fields& fields, TransformerOptions& options);
@@ -72,7 +72,8 @@ void describe(config::Fields& fields, TransformerOptions& options);
 struct FaceEmbedderOptions : NetworkOptions {
   std::string architecture = "mobilefacenet_112x112";
   std::int64_t embedding_size = 128;
-  std::vector<std::int64_t> channels = {16, 48, 64, 256}, blocks = {2, 4, 2};  // of mobilefacenet_112x112; the public network has {64, 128, 128, 512}, {4, 6, 2}
+  std::vector<std::int64_t> channels = {16, 48, 64, 256},
+                            blocks = {2, 4, 2};  // of mobilefacenet_112x112; the public network has {64, 128, 128, 512}, {4, 6, 2}
   double scale = 32, margin = 0.3;
   std::int64_t people = 2000;  // classes; at most world.train_people are taken
   FaceEmbedderOptions();

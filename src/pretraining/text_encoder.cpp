@@ -46,8 +46,8 @@ class TextEncoderNetwork : public Network {
 
   training::Objective& objective() override { return objective_; }
 
-  // How well captions of unseen people are continued; and whether the mean of the states that the pipeline reads tells what happens: the share of captions whose word
-  // a linear probe names.
+  // How well captions of unseen people are continued; and whether the mean of the states that the pipeline reads tells what happens: the share of captions
+  // whose word a linear probe names.
   std::map<std::string, double> validate() override {
     const auto network = text::LlamaEncoder::from_weights(config_, parameters_.weights(at::kFloat), 0);
     std::vector<std::string> captions;
@@ -69,7 +69,8 @@ class TextEncoderNetwork : public Network {
 
  private:
   static text::LlamaConfig config(const TextEncoderOptions& o, std::int64_t vocabulary) {
-    if (o.width % (2 * o.heads) != 0) throw base::UserError("text_encoder.width is ", o.width, "; expected an even number of channels for each of the ", o.heads, " heads");
+    if (o.width % (2 * o.heads) != 0)
+      throw base::UserError("text_encoder.width is ", o.width, "; expected an even number of channels for each of the ", o.heads, " heads");
     text::LlamaConfig config;
     config.vocab_size = vocabulary;
     config.hidden_size = o.width;
@@ -167,7 +168,8 @@ class TextEncoderNetwork : public Network {
   // A linear classifier (least squares with a small ridge) of the states' means, fitted on captions of training people.
   std::map<std::string, double> linear_probes() const {
     const auto network = text::LlamaEncoder::from_weights(config_, parameters_.weights(at::kFloat), layers_to_skip);
-    const Read known = read(network, miniature::Split::train, "text-encoder-known", 4 * validation_captions), asked = read(network, miniature::Split::test, "text-encoder-asked", validation_captions);
+    const Read known = read(network, miniature::Split::train, "text-encoder-known", 4 * validation_captions),
+               asked = read(network, miniature::Split::test, "text-encoder-asked", validation_captions);
     const at::Tensor middle = known.means.mean({0}, /*keepdim=*/true), spread = (known.means - middle).square().mean({0}, /*keepdim=*/true).sqrt() + 1e-6;
     const auto features = [&](const at::Tensor& means) { return at::cat({(means - middle) / spread, at::ones({means.size(0), 1}, means.options())}, 1); };
     const at::Tensor x = features(known.means), tested = features(asked.means);
@@ -203,6 +205,8 @@ class TextEncoderNetwork : public Network {
 
 }  // namespace
 
-std::unique_ptr<Network> make_text_encoder(const Context& context, const TextEncoderOptions& options) { return std::make_unique<TextEncoderNetwork>(context, options); }
+std::unique_ptr<Network> make_text_encoder(const Context& context, const TextEncoderOptions& options) {
+  return std::make_unique<TextEncoderNetwork>(context, options);
+}
 
 }  // namespace magicid::pretraining

@@ -50,13 +50,15 @@ class TransformerNetwork : public Network {
       : context_(context),
         options_(options),
         autoencoder_(hv::Autoencoder::load(context.model / "vae", {.device = context.placement.device, .dtype = at::kFloat})),
-        // Thousands of clips are encoded before they are learned from, three times as fast in bfloat16, whose rounding is far below what the latents' noise hides.
+        // Thousands of clips are encoded before they are learned from, three times as fast in bfloat16, whose rounding is far below what the latents' noise
+        // hides.
         encoder_(hv::Autoencoder::load(context.model / "vae", context.placement)),
         prompts_(models::text::PromptEncoder::load(context.model, {.device = context.placement.device, .dtype = at::kFloat})),
         config_(config(options, autoencoder_.config(), prompts_)),
         parameters_(initial_weights(), context.placement.device, "transformer"),
-        objective_(config_, parameters_, context.placement.dtype, [this](auto step, auto slot, auto global) { return batch(step, slot, global); }, {.shift = options.shift},
-                   context.seed) {}
+        objective_(
+            config_, parameters_, context.placement.dtype, [this](auto step, auto slot, auto global) { return batch(step, slot, global); },
+            {.shift = options.shift}, context.seed) {}
 
   training::Objective& objective() override { return objective_; }
   std::string origin() const override { return origin_; }
@@ -108,8 +110,9 @@ class TransformerNetwork : public Network {
 
   void write() override {
     write_half(context_.model / "transformer", config_.to_json().dump(2), parameters_.named_tensors(), weights_file);
-    storage::write_text_atomically(context_.model / "scheduler" / "scheduler_config.json",
-                                   json{{"_class_name", "FlowMatchEulerDiscreteScheduler"}, {"num_train_timesteps", 1000}, {"shift", options_.shift}}.dump(2) + "\n");
+    storage::write_text_atomically(
+        context_.model / "scheduler" / "scheduler_config.json",
+        json{{"_class_name", "FlowMatchEulerDiscreteScheduler"}, {"num_train_timesteps", 1000}, {"shift", options_.shift}}.dump(2) + "\n");
     generation::write_model_index(context_.model);
   }
 
@@ -128,7 +131,9 @@ class TransformerNetwork : public Network {
     config.pooled_projection_dim = prompts.clip().config().hidden_size;
     // A quarter of each head for time, the rest for rows and columns, as the full model's 16, 56, 56 of 128 in spirit; each even.
     const std::int64_t time = o.head_size / 4, space = (o.head_size - time) / 2;
-    if (o.head_size % 16 != 0) throw base::UserError("transformer.head_size is ", o.head_size, "; expected a multiple of 16, so that it splits into even parts for time, rows and columns");
+    if (o.head_size % 16 != 0)
+      throw base::UserError("transformer.head_size is ", o.head_size,
+                            "; expected a multiple of 16, so that it splits into even parts for time, rows and columns");
     config.rope_axes_dim = {time, space, space};
     return config;
   }
@@ -145,9 +150,11 @@ class TransformerNetwork : public Network {
       ++taken;
     }
     if (taken == 0)
-      throw base::UserError("transformer.initialize_from: no tensor of ", file.path().string(), " has the name and shape of one of this transformer's; expected a transformer of ", options_.heads, " heads of ",
+      throw base::UserError("transformer.initialize_from: no tensor of ", file.path().string(),
+                            " has the name and shape of one of this transformer's; expected a transformer of ", options_.heads, " heads of ",
                             options_.head_size);
-    origin_ = base::concat(taken, " of ", weights.size(), " tensors began as those of another transformer (xxh128 ", base::hash_file(file.path()), "), the others from the seed");
+    origin_ = base::concat(taken, " of ", weights.size(), " tensors began as those of another transformer (xxh128 ", base::hash_file(file.path()),
+                           "), the others from the seed");
     return weights;
   }
 
@@ -173,8 +180,10 @@ class TransformerNetwork : public Network {
 
   // boxes [F,4] of a face in each frame -> [S]: face_weight for tokens that show nothing but the head, 1 for those that show nothing of it.
   at::Tensor token_weights(const at::Tensor& boxes) const {
-    return head_shares(boxes, context_.world.height, context_.world.width, autoencoder_.config().spatial_compression_ratio * config_.patch_size, autoencoder_.config().temporal_compression_ratio) *
-               (options_.face_weight - 1) + 1;
+    return head_shares(boxes, context_.world.height, context_.world.width, autoencoder_.config().spatial_compression_ratio * config_.patch_size,
+                       autoencoder_.config().temporal_compression_ratio) *
+               (options_.face_weight - 1) +
+           1;
   }
 
   objectives::TextToVideoBatch batch_of(const at::Tensor& latents, const std::vector<std::string>& captions) {
@@ -213,15 +222,17 @@ class TransformerNetwork : public Network {
     return {scene, kept, caption(scene, random, number, index + 2)};
   }
 
-  // All captions of a batch have as many words as the first one, as far as such are found: the transformer computes samples of one text length together, and small groups
-  // cost it several times as much. Over many batches every caption is as likely as without this.
+  // All captions of a batch have as many words as the first one, as far as such are found: the transformer computes samples of one text length together, and
+  // small groups cost it several times as much. Over many batches every caption is as likely as without this.
   objectives::TextToVideoBatch batch(std::int64_t step, std::int64_t slot, std::int64_t global) {
     const base::CounterRandom random(context_.seed, "transformer-batch");
     const auto number = static_cast<std::uint64_t>(step * global + slot);
     // All slots of a step alike, so that no rank waits for another's clips.
     const bool pictures = base::CounterRandom(context_.seed, "transformer-step").uniform(static_cast<std::uint64_t>(step), 0) < options_.image_share;
     std::vector<Draw> chosen, others;
-    for (std::uint64_t attempt = 0; attempt < std::max(most_attempts, static_cast<std::uint64_t>(options_.batch)) && static_cast<std::int64_t>(chosen.size()) < options_.batch; ++attempt) {
+    for (std::uint64_t attempt = 0;
+         attempt < std::max(most_attempts, static_cast<std::uint64_t>(options_.batch)) && static_cast<std::int64_t>(chosen.size()) < options_.batch;
+         ++attempt) {
       auto drawn = draw(pictures, random, number, attempt, slot, global);
       (chosen.empty() || words(drawn.caption) == words(chosen[0].caption) ? chosen : others).push_back(std::move(drawn));
     }
@@ -270,6 +281,8 @@ class TransformerNetwork : public Network {
 
 }  // namespace
 
-std::unique_ptr<Network> make_transformer(const Context& context, const TransformerOptions& options) { return std::make_unique<TransformerNetwork>(context, options); }
+std::unique_ptr<Network> make_transformer(const Context& context, const TransformerOptions& options) {
+  return std::make_unique<TransformerNetwork>(context, options);
+}
 
 }  // namespace magicid::pretraining

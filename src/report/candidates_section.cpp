@@ -50,20 +50,25 @@ Html legend(const ReportData& data, int last_front) {
   Html out;
   out << "<ul class=\"legend column\">";
   for (const Source source : sources) {
-    const auto count = std::count_if(data.candidates.begin(), data.candidates.end(), [&](const ScoredCandidate& candidate) { return candidate.source == source; });
+    const auto count =
+        std::count_if(data.candidates.begin(), data.candidates.end(), [&](const ScoredCandidate& candidate) { return candidate.source == source; });
     if (count == 0) continue;
-    out << "<li>" << legend_mark(mark_of(source), group_of(source), false) << "<span><strong>" << text(preference::to_string(source)) << "</strong> " << text(source_in_words(source)) << " <span class=\"quiet\">("
-        << count << ")</span></span></li>";
+    out << "<li>" << legend_mark(mark_of(source), group_of(source), false) << "<span><strong>" << text(preference::to_string(source)) << "</strong> "
+        << text(source_in_words(source)) << " <span class=\"quiet\">(" << count << ")</span></span></li>";
   }
-  if (std::any_of(data.candidates.begin(), data.candidates.end(), [](const ScoredCandidate& candidate) { return !candidate.rejected.empty() && placed(candidate); })) {
+  if (std::any_of(data.candidates.begin(), data.candidates.end(),
+                  [](const ScoredCandidate& candidate) { return !candidate.rejected.empty() && placed(candidate); })) {
     out << "<li>" << legend_mark(Mark::circle, 2, true) << "<span>hollow: took no part in the selection</span></li>";
   }
   if (last_front >= 0) {
     out << "<li>" << legend_mark(Mark::circle, 2, false, true) << "<span>outlined: on front 1, the best</span></li>"
-        << "<li><svg class=\"key\" viewBox=\"0 0 24 10\" width=\"24\" height=\"10\" aria-hidden=\"true\"><path class=\"front\" d=\"M1 5H23\" /></svg><span>edge of front 1</span></li>";
+        << "<li><svg class=\"key\" viewBox=\"0 0 24 10\" width=\"24\" height=\"10\" aria-hidden=\"true\"><path class=\"front\" d=\"M1 5H23\" "
+           "/></svg><span>edge of front 1</span></li>";
   }
   if (last_front > 0) {
-    out << "<li><svg class=\"key\" viewBox=\"0 0 24 10\" width=\"24\" height=\"10\" aria-hidden=\"true\"><path class=\"front dashed\" d=\"M1 5H23\" /></svg><span>edge of front " << last_front + 1 << ", the last</span></li>";
+    out << "<li><svg class=\"key\" viewBox=\"0 0 24 10\" width=\"24\" height=\"10\" aria-hidden=\"true\"><path class=\"front dashed\" d=\"M1 5H23\" "
+           "/></svg><span>edge of front "
+        << last_front + 1 << ", the last</span></li>";
   }
   return out << "</ul>";
 }
@@ -77,22 +82,27 @@ Html reward_row(const Html& name, double raw, double normalised) {
 Html candidate_card(Page& page, std::size_t i) {
   const ScoredCandidate& candidate = page.data.candidates[i];
   Html out;
-  out << "<article class=\"card candidate\" id=\"c" << i << "\"><h4>" << legend_mark(mark_of(candidate.source), group_of(candidate.source), !candidate.rejected.empty()) << " "
-      << text(page.short_names[i]) << " <span class=\"quiet\">" << text(source_in_words(candidate.source));
+  out << "<article class=\"card candidate\" id=\"c" << i << "\"><h4>"
+      << legend_mark(mark_of(candidate.source), group_of(candidate.source), !candidate.rejected.empty()) << " " << text(page.short_names[i])
+      << " <span class=\"quiet\">" << text(source_in_words(candidate.source));
   if (candidate.front >= 0) out << ", front " << candidate.front + 1;
   out << "</span></h4>";
   if (!candidate.prompt.empty()) out << "<p class=\"prompt\" dir=\"auto\">" << text(candidate.prompt) << "</p>";
   if (!candidate.rejected.empty()) out << "<p class=\"rejected\">Not used: " << text(candidate.rejected) << "</p>";
   out << page.shelf.video(candidate.preview, page.short_names[i] + ", " + source_in_words(candidate.source), false)
       << "<table class=\"figures\"><thead><tr><th scope=\"col\">Reward</th><th scope=\"col\">raw</th><th scope=\"col\">1 to 10</th></tr></thead><tbody>"
-      << reward_row("Identity", candidate.raw.identity, candidate.normalised.identity) << reward_row("Dynamics", candidate.raw.dynamics, candidate.normalised.dynamics)
-      << reward_row("Semantics", candidate.raw.semantics, candidate.normalised.semantics) << "</tbody></table><p class=\"key-line\"><code>" << text(candidate.key) << "</code></p></article>";
+      << reward_row("Identity", candidate.raw.identity, candidate.normalised.identity)
+      << reward_row("Dynamics", candidate.raw.dynamics, candidate.normalised.dynamics)
+      << reward_row("Semantics", candidate.raw.semantics, candidate.normalised.semantics) << "</tbody></table><p class=\"key-line\"><code>"
+      << text(candidate.key) << "</code></p></article>";
   return out;
 }
 
 }  // namespace
 
-std::string source_in_words(Source source) { return source == Source::still ? "still of a reference" : source == Source::initial ? "initial model" : "fine-tuned model"; }
+std::string source_in_words(Source source) {
+  return source == Source::still ? "still of a reference" : source == Source::initial ? "initial model" : "fine-tuned model";
+}
 
 int group_of(Source source) { return source == Source::still ? 0 : source == Source::initial ? 1 : 2; }
 
@@ -111,22 +121,32 @@ Html candidates_section(Page& page) {
     const ScoredCandidate& candidate = data.candidates[i];
     last_front = std::max(last_front, candidate.front);
     if (!placed(candidate)) continue;
-    scatter.points.push_back({.x = candidate.normalised.dynamics, .y = candidate.normalised.identity, .mark = mark_of(candidate.source), .group = group_of(candidate.source),
-                              .hollow = !candidate.rejected.empty(), .outlined = candidate.front == 0, .tip = tip_of(page, i), .target = "c" + std::to_string(i)});
+    scatter.points.push_back({.x = candidate.normalised.dynamics,
+                              .y = candidate.normalised.identity,
+                              .mark = mark_of(candidate.source),
+                              .group = group_of(candidate.source),
+                              .hollow = !candidate.rejected.empty(),
+                              .outlined = candidate.front == 0,
+                              .tip = tip_of(page, i),
+                              .target = "c" + std::to_string(i)});
   }
   if (last_front > 0) scatter.lines.push_back(front_edge(data, last_front, "front " + std::to_string(last_front + 1) + ", the last", false));
   if (last_front >= 0) scatter.lines.push_back(front_edge(data, 0, "front 1, the best", true));
-  scatter.description = "Scatter of " + count_of(scatter.points.size(), "candidate", "candidates") + ": identity over dynamics, both normalised to 1 to 10. The list below holds the same figures.";
+  scatter.description = "Scatter of " + count_of(scatter.points.size(), "candidate", "candidates") +
+                        ": identity over dynamics, both normalised to 1 to 10. The list below holds the same figures.";
 
   out << "<p class=\"lead\">Each sign is one video. Further up it looks more like the person, further right it moves more; choose one to see it.</p>";
   if (scatter.points.empty()) {
     out << empty_state("No candidate has normalised rewards, so there is nothing to draw.");
   } else {
     out << "<div class=\"card beside\"><div>" << draw(scatter) << "</div><div>" << legend(data, last_front)
-        << "<p class=\"note\">Fronts come from non-dominated sorting of the videos: no video on front 1 is matched by another in every reward. Semantics counts too, so some of its members lie inside its edge in this view. "
-           "Stills do not move: they stand at the left edge and take no part in the sorting.</p><figure class=\"peek\" id=\"peek\" aria-hidden=\"true\"><video muted=\"\" loop=\"\" playsinline=\"\"></video></figure></div></div>";
+        << "<p class=\"note\">Fronts come from non-dominated sorting of the videos: no video on front 1 is matched by another in every reward. Semantics "
+           "counts too, so some of its members lie inside its edge in this view. "
+           "Stills do not move: they stand at the left edge and take no part in the sorting.</p><figure class=\"peek\" id=\"peek\" aria-hidden=\"true\"><video "
+           "muted=\"\" loop=\"\" playsinline=\"\"></video></figure></div></div>";
   }
-  const auto rejected = static_cast<std::size_t>(std::count_if(data.candidates.begin(), data.candidates.end(), [](const ScoredCandidate& candidate) { return !candidate.rejected.empty(); }));
+  const auto rejected = static_cast<std::size_t>(
+      std::count_if(data.candidates.begin(), data.candidates.end(), [](const ScoredCandidate& candidate) { return !candidate.rejected.empty(); }));
   const std::size_t unplaced = data.candidates.size() - scatter.points.size();
   if (rejected > 0 || unplaced > 0) {
     out << "<p>" << text(count_of(rejected, "candidate", "candidates")) << " took no part in the selection; the reasons stand in the list.";

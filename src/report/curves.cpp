@@ -111,15 +111,17 @@ Html draw(const CurveChart& chart) {
   const Ticks x_ticks = nice_ticks(chart.steps.front(), std::max(chart.steps.back(), chart.steps.front()), 5);
   const auto at_x = [&](double v) { return left + (v - x_ticks.low) / (x_ticks.high - x_ticks.low) * (width - left - right); };
   // Values far beyond the axis are cut by the browser; clamped first, so that coordinates stay small.
-  const auto at_y = [&](double v) { return std::clamp(height - bottom - (v - y_ticks.low) / (y_ticks.high - y_ticks.low) * (height - top - bottom), -height, 2 * height); };
+  const auto at_y = [&](double v) {
+    return std::clamp(height - bottom - (v - y_ticks.low) / (y_ticks.high - y_ticks.low) * (height - top - bottom), -height, 2 * height);
+  };
 
   Html out;
   out << "<figure class=\"chart\"><figcaption><h4>" << text(chart.title) << "</h4>";
   if (chart.curves.size() > 1) {
     out << "<ul class=\"legend\">";
     for (const Curve& curve : chart.curves) {
-      out << "<li><svg class=\"key\" viewBox=\"0 0 24 10\" width=\"24\" height=\"10\" aria-hidden=\"true\"><path class=\"line " << text(css_class(curve.ink)) << (curve.dashed ? Html(" dashed") : Html(""))
-          << "\" d=\"M1 5H23\" /></svg>" << text(curve.label) << "</li>";
+      out << "<li><svg class=\"key\" viewBox=\"0 0 24 10\" width=\"24\" height=\"10\" aria-hidden=\"true\"><path class=\"line " << text(css_class(curve.ink))
+          << (curve.dashed ? Html(" dashed") : Html("")) << "\" d=\"M1 5H23\" /></svg>" << text(curve.label) << "</li>";
     }
     out << "</ul>";
   }
@@ -130,27 +132,32 @@ Html draw(const CurveChart& chart) {
     if (last == strong[i].rend()) continue;
     description += " " + chart.curves[i].label + ": from " + format_number(*first) + " to " + format_number(*last) + ".";
   }
-  out << "</figcaption><svg class=\"plot curves\" viewBox=\"0 0 420 250\" role=\"img\" aria-label=\"" << text(description) << "\" data-box=\"" << coordinate(left) << " " << coordinate(top) << " "
-      << coordinate(width - right) << " " << coordinate(height - bottom) << "\" data-range=\"" << exact(x_ticks.low) << " " << exact(x_ticks.high) << " " << exact(y_ticks.low) << " " << exact(y_ticks.high)
-      << "\">";
+  out << "</figcaption><svg class=\"plot curves\" viewBox=\"0 0 420 250\" role=\"img\" aria-label=\"" << text(description) << "\" data-box=\""
+      << coordinate(left) << " " << coordinate(top) << " " << coordinate(width - right) << " " << coordinate(height - bottom) << "\" data-range=\""
+      << exact(x_ticks.low) << " " << exact(x_ticks.high) << " " << exact(y_ticks.low) << " " << exact(y_ticks.high) << "\">";
   for (std::size_t i = 0; i < y_ticks.values.size(); ++i) {
     const Html y = coordinate(at_y(y_ticks.values[i]));
-    out << "<path class=\"grid\" d=\"M" << coordinate(left) << " " << y << "H" << coordinate(width - right) << "\" /><text class=\"tick\" x=\"" << coordinate(left - 7) << "\" y=\"" << y
-        << "\" dy=\"0.35em\" text-anchor=\"end\">" << text(y_ticks.labels[i]) << "</text>";
+    out << "<path class=\"grid\" d=\"M" << coordinate(left) << " " << y << "H" << coordinate(width - right) << "\" /><text class=\"tick\" x=\""
+        << coordinate(left - 7) << "\" y=\"" << y << "\" dy=\"0.35em\" text-anchor=\"end\">" << text(y_ticks.labels[i]) << "</text>";
   }
   for (std::size_t i = 0; i < x_ticks.values.size(); ++i) {
     const double x = at_x(x_ticks.values[i]);
-    out << "<path class=\"grid\" d=\"M" << coordinate(x) << " " << coordinate(height - bottom) << "v5\" /><text class=\"tick\" x=\"" << coordinate(std::min(x, width - 16)) << "\" y=\""
-        << coordinate(height - bottom + 19) << "\" text-anchor=\"middle\">" << text(x_ticks.labels[i]) << "</text>";
+    out << "<path class=\"grid\" d=\"M" << coordinate(x) << " " << coordinate(height - bottom) << "v5\" /><text class=\"tick\" x=\""
+        << coordinate(std::min(x, width - 16)) << "\" y=\"" << coordinate(height - bottom + 19) << "\" text-anchor=\"middle\">" << text(x_ticks.labels[i])
+        << "</text>";
   }
-  out << "<text class=\"axis\" x=\"" << coordinate((left + width - right) / 2) << "\" y=\"" << coordinate(height - 6) << "\" text-anchor=\"middle\">step</text>";
+  out << "<text class=\"axis\" x=\"" << coordinate((left + width - right) / 2) << "\" y=\"" << coordinate(height - 6)
+      << "\" text-anchor=\"middle\">step</text>";
   if (!chart.y_label.empty()) {
-    out << "<text class=\"axis\" transform=\"translate(12 " << coordinate((top + height - bottom) / 2) << ") rotate(-90)\" text-anchor=\"middle\">" << text(chart.y_label) << "</text>";
+    out << "<text class=\"axis\" transform=\"translate(12 " << coordinate((top + height - bottom) / 2) << ") rotate(-90)\" text-anchor=\"middle\">"
+        << text(chart.y_label) << "</text>";
   }
   // A nested drawing cuts what lies beyond the axes without needing an id.
-  out << "<svg x=\"" << coordinate(left) << "\" y=\"" << coordinate(top) << "\" width=\"" << coordinate(width - left - right) << "\" height=\"" << coordinate(height - top - bottom) << "\" viewBox=\""
-      << coordinate(left) << " " << coordinate(top) << " " << coordinate(width - left - right) << " " << coordinate(height - top - bottom) << "\">";
-  if (chart.level) out << "<path class=\"level\" d=\"M" << coordinate(left) << " " << coordinate(at_y(*chart.level)) << "H" << coordinate(width - right) << "\" />";
+  out << "<svg x=\"" << coordinate(left) << "\" y=\"" << coordinate(top) << "\" width=\"" << coordinate(width - left - right) << "\" height=\""
+      << coordinate(height - top - bottom) << "\" viewBox=\"" << coordinate(left) << " " << coordinate(top) << " " << coordinate(width - left - right) << " "
+      << coordinate(height - top - bottom) << "\">";
+  if (chart.level)
+    out << "<path class=\"level\" d=\"M" << coordinate(left) << " " << coordinate(at_y(*chart.level)) << "H" << coordinate(width - right) << "\" />";
   const auto polylines = [&](const Curve& curve, const std::vector<double>& values, const Html& kind, bool named) {
     for (const auto& run : thinned(chart.steps, values)) {
       if (run.empty()) continue;
@@ -170,7 +177,8 @@ Html draw(const CurveChart& chart) {
   if (chart.level) {
     // Above the line, or below where it would leave the drawing.
     const double y = at_y(*chart.level);
-    out << "<text class=\"leveltext\" x=\"" << coordinate(width - right - 4) << "\" y=\"" << coordinate(y - 5 < top + 10 ? y + 14 : y - 5) << "\" text-anchor=\"end\">" << text(chart.level_label) << "</text>";
+    out << "<text class=\"leveltext\" x=\"" << coordinate(width - right - 4) << "\" y=\"" << coordinate(y - 5 < top + 10 ? y + 14 : y - 5)
+        << "\" text-anchor=\"end\">" << text(chart.level_label) << "</text>";
   }
   out << "</svg>";
   std::string note = chart.explanation;

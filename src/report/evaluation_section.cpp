@@ -34,9 +34,11 @@ int best_arm(const Evaluation& evaluation, std::size_t metric) {
 
 Html figures_table(const Evaluation& evaluation) {
   Html out;
-  out << "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Evaluation figures\"><table class=\"evaluation\"><thead><tr><th scope=\"col\">Arm</th>";
+  out << "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Evaluation figures\"><table class=\"evaluation\"><thead><tr><th "
+         "scope=\"col\">Arm</th>";
   for (const EvaluationMetric& metric : evaluation.metrics) {
-    out << "<th scope=\"col\">" << text(label_of(metric)) << "<span class=\"quiet\">" << (metric.higher_is_better ? Html("higher is better") : Html("lower is better")) << "</span></th>";
+    out << "<th scope=\"col\">" << text(label_of(metric)) << "<span class=\"quiet\">"
+        << (metric.higher_is_better ? Html("higher is better") : Html("lower is better")) << "</span></th>";
   }
   out << "</tr></thead><tbody>";
   for (std::size_t i = 0; i < evaluation.arms.size(); ++i) {
@@ -47,7 +49,8 @@ Html figures_table(const Evaluation& evaluation) {
     for (std::size_t m = 0; m < evaluation.metrics.size(); ++m) {
       const Estimate& estimate = arm.estimates[m];
       const bool best = best_arm(evaluation, m) == static_cast<int>(i);
-      out << "<td>" << (best ? Html("<strong>") : Html("<span>")) << text(format_number(estimate.mean)) << (best ? Html("</strong><span class=\"tag best\">best</span>") : Html("</span>"));
+      out << "<td>" << (best ? Html("<strong>") : Html("<span>")) << text(format_number(estimate.mean))
+          << (best ? Html("</strong><span class=\"tag best\">best</span>") : Html("</span>"));
       if (std::isfinite(estimate.low) && std::isfinite(estimate.high)) {
         out << "<span class=\"quiet\">" << text(format_number(estimate.low)) << " to " << text(format_number(estimate.high)) << "</span>";
       }
@@ -63,10 +66,12 @@ Html prompts_table(const Evaluation& evaluation) {
   if (evaluation.by_prompt.empty()) return {};
   std::vector<std::size_t> shown;
   for (std::size_t m = 0; m < evaluation.metrics.size(); ++m) {
-    if (std::any_of(evaluation.by_prompt.begin(), evaluation.by_prompt.end(), [&](const PromptEstimates& row) { return std::isfinite(row.estimates[m].mean); })) shown.push_back(m);
+    if (std::any_of(evaluation.by_prompt.begin(), evaluation.by_prompt.end(), [&](const PromptEstimates& row) { return std::isfinite(row.estimates[m].mean); }))
+      shown.push_back(m);
   }
   Html out;
-  out << "<details class=\"more\"><summary>Figures of every prompt</summary><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Figures of every prompt\"><table class=\"evaluation\"><thead><tr>"
+  out << "<details class=\"more\"><summary>Figures of every prompt</summary><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Figures of every "
+         "prompt\"><table class=\"evaluation\"><thead><tr>"
       << "<th scope=\"col\">Prompt</th><th scope=\"col\">Arm</th>";
   for (const std::size_t m : shown) out << "<th scope=\"col\">" << text(label_of(evaluation.metrics[m])) << "</th>";
   out << "</tr></thead><tbody>";
@@ -77,14 +82,17 @@ Html prompts_table(const Evaluation& evaluation) {
   for (const std::string& prompt : prompts) {
     bool first = true;
     for (std::size_t i = 0; i < evaluation.arms.size(); ++i) {
-      const auto row = std::find_if(evaluation.by_prompt.begin(), evaluation.by_prompt.end(), [&](const PromptEstimates& r) { return r.prompt == prompt && r.arm == evaluation.arms[i].name; });
+      const auto row = std::find_if(evaluation.by_prompt.begin(), evaluation.by_prompt.end(),
+                                    [&](const PromptEstimates& r) { return r.prompt == prompt && r.arm == evaluation.arms[i].name; });
       if (row == evaluation.by_prompt.end()) continue;
-      out << "<tr><th scope=\"row\" dir=\"auto\">" << (first ? text(prompt) : Html()) << "</th><td><span class=\"dot a" << i % 4 << "\"></span>" << text(label_of(evaluation.arms[i])) << "</td>";
+      out << "<tr><th scope=\"row\" dir=\"auto\">" << (first ? text(prompt) : Html()) << "</th><td><span class=\"dot a" << i % 4 << "\"></span>"
+          << text(label_of(evaluation.arms[i])) << "</td>";
       first = false;
       for (const std::size_t m : shown) {
         const Estimate& estimate = row->estimates[m];
         out << "<td><span>" << text(format_number(estimate.mean)) << "</span>";
-        if (std::isfinite(estimate.low) && std::isfinite(estimate.high)) out << "<span class=\"quiet\">" << text(format_number(estimate.low)) << " to " << text(format_number(estimate.high)) << "</span>";
+        if (std::isfinite(estimate.low) && std::isfinite(estimate.high))
+          out << "<span class=\"quiet\">" << text(format_number(estimate.low)) << " to " << text(format_number(estimate.high)) << "</span>";
         out << "</td>";
       }
       out << "</tr>";
@@ -102,11 +110,13 @@ Html interval_charts(const Evaluation& evaluation) {
     std::string description = label_of(metric) + ":";
     for (std::size_t i = 0; i < evaluation.arms.size(); ++i) {
       const Estimate& estimate = evaluation.arms[i].estimates[m];
-      rows.push_back({.label = label_of(evaluation.arms[i]), .mean = estimate.mean, .low = estimate.low, .high = estimate.high, .group = static_cast<int>(i % 4)});
+      rows.push_back(
+          {.label = label_of(evaluation.arms[i]), .mean = estimate.mean, .low = estimate.low, .high = estimate.high, .group = static_cast<int>(i % 4)});
       description += " " + rows.back().label + " " + format_number(estimate.mean) + ";";
     }
     const Html drawing = draw_intervals(description, rows);
-    out << "<figure class=\"chart\"><figcaption><h4>" << text(label_of(metric)) << "</h4></figcaption>" << (drawing.empty() ? empty_state("No values.") : drawing);
+    out << "<figure class=\"chart\"><figcaption><h4>" << text(label_of(metric)) << "</h4></figcaption>"
+        << (drawing.empty() ? empty_state("No values.") : drawing);
     if (!metric.explanation.empty()) out << "<p class=\"note\">" << text(metric.explanation) << "</p>";
     out << "</figure>";
   }
@@ -169,22 +179,26 @@ Html evaluation_section(Page& page) {
   constexpr std::size_t playing_without_scripts = 4, shown = 8;
   const Evaluation& evaluation = page.data.evaluation;
   for (const EvaluationArm& arm : evaluation.arms) {
-    base::check_invariant(arm.estimates.size() == evaluation.metrics.size(), "report: arm '", arm.name, "' has ", arm.estimates.size(), " estimates for ", evaluation.metrics.size(), " metrics");
+    base::check_invariant(arm.estimates.size() == evaluation.metrics.size(), "report: arm '", arm.name, "' has ", arm.estimates.size(), " estimates for ",
+                          evaluation.metrics.size(), " metrics");
   }
   for (const EvaluationSample& sample : evaluation.samples) {
-    base::check_invariant(sample.values.size() == evaluation.metrics.size(), "report: a sample of arm '", sample.arm, "' has ", sample.values.size(), " values for ", evaluation.metrics.size(),
-                          " metrics");
+    base::check_invariant(sample.values.size() == evaluation.metrics.size(), "report: a sample of arm '", sample.arm, "' has ", sample.values.size(),
+                          " values for ", evaluation.metrics.size(), " metrics");
   }
   for (const PromptEstimates& row : evaluation.by_prompt) {
-    base::check_invariant(row.estimates.size() == evaluation.metrics.size(), "report: a prompt's row of arm '", row.arm, "' has ", row.estimates.size(), " estimates for ", evaluation.metrics.size(), " metrics");
+    base::check_invariant(row.estimates.size() == evaluation.metrics.size(), "report: a prompt's row of arm '", row.arm, "' has ", row.estimates.size(),
+                          " estimates for ", evaluation.metrics.size(), " metrics");
   }
   Html out = section_start("evaluation", "Result");
-  if (evaluation.arms.empty()) return out << empty_state("Nothing has been evaluated yet: figures and videos appear here after the stage `evaluate`.") << section_end();
+  if (evaluation.arms.empty())
+    return out << empty_state("Nothing has been evaluated yet: figures and videos appear here after the stage `evaluate`.") << section_end();
   const auto prompts = prompts_of(evaluation);
   out << "<p class=\"lead\">The same prompts for every arm.</p>";
   if (!evaluation.metrics.empty()) {
     out << "<div class=\"card\">" << figures_table(evaluation) << interval_charts(evaluation);
-    if (!evaluation.interval.empty()) out << "<p class=\"note\">Dots are means, lines the " << text(evaluation.interval) << "; from top to bottom in the order of the table.</p>";
+    if (!evaluation.interval.empty())
+      out << "<p class=\"note\">Dots are means, lines the " << text(evaluation.interval) << "; from top to bottom in the order of the table.</p>";
     for (const std::string& note : evaluation.notes) out << "<p class=\"note\">" << text(note) << "</p>";
     out << prompts_table(evaluation) << "</div>";
   }
@@ -193,7 +207,8 @@ Html evaluation_section(Page& page) {
   for (std::size_t i = 0; i < std::min(shown, prompts.size()); ++i) out << prompt_row(page, prompts[i], i < playing_without_scripts);
   out << "</div>";
   if (prompts.size() > shown) {
-    out << "<details class=\"more\"><summary>Show " << text(count_of(prompts.size() - shown, "more prompt", "more prompts")) << "</summary><div class=\"grid comparisons\">";
+    out << "<details class=\"more\"><summary>Show " << text(count_of(prompts.size() - shown, "more prompt", "more prompts"))
+        << "</summary><div class=\"grid comparisons\">";
     for (std::size_t i = shown; i < prompts.size(); ++i) out << prompt_row(page, prompts[i], false);
     out << "</div></details>";
   }

@@ -47,9 +47,9 @@ Html text(std::string_view plain);
 // Numbers for readers: significant digits, a real minus sign, powers of ten when very large or small, a dash for what is not finite.
 std::string format_number(double value, int significant = 3);
 std::string format_fixed(double value, int decimals);
-std::string format_signed(double value, int decimals);  // "+1.2", "−0.3"
-std::string format_bytes(std::int64_t bytes);           // "3.1 MB" (powers of 1000)
-std::string format_duration(double seconds);            // "1 h 12 min", "4.2 s"
+std::string format_signed(double value, int decimals);                                        // "+1.2", "−0.3"
+std::string format_bytes(std::int64_t bytes);                                                 // "3.1 MB" (powers of 1000)
+std::string format_duration(double seconds);                                                  // "1 h 12 min", "4.2 s"
 std::string count_of(std::size_t count, std::string_view singular, std::string_view plural);  // "1 pair", "3 pairs"
 
 // For coordinates and percentages in markup: plain ASCII, at most two decimals; not finite is an InvariantError.

@@ -11,7 +11,9 @@ namespace magicid::report {
 namespace {
 
 // What makes two Media the same video.
-std::string identity(const Media& media) { return media.bytes.empty() ? "file " + media.path.lexically_normal().string() : "bytes " + base::hash_hex(media.bytes); }
+std::string identity(const Media& media) {
+  return media.bytes.empty() ? "file " + media.path.lexically_normal().string() : "bytes " + base::hash_hex(media.bytes);
+}
 
 // -1: there is no such file.
 std::int64_t size_of(const Media& media) {
@@ -75,7 +77,8 @@ Html picture(const Media& media, std::string_view alternative_text) {
   if (media.absent()) return in_words("No picture was kept.", media);
   const std::string bytes = load(media);
   const std::string type = media_type(bytes);
-  if (!type.starts_with("image/")) return in_words(bytes.empty() ? "The picture's file is missing or empty:" : "This is not a JPEG, PNG or WebP picture:", media);
+  if (!type.starts_with("image/"))
+    return in_words(bytes.empty() ? "The picture's file is missing or empty:" : "This is not a JPEG, PNG or WebP picture:", media);
   Html out;
   out << "<img alt=\"" << text(alternative_text) << "\" src=\"data:" << text(type) << ";base64," << Html::trusted(base64(bytes)) << "\" />";
   return out;

@@ -30,11 +30,14 @@ std::vector<Tile> tiles_of(const Page& page) {
   }
   if (!data.references.empty()) tiles.push_back({std::to_string(data.references.size()), data.references.size() == 1 ? "reference" : "references", ""});
   if (!data.candidates.empty()) {
-    const auto rejected = static_cast<std::size_t>(std::count_if(data.candidates.begin(), data.candidates.end(), [](const ScoredCandidate& candidate) { return !candidate.rejected.empty(); }));
-    tiles.push_back({std::to_string(data.candidates.size()), data.candidates.size() == 1 ? "candidate scored" : "candidates scored", rejected > 0 ? std::to_string(rejected) + " not used" : ""});
+    const auto rejected = static_cast<std::size_t>(
+        std::count_if(data.candidates.begin(), data.candidates.end(), [](const ScoredCandidate& candidate) { return !candidate.rejected.empty(); }));
+    tiles.push_back({std::to_string(data.candidates.size()), data.candidates.size() == 1 ? "candidate scored" : "candidates scored",
+                     rejected > 0 ? std::to_string(rejected) + " not used" : ""});
   }
   if (!data.pairs.empty()) {
-    const auto identity = std::count_if(data.pairs.begin(), data.pairs.end(), [](const PreferencePair& pair) { return pair.kind == preference::PairKind::identity; });
+    const auto identity =
+        std::count_if(data.pairs.begin(), data.pairs.end(), [](const PreferencePair& pair) { return pair.kind == preference::PairKind::identity; });
     tiles.push_back({std::to_string(data.pairs.size()), data.pairs.size() == 1 ? "preference pair" : "preference pairs",
                      std::to_string(identity) + " identity, " + std::to_string(static_cast<std::ptrdiff_t>(data.pairs.size()) - identity) + " dynamic"});
   }
@@ -48,7 +51,8 @@ std::vector<Tile> tiles_of(const Page& page) {
     const std::size_t last = std::max<std::size_t>(1, accuracy.size() / 10);
     double sum = 0;
     for (std::size_t i = accuracy.size() - last; i < accuracy.size(); ++i) sum += accuracy[i];
-    tiles.push_back({format_fixed(100 * sum / static_cast<double>(last), 0) + " %", "implicit reward accuracy", "mean of the last " + count_of(last, "step", "steps")});
+    tiles.push_back(
+        {format_fixed(100 * sum / static_cast<double>(last), 0) + " %", "implicit reward accuracy", "mean of the last " + count_of(last, "step", "steps")});
   }
   return tiles;
 }
@@ -56,8 +60,10 @@ std::vector<Tile> tiles_of(const Page& page) {
 Html head(const ReportData& data) {
   Html out;
   // The policy lets nothing in from outside, whatever stands in a prompt.
-  out << "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\" /><meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; media-src data: blob:; "
-         "style-src 'unsafe-inline'; script-src 'unsafe-inline'\" /><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\" /><meta name=\"color-scheme\" content=\"light dark\" /><title>"
+  out << "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\" /><meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; "
+         "img-src data:; media-src data: blob:; "
+         "style-src 'unsafe-inline'; script-src 'unsafe-inline'\" /><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\" /><meta "
+         "name=\"color-scheme\" content=\"light dark\" /><title>"
       << text(data.title);
   if (!data.run_name.empty()) out << " \xC2\xB7 " << text(data.run_name);
   return out << "</title>" << style_sheet() << "</head>";
@@ -87,8 +93,10 @@ Html masthead(const Page& page) {
     }
     out << "</ul>";
   }
-  return out << "</div></header><nav aria-label=\"Sections\"><div class=\"inner\"><ul><li><a href=\"#references\">References</a></li><li><a href=\"#evaluation\">Result</a></li><li><a href=\"#pairs\">Pairs</a></li>"
-                "<li><a href=\"#candidates\">Candidates</a></li><li><a href=\"#training\">Training</a></li><li><a href=\"#next\">Use it</a></li><li><a href=\"#settings\">Settings</a></li></ul>"
+  return out << "</div></header><nav aria-label=\"Sections\"><div class=\"inner\"><ul><li><a href=\"#references\">References</a></li><li><a "
+                "href=\"#evaluation\">Result</a></li><li><a href=\"#pairs\">Pairs</a></li>"
+                "<li><a href=\"#candidates\">Candidates</a></li><li><a href=\"#training\">Training</a></li><li><a href=\"#next\">Use it</a></li><li><a "
+                "href=\"#settings\">Settings</a></li></ul>"
                 "<button type=\"button\" id=\"pause\" hidden=\"\" aria-pressed=\"false\">Pause videos</button></div></nav>";
 }
 
@@ -98,8 +106,8 @@ Html footer(const Page& page) {
   out << "<footer><div class=\"inner\"><p>This file stands alone: nothing is loaded from a network. ";
   if (shelf.embedded() > 0) out << text(count_of(shelf.embedded(), "video", "videos")) << " embedded (" << text(format_bytes(shelf.embedded_bytes())) << "). ";
   if (shelf.left_out() > 0) {
-    out << "<span id=\"left-out\">" << text(count_of(shelf.left_out(), "video was", "videos were")) << " left out to stay within " << text(format_bytes(shelf.budget()))
-        << "; find them in the run directory under the names given.</span>";
+    out << "<span id=\"left-out\">" << text(count_of(shelf.left_out(), "video was", "videos were")) << " left out to stay within "
+        << text(format_bytes(shelf.budget())) << "; find them in the run directory under the names given.</span>";
   }
   return out << "</p></div></footer>";
 }
@@ -132,10 +140,12 @@ Html empty_state(std::string_view words) {
 
 Html references_section(Page& page) {
   Html out = section_start("references", "References");
-  if (page.data.references.empty()) return out << empty_state("No references have been prepared yet: they appear here after the stage `prepare`.") << section_end();
+  if (page.data.references.empty())
+    return out << empty_state("No references have been prepared yet: they appear here after the stage `prepare`.") << section_end();
   out << "<div class=\"references\">";
   for (const Reference& reference : page.data.references) {
-    out << "<figure>" << picture(reference.picture, "Reference picture " + reference.name) << "<figcaption>" << text(reference.name) << "</figcaption></figure>";
+    out << "<figure>" << picture(reference.picture, "Reference picture " + reference.name) << "<figcaption>" << text(reference.name)
+        << "</figcaption></figure>";
   }
   return out << "</div>" << section_end();
 }
@@ -147,11 +157,14 @@ Html adapters_section(Page& page) {
   if (!data.adapters.empty()) {
     out << "<div class=\"grid adapters\">";
     for (const AdapterFile& adapter : data.adapters) {
-      out << "<article class=\"card adapter\"><h3>" << text(adapter.format.empty() ? adapter.name : adapter.format) << "</h3><p><code>" << text(adapter.name) << "</code>";
+      out << "<article class=\"card adapter\"><h3>" << text(adapter.format.empty() ? adapter.name : adapter.format) << "</h3><p><code>" << text(adapter.name)
+          << "</code>";
       if (adapter.bytes > 0) out << " <span class=\"quiet\">" << text(format_bytes(adapter.bytes)) << "</span>";
       out << "</p>";
       if (!adapter.description.empty()) out << "<p>" << text(adapter.description) << "</p>";
-      if (!adapter.snippet.empty()) out << "<div class=\"snippet\"><button type=\"button\" class=\"copy\" hidden=\"\">Copy</button><pre tabindex=\"0\"><code>" << text(adapter.snippet) << "</code></pre></div>";
+      if (!adapter.snippet.empty())
+        out << "<div class=\"snippet\"><button type=\"button\" class=\"copy\" hidden=\"\">Copy</button><pre tabindex=\"0\"><code>" << text(adapter.snippet)
+            << "</code></pre></div>";
       out << "</article>";
     }
     out << "</div>";
@@ -169,13 +182,16 @@ Html settings_section(Page& page) {
   Html out = section_start("settings", "Settings");
   if (data.settings.empty() && data.settings_yaml.empty()) out << empty_state("The settings of this run were not kept.");
   if (!data.settings.empty()) {
-    out << "<details class=\"more\"><summary>Show " << text(count_of(data.settings.size(), "setting", "settings")) << "</summary><table class=\"settings\"><thead class=\"hidden\"><tr><th scope=\"col\">Key</th><th scope=\"col\">Value</th></tr></thead><tbody>";
-    for (const Setting& setting : data.settings) out << "<tr><th scope=\"row\"><code>" << text(setting.key) << "</code></th><td>" << text(setting.value) << "</td></tr>";
+    out << "<details class=\"more\"><summary>Show " << text(count_of(data.settings.size(), "setting", "settings"))
+        << "</summary><table class=\"settings\"><thead class=\"hidden\"><tr><th scope=\"col\">Key</th><th scope=\"col\">Value</th></tr></thead><tbody>";
+    for (const Setting& setting : data.settings)
+      out << "<tr><th scope=\"row\"><code>" << text(setting.key) << "</code></th><td>" << text(setting.value) << "</td></tr>";
     out << "</tbody></table></details>";
   }
   if (!data.settings_yaml.empty()) {
-    out << "<details class=\"more\"><summary>Show the configuration file</summary><div class=\"snippet\"><button type=\"button\" class=\"copy\" hidden=\"\">Copy</button><pre tabindex=\"0\"><code>" << text(data.settings_yaml)
-        << "</code></pre></div></details>";
+    out << "<details class=\"more\"><summary>Show the configuration file</summary><div class=\"snippet\"><button type=\"button\" class=\"copy\" "
+           "hidden=\"\">Copy</button><pre tabindex=\"0\"><code>"
+        << text(data.settings_yaml) << "</code></pre></div></details>";
   }
   if (!data.stage_times.empty()) {
     double longest = 0, total = 0;
@@ -187,8 +203,9 @@ Html settings_section(Page& page) {
     out << "<h3>Time</h3><table class=\"times\"><thead class=\"hidden\"><tr><th scope=\"col\">Stage</th><th scope=\"col\">Time</th></tr></thead><tbody>";
     for (const StageTime& stage : data.stage_times) {
       const double share = std::isfinite(stage.seconds) && longest > 0 ? std::max(0.0, stage.seconds) / longest * 100 : 0;
-      out << "<tr><th scope=\"row\">" << text(stage.name) << "</th><td><span class=\"bar\"><span class=\"track\"><span class=\"fill win\" style=\"width:" << coordinate(share) << "%\"></span></span><span class=\"num\">"
-          << text(format_duration(stage.seconds)) << "</span></span></td></tr>";
+      out << "<tr><th scope=\"row\">" << text(stage.name)
+          << "</th><td><span class=\"bar\"><span class=\"track\"><span class=\"fill win\" style=\"width:" << coordinate(share)
+          << "%\"></span></span><span class=\"num\">" << text(format_duration(stage.seconds)) << "</span></span></td></tr>";
     }
     out << "</tbody></table><p class=\"note\">" << text(format_duration(total)) << " in all.</p>";
   }
@@ -209,14 +226,17 @@ std::string render_report(const ReportData& data, const ReportOptions& options) 
   reserve_previews(page);
   reserve_candidates(page);
   // Checked and drawn before the head, which sums the sections up.
-  const Html references = references_section(page), evaluation = evaluation_section(page), pairs = pairs_section(page), candidates = candidates_section(page), training = training_section(page),
-             adapters = adapters_section(page), settings = settings_section(page);
+  const Html references = references_section(page), evaluation = evaluation_section(page), pairs = pairs_section(page), candidates = candidates_section(page),
+             training = training_section(page), adapters = adapters_section(page), settings = settings_section(page);
   Html out = head(data);
-  out << "<body><a class=\"skip\" href=\"#main\">Skip to the content</a>" << masthead(page) << "<main id=\"main\" class=\"inner\">" << references << evaluation << pairs << candidates << training << adapters << settings
-      << "</main>" << footer(page) << "<div id=\"tip\" role=\"tooltip\" hidden=\"\"></div>" << script() << "</body></html>\n";
+  out << "<body><a class=\"skip\" href=\"#main\">Skip to the content</a>" << masthead(page) << "<main id=\"main\" class=\"inner\">" << references << evaluation
+      << pairs << candidates << training << adapters << settings << "</main>" << footer(page) << "<div id=\"tip\" role=\"tooltip\" hidden=\"\"></div>"
+      << script() << "</body></html>\n";
   return std::move(out).str();
 }
 
-void write_report(const std::filesystem::path& path, const ReportData& data, const ReportOptions& options) { storage::write_text_atomically(path, render_report(data, options)); }
+void write_report(const std::filesystem::path& path, const ReportData& data, const ReportOptions& options) {
+  storage::write_text_atomically(path, render_report(data, options));
+}
 
 }  // namespace magicid::report

@@ -31,8 +31,8 @@ const Media& preview_of(const Page& page, const std::string& key) {
 Html bar(double value, const Html& side) {
   Html out;
   const double share = std::isfinite(value) ? std::clamp(value / 10, 0.0, 1.0) * 100 : 0;
-  out << "<span class=\"bar\"><span class=\"track\"><span class=\"fill " << side << "\" style=\"width:" << coordinate(share) << "%\"></span></span><span class=\"num\">" << text(format_fixed(value, 1))
-      << "</span></span>";
+  out << "<span class=\"bar\"><span class=\"track\"><span class=\"fill " << side << "\" style=\"width:" << coordinate(share)
+      << "%\"></span></span><span class=\"num\">" << text(format_fixed(value, 1)) << "</span></span>";
   return out;
 }
 
@@ -47,7 +47,8 @@ Html side(Page& page, const std::string& key, int front, bool winner, std::strin
   } else {
     const ScoredCandidate& candidate = page.data.candidates[found->second];
     label += page.short_names[found->second] + ", " + source_in_words(candidate.source);
-    out << "<a href=\"#c" << found->second << "\">" << text(page.short_names[found->second]) << "</a> <span class=\"quiet\">" << text(source_in_words(candidate.source));
+    out << "<a href=\"#c" << found->second << "\">" << text(page.short_names[found->second]) << "</a> <span class=\"quiet\">"
+        << text(source_in_words(candidate.source));
     if (front >= 0) out << ", front " << front + 1;
     out << "</span>";
   }
@@ -60,9 +61,11 @@ Html rewards_table(const Page& page, const PreferencePair& pair) {
   const ScoredCandidate* loser = candidate_of(page, pair.loser);
   const Rewards w = winner ? winner->normalised : Rewards{}, l = loser ? loser->normalised : Rewards{};
   Html out;
-  out << "<table class=\"rewards\"><thead class=\"hidden\"><tr><th scope=\"col\">Reward</th><th scope=\"col\">Winner, then loser (1 to 10)</th><th scope=\"col\">Gap</th></tr></thead><tbody>";
+  out << "<table class=\"rewards\"><thead class=\"hidden\"><tr><th scope=\"col\">Reward</th><th scope=\"col\">Winner, then loser (1 to 10)</th><th "
+         "scope=\"col\">Gap</th></tr></thead><tbody>";
   const auto row = [&](const Html& name, double winner_value, double loser_value, double gap) {
-    out << "<tr><th scope=\"row\">" << name << "</th><td>" << bar(winner_value, "win") << bar(loser_value, "lose") << "</td><td class=\"delta\">" << text(format_signed(gap, 1)) << "</td></tr>";
+    out << "<tr><th scope=\"row\">" << name << "</th><td>" << bar(winner_value, "win") << bar(loser_value, "lose") << "</td><td class=\"delta\">"
+        << text(format_signed(gap, 1)) << "</td></tr>";
   };
   row("Identity", w.identity, l.identity, pair.gap.identity);
   row("Dynamics", w.dynamics, l.dynamics, pair.gap.dynamics);
@@ -75,8 +78,8 @@ Html pair_card(Page& page, const PreferencePair& pair, std::size_t number, bool 
   Html out;
   out << "<article class=\"card pair\"><h4>" << text(title) << "</h4>";
   if (!pair.condition.empty()) out << "<p class=\"prompt\" dir=\"auto\">" << text(pair.condition) << "</p>";
-  out << "<div class=\"sides\">" << side(page, pair.winner, pair.winner_front, true, title, autoplay) << side(page, pair.loser, pair.loser_front, false, title, autoplay) << "</div>"
-      << rewards_table(page, pair) << "</article>";
+  out << "<div class=\"sides\">" << side(page, pair.winner, pair.winner_front, true, title, autoplay)
+      << side(page, pair.loser, pair.loser_front, false, title, autoplay) << "</div>" << rewards_table(page, pair) << "</article>";
   return out;
 }
 
@@ -87,7 +90,8 @@ Html kind_block(Page& page, PairKind kind) {
   Html out;
   out << "<h3>" << (identity ? Html("Identity pairs") : Html("Dynamic pairs")) << " <span class=\"count\">" << pairs.size() << "</span></h3><p class=\"lead\">"
       << (identity ? Html("A still of the person wins over a video of the initial model: this is what the face shall look like.")
-                   : Html("Both sides show the same template; the winner lies on a better front: it moves more and keeps the face. This is what keeps the videos alive."))
+                   : Html("Both sides show the same template; the winner lies on a better front: it moves more and keeps the face. This is what keeps the "
+                          "videos alive."))
       << "</p>";
   if (pairs.empty()) return out << (identity ? empty_state("No identity pairs were selected.") : empty_state("No dynamic pairs were selected."));
   const std::size_t shown = std::min(pairs.size(), page.options.pairs_shown);
@@ -95,7 +99,8 @@ Html kind_block(Page& page, PairKind kind) {
   for (std::size_t i = 0; i < shown; ++i) out << pair_card(page, *pairs[i], i + 1, i < playing_without_scripts);
   out << "</div>";
   if (shown < pairs.size()) {
-    out << "<details class=\"more\"><summary>Show " << (shown == 0 ? Html("the ") : Html("the other ")) << text(count_of(pairs.size() - shown, identity ? "identity pair" : "dynamic pair", identity ? "identity pairs" : "dynamic pairs"))
+    out << "<details class=\"more\"><summary>Show " << (shown == 0 ? Html("the ") : Html("the other "))
+        << text(count_of(pairs.size() - shown, identity ? "identity pair" : "dynamic pair", identity ? "identity pairs" : "dynamic pairs"))
         << "</summary><div class=\"grid pairs\">";
     for (std::size_t i = shown; i < pairs.size(); ++i) out << pair_card(page, *pairs[i], i + 1, false);
     out << "</div></details>";
@@ -122,11 +127,12 @@ Html pairs_section(Page& page) {
   if (page.data.pairs.empty()) {
     out << empty_state("No pairs have been selected yet: they appear here after the stage `select`.");
   } else {
-    out << "<p class=\"lead\">What the adapter was taught to prefer. Bars show the rewards normalised to 1 to 10 over all candidates, winner above loser; the number on the right is the gap.</p>";
+    out << "<p class=\"lead\">What the adapter was taught to prefer. Bars show the rewards normalised to 1 to 10 over all candidates, winner above loser; the "
+           "number on the right is the gap.</p>";
   }
   if (!page.data.pairs.empty() && page.shelf.left_out() > 0) {
-    out << "<p class=\"lead\">To keep this page within " << text(format_bytes(page.shelf.budget())) << " of video, " << text(count_of(page.shelf.left_out(), "video is", "videos are"))
-        << " not embedded. Their places name the files in the run directory.</p>";
+    out << "<p class=\"lead\">To keep this page within " << text(format_bytes(page.shelf.budget())) << " of video, "
+        << text(count_of(page.shelf.left_out(), "video is", "videos are")) << " not embedded. Their places name the files in the run directory.</p>";
   }
   if (!page.data.selection_notes.empty()) {
     out << "<ul class=\"notes\">";

@@ -55,15 +55,14 @@ namespace {
 Html mark(Mark kind, double x, double y, double r) {
   Html out;
   switch (kind) {
-    case Mark::circle:
-      out << "<circle cx=\"" << coordinate(x) << "\" cy=\"" << coordinate(y) << "\" r=\"" << coordinate(r) << "\" />";
-      break;
+    case Mark::circle: out << "<circle cx=\"" << coordinate(x) << "\" cy=\"" << coordinate(y) << "\" r=\"" << coordinate(r) << "\" />"; break;
     case Mark::square:
-      out << "<rect x=\"" << coordinate(x - r * 0.9) << "\" y=\"" << coordinate(y - r * 0.9) << "\" width=\"" << coordinate(1.8 * r) << "\" height=\"" << coordinate(1.8 * r) << "\" />";
+      out << "<rect x=\"" << coordinate(x - r * 0.9) << "\" y=\"" << coordinate(y - r * 0.9) << "\" width=\"" << coordinate(1.8 * r) << "\" height=\""
+          << coordinate(1.8 * r) << "\" />";
       break;
     case Mark::triangle:
-      out << "<path d=\"M" << coordinate(x) << " " << coordinate(y - 1.25 * r) << "L" << coordinate(x + 1.15 * r) << " " << coordinate(y + 0.8 * r) << "L" << coordinate(x - 1.15 * r)
-          << " " << coordinate(y + 0.8 * r) << "Z\" />";
+      out << "<path d=\"M" << coordinate(x) << " " << coordinate(y - 1.25 * r) << "L" << coordinate(x + 1.15 * r) << " " << coordinate(y + 0.8 * r) << "L"
+          << coordinate(x - 1.15 * r) << " " << coordinate(y + 0.8 * r) << "Z\" />";
       break;
   }
   return out;
@@ -75,8 +74,8 @@ Html sign_class(bool hollow, bool outlined) { return hollow ? Html(" hollow") : 
 
 Html legend_mark(Mark kind, int group, bool hollow, bool outlined) {
   Html out;
-  out << "<svg class=\"key\" viewBox=\"0 0 16 16\" width=\"16\" height=\"16\" aria-hidden=\"true\"><g class=\"pt g" << group << sign_class(hollow, outlined) << "\">"
-      << mark(kind, 8, 8, 5) << "</g></svg>";
+  out << "<svg class=\"key\" viewBox=\"0 0 16 16\" width=\"16\" height=\"16\" aria-hidden=\"true\"><g class=\"pt g" << group << sign_class(hollow, outlined)
+      << "\">" << mark(kind, 8, 8, 5) << "</g></svg>";
   return out;
 }
 
@@ -91,12 +90,17 @@ Html draw(const Scatter& scatter) {
   out << "<svg class=\"plot scatter\" viewBox=\"0 0 560 460\" role=\"group\" aria-label=\"" << text(scatter.description) << "\">";
   for (std::size_t i = 0; i < ticks.values.size(); ++i) {
     const Html x = coordinate(at_x(ticks.values[i])), y = coordinate(at_y(ticks.values[i]));
-    out << "<path class=\"grid\" d=\"M" << x << " " << coordinate(top) << "V" << coordinate(height - bottom) << "M" << coordinate(left) << " " << y << "H" << coordinate(width - right) << "\" />"
-        << "<text class=\"tick\" x=\"" << x << "\" y=\"" << coordinate(height - bottom + 20) << "\" text-anchor=\"middle\">" << text(ticks.labels[i]) << "</text>"
-        << "<text class=\"tick\" x=\"" << coordinate(left - 8) << "\" y=\"" << y << "\" dy=\"0.35em\" text-anchor=\"end\">" << text(ticks.labels[i]) << "</text>";
+    out << "<path class=\"grid\" d=\"M" << x << " " << coordinate(top) << "V" << coordinate(height - bottom) << "M" << coordinate(left) << " " << y << "H"
+        << coordinate(width - right) << "\" />"
+        << "<text class=\"tick\" x=\"" << x << "\" y=\"" << coordinate(height - bottom + 20) << "\" text-anchor=\"middle\">" << text(ticks.labels[i])
+        << "</text>"
+        << "<text class=\"tick\" x=\"" << coordinate(left - 8) << "\" y=\"" << y << "\" dy=\"0.35em\" text-anchor=\"end\">" << text(ticks.labels[i])
+        << "</text>";
   }
-  out << "<text class=\"axis\" x=\"" << coordinate((left + width - right) / 2) << "\" y=\"" << coordinate(height - 10) << "\" text-anchor=\"middle\">" << text(scatter.x_label) << "</text>"
-      << "<text class=\"axis\" transform=\"translate(16 " << coordinate((top + height - bottom) / 2) << ") rotate(-90)\" text-anchor=\"middle\">" << text(scatter.y_label) << "</text>";
+  out << "<text class=\"axis\" x=\"" << coordinate((left + width - right) / 2) << "\" y=\"" << coordinate(height - 10) << "\" text-anchor=\"middle\">"
+      << text(scatter.x_label) << "</text>"
+      << "<text class=\"axis\" transform=\"translate(16 " << coordinate((top + height - bottom) / 2) << ") rotate(-90)\" text-anchor=\"middle\">"
+      << text(scatter.y_label) << "</text>";
   for (const ScatterLine& line : scatter.lines) {
     if (line.points.size() < 2) continue;
     out << "<polyline class=\"front" << (line.dashed ? Html(" dashed") : Html("")) << "\" points=\"";
@@ -132,14 +136,17 @@ Html draw_intervals(const std::string& description, const std::vector<IntervalRo
     const double x = at(ticks.values[i]);
     out << "<path class=\"grid\" d=\"M" << coordinate(x) << " 2V" << coordinate(height - 26) << "\" />";
     // Labels at the very ends would be cut.
-    if (x > 16 && x < width - 16) out << "<text class=\"tick\" x=\"" << coordinate(x) << "\" y=\"" << coordinate(height - 8) << "\" text-anchor=\"middle\">" << text(ticks.labels[i]) << "</text>";
+    if (x > 16 && x < width - 16)
+      out << "<text class=\"tick\" x=\"" << coordinate(x) << "\" y=\"" << coordinate(height - 8) << "\" text-anchor=\"middle\">" << text(ticks.labels[i])
+          << "</text>";
   }
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const IntervalRow& row = rows[i];
     if (!std::isfinite(row.mean)) continue;
     const double y = row_height * (static_cast<double>(i) + 0.5) + 2;
     out << "<g class=\"arm a" << row.group << "\">";
-    if (std::isfinite(row.low) && std::isfinite(row.high)) out << "<path class=\"whisker\" d=\"M" << coordinate(at(row.low)) << " " << coordinate(y) << "H" << coordinate(at(row.high)) << "\" />";
+    if (std::isfinite(row.low) && std::isfinite(row.high))
+      out << "<path class=\"whisker\" d=\"M" << coordinate(at(row.low)) << " " << coordinate(y) << "H" << coordinate(at(row.high)) << "\" />";
     out << "<circle cx=\"" << coordinate(at(row.mean)) << "\" cy=\"" << coordinate(y) << "\" r=\"6\" /></g>";
   }
   return out << "</svg>";

@@ -27,17 +27,17 @@ struct Curve {
   std::string label;
   Ink ink = Ink::plain;
   bool dashed = false;
-  bool smooth = true;                // the raw values faint, the smoothed ones strong
-  std::vector<double> values;        // one for each step; not finite: a gap
+  bool smooth = true;          // the raw values faint, the smoothed ones strong
+  std::vector<double> values;  // one for each step; not finite: a gap
 };
 
 struct CurveChart {
   std::string title, explanation, y_label;
   std::vector<double> steps;
   std::vector<Curve> curves;
-  std::optional<double> low, high;   // fixed ends of the y axis
-  std::optional<double> level;       // a horizontal line to compare with ...
-  std::string level_label;           // ... and what it is
+  std::optional<double> low, high;  // fixed ends of the y axis
+  std::optional<double> level;      // a horizontal line to compare with ...
+  std::string level_label;          // ... and what it is
 };
 // A <figure> with heading (h4), legend, drawing and explanation. Long curves are thinned to about 300 columns, keeping each column's
 // extremes. A few outlying raw values may lie beyond the axis: the figure says so.
@@ -48,11 +48,11 @@ enum class Mark { square, triangle, circle };
 struct ScatterPoint {
   double x = 0, y = 0;
   Mark mark = Mark::circle;
-  int group = 0;       // palette class g0, g1, g2
+  int group = 0;          // palette class g0, g1, g2
   bool hollow = false;    // took no part
   bool outlined = false;  // a member of the first front
-  std::string tip;     // lines of text for the tooltip
-  std::string target;  // id that a click goes to
+  std::string tip;        // lines of text for the tooltip
+  std::string target;     // id that a click goes to
 };
 
 struct ScatterLine {

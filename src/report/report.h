@@ -77,11 +77,11 @@ struct PreviewRound {
 };
 
 struct TrainingStage {
-  std::string name;  // "reconstruct", "optimize"
-  std::vector<MetricRecord> records;  // by step
+  std::string name;                         // "reconstruct", "optimize"
+  std::vector<MetricRecord> records;        // by step
   std::vector<PreviewRound> previews = {};  // by step
-  std::int64_t taken = -1;            // the preview step whose adapter the stage results in; -1: its last step's
-  std::string taken_why = {};         // by which rule
+  std::int64_t taken = -1;                  // the preview step whose adapter the stage results in; -1: its last step's
+  std::string taken_why = {};               // by which rule
 };
 
 struct EvaluationMetric {
@@ -97,8 +97,8 @@ struct Estimate {
 };
 
 struct EvaluationArm {
-  std::string name;   // "base", "stage1", "hpo"
-  std::string label;  // "After reconstruction"; empty: the name
+  std::string name;                 // "base", "stage1", "hpo"
+  std::string label;                // "After reconstruction"; empty: the name
   std::vector<Estimate> estimates;  // one for each metric
   std::int64_t videos = 0;          // behind the figures; 0: not shown
 };
@@ -117,8 +117,8 @@ struct EvaluationSample {
 
 struct Evaluation {
   std::vector<EvaluationMetric> metrics;
-  std::vector<EvaluationArm> arms;        // in the order of the columns
-  std::vector<EvaluationSample> samples;  // prompts are shown in order of first appearance, arms side by side
+  std::vector<EvaluationArm> arms;         // in the order of the columns
+  std::vector<EvaluationSample> samples;   // prompts are shown in order of first appearance, arms side by side
   std::vector<PromptEstimates> by_prompt;  // shown as a table; metrics that no prompt has are left out
   std::vector<std::string> notes;          // what the reader must know before comparing figures
   std::string interval = "95% bootstrap interval over prompts";

@@ -182,8 +182,6 @@ a.pt:hover>*,a.pt:focus>*{stroke:var(--ink);stroke-width:2.5;fill-opacity:1}
 
 }  // namespace
 
-Html style_sheet() {
-  return Html::trusted(std::string("<style>/*<![CDATA[*/") + colours + layout + figures + drawings + "/*]]>*/</style>");
-}
+Html style_sheet() { return Html::trusted(std::string("<style>/*<![CDATA[*/") + colours + layout + figures + drawings + "/*]]>*/</style>"); }
 
 }  // namespace magicid::report

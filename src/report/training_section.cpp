@@ -37,17 +37,38 @@ std::vector<KnownChart> known_charts(bool preference_stage) {
   }
   return {
       loss,
-      {.title = "Implicit reward accuracy", .explanation = "How often the trained model prefers the winner more than the reference does.", .curves = {{"implicit_reward_accuracy", "accuracy"}},
-       .low = -0.02, .high = 1.02, .level = 0.5, .level_label = "chance"},
-      {.title = "Reward margin", .explanation = "Implicit reward of the winner minus that of the loser.", .curves = {{"reward_margin", "margin"}}, .level = 0, .level_label = "no preference"},
-      {.title = "Implicit rewards", .explanation = "The winner's should rise. If both fall, the model forgets winners too: lower beta or the learning rate.",
-       .curves = {{"winner_reward", "winner", Ink::winner}, {"loser_reward", "loser", Ink::loser, true}}, .level = 0, .level_label = "reference"},
-      {.title = "Error on winners", .explanation = "Below the reference: winners have become more likely.",
+      {.title = "Implicit reward accuracy",
+       .explanation = "How often the trained model prefers the winner more than the reference does.",
+       .curves = {{"implicit_reward_accuracy", "accuracy"}},
+       .low = -0.02,
+       .high = 1.02,
+       .level = 0.5,
+       .level_label = "chance"},
+      {.title = "Reward margin",
+       .explanation = "Implicit reward of the winner minus that of the loser.",
+       .curves = {{"reward_margin", "margin"}},
+       .level = 0,
+       .level_label = "no preference"},
+      {.title = "Implicit rewards",
+       .explanation = "The winner's should rise. If both fall, the model forgets winners too: lower beta or the learning rate.",
+       .curves = {{"winner_reward", "winner", Ink::winner}, {"loser_reward", "loser", Ink::loser, true}},
+       .level = 0,
+       .level_label = "reference"},
+      {.title = "Error on winners",
+       .explanation = "Below the reference: winners have become more likely.",
        .curves = {{"reference_winner_error", "frozen reference", Ink::second, true}, {"winner_error", "trained model", Ink::winner}}},
-      {.title = "Error on losers", .explanation = "Above the reference: losers have become less likely.",
+      {.title = "Error on losers",
+       .explanation = "Above the reference: losers have become less likely.",
        .curves = {{"reference_loser_error", "frozen reference", Ink::second, true}, {"loser_error", "trained model", Ink::loser}}},
-      {.title = "Gradient factor", .explanation = "What a pair's gradient is multiplied by, between 0 and beta: near 0, pairs teach nothing more.", .curves = {{"gradient_factor", "gradient factor"}}, .low = 0},
-      {.title = "Saturation", .explanation = "Near 1, pairs hardly train any more: beta is large for this model, or training is done.", .curves = {{"saturation", "saturation"}}, .level = 0, .level_label = "no preference"},
+      {.title = "Gradient factor",
+       .explanation = "What a pair's gradient is multiplied by, between 0 and beta: near 0, pairs teach nothing more.",
+       .curves = {{"gradient_factor", "gradient factor"}},
+       .low = 0},
+      {.title = "Saturation",
+       .explanation = "Near 1, pairs hardly train any more: beta is large for this model, or training is done.",
+       .curves = {{"saturation", "saturation"}},
+       .level = 0,
+       .level_label = "no preference"},
       {.title = "Gradient norm", .curves = {{"gradient_norm", "gradient norm"}}},
       {.title = "Learning rate", .curves = {{"learning_rate", "learning rate"}}, .low = 0, .smooth = false},
   };
@@ -76,7 +97,7 @@ std::string heading_of(const std::string& stage) {
 Html preview_charts(const TrainingStage& stage) {
   struct Reward {
     const char *title, *explanation;
-    double Rewards::*value;
+    double Rewards::* value;
   };
   static const Reward rewards[] = {{"Identity of previews", "Mean R_id: how much the faces resemble the photos.", &Rewards::identity},
                                    {"Dynamics of previews", "Mean R_dy, in pixels of optical flow.", &Rewards::dynamics},
@@ -121,14 +142,16 @@ Html preview_videos(Page& page, const TrainingStage& stage) {
     out << "<article class=\"card comparison\"><h4 class=\"prompt\" dir=\"auto\">" << text(prompt) << "</h4><div class=\"arms\">";
     for (const PreviewRound* round : rounds) {
       const std::string step = "step " + std::to_string(round->step);
-      out << "<figure class=\"side\"><figcaption>" << text(step) << (round->step == stage.taken ? Html("<span class=\"tag best\">taken</span>") : Html()) << "</figcaption>";
+      out << "<figure class=\"side\"><figcaption>" << text(step) << (round->step == stage.taken ? Html("<span class=\"tag best\">taken</span>") : Html())
+          << "</figcaption>";
       const auto found = std::find_if(round->videos.begin(), round->videos.end(), [&](const PreviewVideo& video) { return video.prompt == prompt; });
       if (found == round->videos.end()) {
         out << "<p class=\"novideo\">No preview of this prompt.</p></figure>";
         continue;
       }
       out << page.shelf.video(found->video, step + ": " + prompt, false) << "<dl class=\"values\">";
-      for (const auto& [label, value] : {std::pair("Identity", found->raw.identity), std::pair("Dynamics", found->raw.dynamics), std::pair("Semantics", found->raw.semantics)}) {
+      for (const auto& [label, value] :
+           {std::pair("Identity", found->raw.identity), std::pair("Dynamics", found->raw.dynamics), std::pair("Semantics", found->raw.semantics)}) {
         if (std::isfinite(value)) out << "<div><dt>" << text(label) << "</dt><dd>" << text(format_number(value)) << "</dd></div>";
       }
       out << "</dl></figure>";
@@ -154,11 +177,19 @@ Html stage_block(Page& page, const TrainingStage& stage) {
   Html main, more;
   const bool preference_stage = left.contains("implicit_reward_accuracy");
   for (const KnownChart& known : known_charts(preference_stage)) {
-    CurveChart chart{.title = known.title, .explanation = known.explanation, .y_label = known.y_label, .steps = steps, .low = known.low, .high = known.high, .level = known.level, .level_label = known.level_label};
+    CurveChart chart{.title = known.title,
+                     .explanation = known.explanation,
+                     .y_label = known.y_label,
+                     .steps = steps,
+                     .low = known.low,
+                     .high = known.high,
+                     .level = known.level,
+                     .level_label = known.level_label};
     for (const KnownCurve& curve : known.curves) {
       left.erase(curve.metric);
       auto values = values_of(stage, curve.metric);
-      if (any_finite(values)) chart.curves.push_back({.label = curve.label, .ink = curve.ink, .dashed = curve.dashed, .smooth = known.smooth, .values = std::move(values)});
+      if (any_finite(values))
+        chart.curves.push_back({.label = curve.label, .ink = curve.ink, .dashed = curve.dashed, .smooth = known.smooth, .values = std::move(values)});
     }
     if (!chart.curves.empty()) main << draw(chart);
     if (known.title == "Loss") main << preview_charts(stage);
@@ -176,7 +207,9 @@ Html stage_block(Page& page, const TrainingStage& stage) {
   }
   if (stage.taken >= 0) out << "<p class=\"lead\">The result is the adapter of step " << stage.taken << ": " << text(stage.taken_why) << ".</p>";
   if (!main.empty()) out << "<div class=\"grid charts\">" << main << "</div>";
-  if (extra > 0) out << "<details class=\"more\"><summary>Show " << text(count_of(extra, "more curve", "more curves")) << "</summary><div class=\"grid charts\">" << more << "</div></details>";
+  if (extra > 0)
+    out << "<details class=\"more\"><summary>Show " << text(count_of(extra, "more curve", "more curves")) << "</summary><div class=\"grid charts\">" << more
+        << "</div></details>";
   if (!stage.previews.empty()) out << preview_videos(page, stage);
   return out;
 }
@@ -195,7 +228,8 @@ void reserve_previews(Page& page) {
 
 Html training_section(Page& page) {
   Html out = section_start("training", "Training");
-  if (page.data.training.empty()) out << empty_state("No training metrics have been written yet: they appear here after the stages `reconstruct` and `optimize`.");
+  if (page.data.training.empty())
+    out << empty_state("No training metrics have been written yet: they appear here after the stages `reconstruct` and `optimize`.");
   for (const TrainingStage& stage : page.data.training) out << stage_block(page, stage);
   return out << section_end();
 }

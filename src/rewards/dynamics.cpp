@@ -41,7 +41,9 @@ Dynamics measure_dynamics(const at::Tensor& frames, double fps, double rate, con
   const auto pairs = static_cast<std::int64_t>(indices.size()) - 1;
   double seen = 0;  // share of pairs whose motion can be seen
   if (pairs == 0) {
-    dynamics.reason = frames.size(0) == 1 ? "the video has one frame" : base::concat("its ", frames.size(0), " frames at ", fps, " frames per second give no pair at ", rate, " per second");
+    dynamics.reason = frames.size(0) == 1
+                          ? "the video has one frame"
+                          : base::concat("its ", frames.size(0), " frames at ", fps, " frames per second give no pair at ", rate, " per second");
     return dynamics;
   }
   const at::Tensor sampled = frames.index_select(0, at::tensor(indices, at::TensorOptions(frames.device()).dtype(at::kLong)));

@@ -32,7 +32,8 @@ Rewards raw_rewards(const VideoFeatures& features, const at::Tensor& references,
   return {identity_reward(features.faces, references, options.reference_aggregation), features.dynamics.reward, semantic_reward(features.semantic, text)};
 }
 
-Metrics evaluate_video(const VideoFeatures& features, const at::Tensor& references, const at::Tensor& text, const at::Tensor& image_references, const Options& options) {
+Metrics evaluate_video(const VideoFeatures& features, const at::Tensor& references, const at::Tensor& text, const at::Tensor& image_references,
+                       const Options& options) {
   base::check_invariant(features.faces.found.defined() && features.images.defined() && features.images.size(0) == features.frames,
                         "evaluate_video needs face features and image features of every frame");
   Metrics metrics;

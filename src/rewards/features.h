@@ -43,6 +43,7 @@ struct Metrics {
   std::int64_t frames_with_face = 0;
 };
 // `features` of every frame; image_references [R,D] CLIP features of the reference photos.
-Metrics evaluate_video(const VideoFeatures& features, const at::Tensor& references, const at::Tensor& text, const at::Tensor& image_references, const Options& options);
+Metrics evaluate_video(const VideoFeatures& features, const at::Tensor& references, const at::Tensor& text, const at::Tensor& image_references,
+                       const Options& options);
 
 }  // namespace magicid::rewards

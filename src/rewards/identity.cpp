@@ -3,8 +3,8 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/clamp.h>
-#include <ATen/ops/matmul.h>
 #include <ATen/ops/clamp_min.h>
+#include <ATen/ops/matmul.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
@@ -48,7 +48,8 @@ FaceEmbeddings embed_faces(const at::Tensor& frames, std::int64_t count, media::
   return faces;
 }
 
-at::Tensor embed_reference(const at::Tensor& image, const std::string& name, media::FaceDetector& detector, const FaceNetwork& network, std::int64_t face_index) {
+at::Tensor embed_reference(const at::Tensor& image, const std::string& name, media::FaceDetector& detector, const FaceNetwork& network,
+                           std::int64_t face_index) {
   const media::FaceDetection face = media::find_reference_face(image, detector, name, face_index);
   return normalise_rows(network(media::align_face(image, face).unsqueeze(0)).to(at::kCPU, at::kFloat)).squeeze(0);
 }

@@ -19,12 +19,13 @@ struct FaceEmbeddings {
   at::Tensor found;       // [F] bool
 };
 
-// frames [F,3,H,W] in 0..1. `count` evenly spaced frames (0: all), the largest face of each, with the grey retry of media::largest_face_crop. D is 0 when no frame
-// shows a face. A face whose embedding is not finite keeps its values, so that the score shows it.
+// frames [F,3,H,W] in 0..1. `count` evenly spaced frames (0: all), the largest face of each, with the grey retry of media::largest_face_crop. D is 0 when no
+// frame shows a face. A face whose embedding is not finite keeps its values, so that the score shows it.
 FaceEmbeddings embed_faces(const at::Tensor& frames, std::int64_t count, media::FaceDetector& detector, const FaceNetwork& network, std::int64_t batch = 8);
 
 // The embedding [D], of length 1, of a reference photo's face (media::find_reference_face). Throws its UserErrors.
-at::Tensor embed_reference(const at::Tensor& image, const std::string& name, media::FaceDetector& detector, const FaceNetwork& network, std::int64_t face_index = -1);
+at::Tensor embed_reference(const at::Tensor& image, const std::string& name, media::FaceDetector& detector, const FaceNetwork& network,
+                           std::int64_t face_index = -1);
 
 // Cosine of every frame with the references [R,D] (need not have length 1) -> [F] double; 0 in frames without a face.
 // `aggregation`: `mean` or `max` over the references' cosines, or `centroid`: cosine with the mean of the normalised references.

@@ -10,7 +10,8 @@ namespace {
 
 class LandmarkFaceDetector final : public media::FaceDetector {
  public:
-  LandmarkFaceDetector(std::shared_ptr<const models::vision::LandmarkDetector> network, double score_threshold) : network_(std::move(network)), score_threshold_(score_threshold) {}
+  LandmarkFaceDetector(std::shared_ptr<const models::vision::LandmarkDetector> network, double score_threshold)
+      : network_(std::move(network)), score_threshold_(score_threshold) {}
 
   std::vector<media::FaceDetection> detect(const at::Tensor& image) override {
     const c10::AutoGradMode no_grad(false);
@@ -21,7 +22,9 @@ class LandmarkFaceDetector final : public media::FaceDetector {
     if (!(score >= score_threshold_)) return {};
     const at::Tensor points = output.points[0].cpu().contiguous();
     const auto at_square = points.accessor<float, 2>();
-    const auto in_image = [&](int k) { return media::Point{(at_square[k][0] - letterbox.shift_x) / letterbox.scale_x, (at_square[k][1] - letterbox.shift_y) / letterbox.scale_y}; };
+    const auto in_image = [&](int k) {
+      return media::Point{(at_square[k][0] - letterbox.shift_x) / letterbox.scale_x, (at_square[k][1] - letterbox.shift_y) / letterbox.scale_y};
+    };
     media::FaceDetection face;
     face.landmarks.emplace();
     for (int k = 0; k < 5; ++k) (*face.landmarks)[static_cast<std::size_t>(k)] = in_image(k);

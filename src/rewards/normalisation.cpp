@@ -14,9 +14,7 @@ constexpr std::size_t smallest_pool = 5;
 // In widths of the range of all others: healthy motion is spread widely too.
 constexpr double outlier_from = 3;
 
-bool is_flat(const Range& range) {
-  return range.maximum - range.minimum <= 1e-6 * std::max(std::abs(range.minimum), std::abs(range.maximum));
-}
+bool is_flat(const Range& range) { return range.maximum - range.minimum <= 1e-6 * std::max(std::abs(range.minimum), std::abs(range.maximum)); }
 
 std::string rejection(const Rewards& raw) {
   std::string reason;
@@ -67,7 +65,8 @@ NormalisedPool normalise_jointly(const std::vector<Rewards>& raw) {
   }
   const std::size_t kept = identity.size();
   if (kept == 0)
-    throw base::UserError("none of the ", raw.size(), " candidates has finite rewards (the first: ", pool.rejections.front(), "). The videos or a reward network's weights are broken: look at the previews.");
+    throw base::UserError("none of the ", raw.size(), " candidates has finite rewards (the first: ", pool.rejections.front(),
+                          "). The videos or a reward network's weights are broken: look at the previews.");
   pool.identity = range_of(identity);
   pool.dynamics = range_without_high_outliers(dynamics);
   pool.semantic = range_of(semantic);
@@ -77,7 +76,8 @@ NormalisedPool normalise_jointly(const std::vector<Rewards>& raw) {
           {normalise(raw[i].identity, pool.identity), std::min(10.0, normalise(raw[i].dynamics, pool.dynamics)), normalise(raw[i].semantic, pool.semantic)});
     else pool.rewards.push_back({nan, nan, nan});
   }
-  if (kept < raw.size()) pool.notes.push_back(base::concat(raw.size() - kept, " of ", raw.size(), " candidates have rewards that are not finite and are not used"));
+  if (kept < raw.size())
+    pool.notes.push_back(base::concat(raw.size() - kept, " of ", raw.size(), " candidates have rewards that are not finite and are not used"));
   if (const auto apart = std::count_if(dynamics.begin(), dynamics.end(), [&](double v) { return v > pool.dynamics.maximum; }))
     pool.notes.push_back(base::concat("the dynamics reward of ", apart, " of ", kept, " candidates lies far above the others' (",
                                       *std::max_element(dynamics.begin(), dynamics.end()), "; theirs reach ", pool.dynamics.maximum,
@@ -86,7 +86,8 @@ NormalisedPool normalise_jointly(const std::vector<Rewards>& raw) {
     pool.notes.push_back("there is one candidate: nothing to compare it with, every reward is 1");
   } else {
     const auto note = [&](const char* name, const Range& range) {
-      if (is_flat(range)) pool.notes.push_back(base::concat("the ", name, " reward is ", range.minimum, " for all ", kept, " candidates: it tells them apart no more and is 1"));
+      if (is_flat(range))
+        pool.notes.push_back(base::concat("the ", name, " reward is ", range.minimum, " for all ", kept, " candidates: it tells them apart no more and is 1"));
     };
     note("identity", pool.identity);
     note("dynamics", pool.dynamics);

@@ -46,7 +46,8 @@ fs::path landmark_folder(const RewardOptions& options, const fs::path& model) {
   const auto& wanted = options.scoring.face_detector;
   const fs::path folder = wanted.file.empty() ? model / "rewards" / "landmarks" : fs::path(wanted.file);
   if (!fs::is_directory(folder))
-    throw base::UserError("rewards.face_detector.file: ", folder.string(), " is no folder; kind landmarks expects one with config.json and model.safetensors, as `magicid pretrain` writes it");
+    throw base::UserError("rewards.face_detector.file: ", folder.string(),
+                          " is no folder; kind landmarks expects one with config.json and model.safetensors, as `magicid pretrain` writes it");
   return folder;
 }
 
@@ -54,7 +55,8 @@ RewardFolders reward_folders(const RewardOptions& options, const fs::path& model
   const auto find = [&](const std::string& given, const char* name) {
     const fs::path folder = given.empty() ? model / "rewards" / name : fs::path(given);
     if (!fs::is_directory(folder))
-      throw base::UserError("rewards.", name, ": ", folder.string(), " is no folder; a folder with config.json and model.safetensors was expected (docs/files.md says what is in them)");
+      throw base::UserError("rewards.", name, ": ", folder.string(),
+                            " is no folder; a folder with config.json and model.safetensors was expected (docs/files.md says what is in them)");
     return folder;
   };
   return {find(options.arcface, "arcface"), find(options.raft, "raft"), find(options.clip, "clip")};
@@ -65,7 +67,9 @@ RewardNetworks RewardNetworks::load(const RewardOptions& options, const fs::path
   RewardNetworks networks;
   // The reward networks are small: always fp32, so that scores do not depend on the generator's dtype.
   networks.placement_ = {placement.device, at::kFloat};
-  if (which.face) networks.models_.face = face_network(std::make_shared<models::vision::FaceEmbedder>(models::vision::FaceEmbedder::load(folders.arcface, networks.placement_)));
+  if (which.face)
+    networks.models_.face =
+        face_network(std::make_shared<models::vision::FaceEmbedder>(models::vision::FaceEmbedder::load(folders.arcface, networks.placement_)));
   if (which.flow)
     networks.models_.flow =
         flow_network(std::make_shared<models::vision::Raft>(models::vision::Raft::load(folders.raft, placement.device)), options.scoring.flow_updates);

@@ -20,10 +20,12 @@ namespace magicid::rewards {
 struct RewardFolders {
   std::filesystem::path arcface, raft, clip;
 };
-// Those that `options` names, else those below `model`/rewards. `model`: a pipeline folder. Throws UserError naming the configuration's key when a folder is not there.
+// Those that `options` names, else those below `model`/rewards. `model`: a pipeline folder. Throws UserError naming the configuration's key when a folder is
+// not there.
 RewardFolders reward_folders(const RewardOptions& options, const std::filesystem::path& model);
 
-// The folder of the landmark network, for the face detector of that kind: rewards.face_detector.file, else the one below `model`/rewards. Throws as reward_folders().
+// The folder of the landmark network, for the face detector of that kind: rewards.face_detector.file, else the one below `model`/rewards. Throws as
+// reward_folders().
 std::filesystem::path landmark_folder(const RewardOptions& options, const std::filesystem::path& model);
 
 class RewardNetworks {
@@ -32,7 +34,8 @@ class RewardNetworks {
   struct Which {
     bool face = true, flow = true, clip = true;
   };
-  // The folders are those of reward_folders(), the face detector's likewise. Throws UserError for a folder that is missing or is not of its network. Not collective.
+  // The folders are those of reward_folders(), the face detector's likewise. Throws UserError for a folder that is missing or is not of its network. Not
+  // collective.
   static RewardNetworks load(const RewardOptions& options, const std::filesystem::path& model, const models::nn::Placement& placement, const Which& which);
 
   const Models& models() const { return models_; }

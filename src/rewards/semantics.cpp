@@ -18,9 +18,7 @@ at::Tensor unit(const at::Tensor& rows) { return normalise_rows(rows.to(at::kCPU
 
 }  // namespace
 
-at::Tensor normalise_rows(const at::Tensor& rows) {
-  return rows / at::clamp_min(rows.square().sum({-1}, /*keepdim=*/true).sqrt(), 1e-12);
-}
+at::Tensor normalise_rows(const at::Tensor& rows) { return rows / at::clamp_min(rows.square().sum({-1}, /*keepdim=*/true).sqrt(), 1e-12); }
 
 at::Tensor image_features(const at::Tensor& frames, std::int64_t count, const ImageNetwork& network, std::int64_t batch) {
   base::check_invariant(frames.dim() == 4 && frames.size(1) == 3 && frames.size(0) >= 1, "image_features needs frames [F,3,H,W]");
@@ -35,7 +33,8 @@ at::Tensor image_features(const at::Tensor& frames, std::int64_t count, const Im
 }
 
 at::Tensor tile_frames(const at::Tensor& frames, std::int64_t side) {
-  base::check_invariant(frames.dim() == 4 && frames.size(1) == 3 && frames.size(0) >= 1 && side >= 1, "tile_frames needs frames [F,3,H,W] and a side of at least 1");
+  base::check_invariant(frames.dim() == 4 && frames.size(1) == 3 && frames.size(0) >= 1 && side >= 1,
+                        "tile_frames needs frames [F,3,H,W] and a side of at least 1");
   std::vector<std::int64_t> indices = evenly_spaced_frames(frames.size(0), side * side);
   indices.resize(static_cast<std::size_t>(side * side), indices.back());
   const at::Tensor chosen = frames.index_select(0, at::tensor(indices, at::TensorOptions(frames.device()).dtype(at::kLong)));

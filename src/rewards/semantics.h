@@ -15,8 +15,9 @@ at::Tensor normalise_rows(const at::Tensor& rows);
 // frames [F,3,H,W] in 0..1 -> features [S,D] float on the CPU, rows of length 1, of `count` evenly spaced frames (0: all).
 at::Tensor image_features(const at::Tensor& frames, std::int64_t count, const ImageNetwork& network, std::int64_t batch = 8);
 
-// One picture of evenly spaced frames, from left to right and from top to bottom: frames [F,3,H,W] -> [3, side*H, side*W]. A video of fewer than side * side frames repeats
-// its last one. An image encoder that was trained on such pictures sees movement in them (image grids: Kim et al., "An Image Grid Can Be Worth a Video", arXiv:2403.18406).
+// One picture of evenly spaced frames, from left to right and from top to bottom: frames [F,3,H,W] -> [3, side*H, side*W]. A video of fewer than side * side
+// frames repeats its last one. An image encoder that was trained on such pictures sees movement in them (image grids: Kim et al., "An Image Grid Can Be Worth a
+// Video", arXiv:2403.18406).
 at::Tensor tile_frames(const at::Tensor& frames, std::int64_t side);
 
 // Mean over the frames of cos(text, image); features [S,D], text [D] of CLIP's projection. -1..1. R_sem.

@@ -23,9 +23,9 @@ namespace {
 
 // Two grey levels of 255, as a variance: a smaller change cannot be told from rounding.
 constexpr double smallest_change = (2.0 / 255) * (2.0 / 255);
-// Below the first figure a pair counts 0, from the second on it counts whole. Measured with the small world's RAFT (tests/unit/rewards/visible_motion_test.cpp):
-// 55 of 60 pairs of moving clips explain 0.4 and more and lead back from 0.8 of the pixels and more (one of the others is a cut); of 70 pairs of noise, cuts and
-// lamps all but one lead back from less than 0.2 or explain less than 0.2.
+// Below the first figure a pair counts 0, from the second on it counts whole. Measured with the small world's RAFT
+// (tests/unit/rewards/visible_motion_test.cpp): 55 of 60 pairs of moving clips explain 0.4 and more and lead back from 0.8 of the pixels and more (one of the
+// others is a cut); of 70 pairs of noise, cuts and lamps all but one lead back from less than 0.2 or explain less than 0.2.
 constexpr double explained_from = 0.2, explained_to = 0.4, consistent_from = 0.3, consistent_to = 0.5;
 
 double rise(double value, double from, double to) { return std::clamp((value - from) / (to - from), 0.0, 1.0); }

@@ -15,7 +15,9 @@ json score_description(const std::string& candidate, const json& scorer) { retur
 
 CandidateStore::CandidateStore(std::filesystem::path folder) : store_(std::move(folder), {"magicid.candidates", 1}) {}
 
-std::string CandidateStore::put(const Candidate& candidate) { return store_.put({candidate.description, candidate.metadata, {{"latents", candidate.latents}}}); }
+std::string CandidateStore::put(const Candidate& candidate) {
+  return store_.put({candidate.description, candidate.metadata, {{"latents", candidate.latents}}});
+}
 
 std::optional<Candidate> CandidateStore::find(const std::string& key) {
   auto entry = store_.find(key);
@@ -51,7 +53,8 @@ std::optional<Score> ScoreStore::find(const std::string& key) {
   score.metadata = entry->metadata.at("metadata");
   const at::Tensor& values = entry->tensors.at("values");
   const json& names = entry->metadata.at("names");
-  base::check_invariant(names.size() == static_cast<std::size_t>(values.numel()), "score ", key, " has ", values.numel(), " numbers and ", names.size(), " names");
+  base::check_invariant(names.size() == static_cast<std::size_t>(values.numel()), "score ", key, " has ", values.numel(), " numbers and ", names.size(),
+                        " names");
   for (std::size_t i = 0; i < names.size(); ++i) score.values[names[i].get<std::string>()] = values.const_data_ptr<double>()[i];
   if (const auto it = entry->tensors.find("face_embeddings"); it != entry->tensors.end()) score.face_embeddings = it->second;
   return score;

@@ -37,8 +37,8 @@ class CandidateStore {
 };
 
 struct Score {
-  std::string candidate;                 // the candidate's key
-  nlohmann::json scorer;                 // what else determines the numbers: reward models' hashes, references, options
+  std::string candidate;  // the candidate's key
+  nlohmann::json scorer;  // what else determines the numbers: reward models' hashes, references, options
   nlohmann::json metadata;
   std::map<std::string, double> values;  // "identity", "dynamics", "semantics", ...; NaN and infinities are kept
   at::Tensor face_embeddings;            // [F,D] fp32, rows of zeros where a frame shows no face; undefined when no frame shows one

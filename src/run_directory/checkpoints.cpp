@@ -127,7 +127,8 @@ std::optional<Checkpoint> latest_intact(const fs::path& folder, int keep) {
     auto checkpoint = try_load(path);
     if (checkpoint && (!newest || checkpoint->step > newest->step)) newest = std::move(checkpoint);
   }
-  if (newest) base::log::warning(base::concat(folder.string(), ": no generation is left; going on from ", newest->path.filename().string(), " of step ", newest->step));
+  if (newest)
+    base::log::warning(base::concat(folder.string(), ": no generation is left; going on from ", newest->path.filename().string(), " of step ", newest->step));
   return newest;
 }
 

@@ -25,7 +25,8 @@ struct SaveOptions {
 
 // Writes the checkpoint of `step` durably, then deletes generations that are too old. Files of later steps (the run went back to an earlier one) are
 // set aside, so that they are never mistaken for this run's future. Returns the path. Throws SystemError; the earlier checkpoints then still stand.
-std::filesystem::path save_checkpoint(const std::filesystem::path& folder, std::int64_t step, const storage::NamedTensors& tensors, const nlohmann::json& state, const SaveOptions& options = {});
+std::filesystem::path save_checkpoint(const std::filesystem::path& folder, std::int64_t step, const storage::NamedTensors& tensors, const nlohmann::json& state,
+                                      const SaveOptions& options = {});
 
 // Reads and checks everything. Throws DamagedFileError, ForeignFileError, MissingFileError, or SystemError (it cannot be opened or read now).
 Checkpoint load_checkpoint(const std::filesystem::path& path);

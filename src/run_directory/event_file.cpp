@@ -68,7 +68,8 @@ EventFile::EventFile(const fs::path& folder, std::int64_t last_step) {
   while (fd_ < 0) {
     const auto now = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
     char name[400];
-    std::snprintf(name, sizeof name, "events.out.tfevents.%010lld.%06lld.%s.%ld", static_cast<long long>(now / 1'000'000), static_cast<long long>(now % 1'000'000), host, static_cast<long>(::getpid()));
+    std::snprintf(name, sizeof name, "events.out.tfevents.%010lld.%06lld.%s.%ld", static_cast<long long>(now / 1'000'000),
+                  static_cast<long long>(now % 1'000'000), host, static_cast<long>(::getpid()));
     path_ = folder / name;
     fd_ = ::open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
     if (fd_ < 0 && errno != EEXIST) throw SystemError(path_.string(), ": cannot be created: ", base::errno_text(errno));
@@ -85,14 +86,15 @@ EventFile::~EventFile() {
 void EventFile::scalars(std::int64_t step, const std::map<std::string, double>& values) {
   std::string summary;
   for (const auto& [name, value] : values)
-    summary += bytes_field(1, bytes_field(1, name) + tag(2, 5) + little_endian(std::bit_cast<std::uint32_t>(static_cast<float>(value))));  // value { tag, simple_value }
+    summary += bytes_field(
+        1, bytes_field(1, name) + tag(2, 5) + little_endian(std::bit_cast<std::uint32_t>(static_cast<float>(value))));  // value { tag, simple_value }
   record(event_head(step) + bytes_field(5, summary));
 }
 
 void EventFile::record(const std::string& event) {
   const std::string length = little_endian(static_cast<std::uint64_t>(event.size()));
   const std::string frame = length + little_endian(masked(crc32c(length))) + event + little_endian(masked(crc32c(event)));
-  struct stat before {};
+  struct stat before{};
   ::fstat(fd_, &before);
   const ssize_t written = ::write(fd_, frame.data(), frame.size());
   if (written == static_cast<ssize_t>(frame.size())) return;

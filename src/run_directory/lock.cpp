@@ -88,7 +88,7 @@ double age_of(const fs::path& lock) {
   const fs::path probe = lock.string() + ".clock." + host_name() + "." + std::to_string(::getpid());
   const int fd = ::open(probe.c_str(), O_CREAT | O_WRONLY | O_TRUNC | O_CLOEXEC, 0644);
   if (fd < 0) throw SystemError(probe.string(), ": cannot be created: ", base::errno_text(errno));
-  struct stat now {}, then {};
+  struct stat now{}, then{};
   const bool known = ::write(fd, "x", 1) == 1 && ::fstat(fd, &now) == 0 && ::stat(lock.c_str(), &then) == 0;
   ::close(fd);
   ::unlink(probe.c_str());
@@ -201,10 +201,12 @@ RunLock RunLock::acquire(const fs::path& folder) {
       const json holder = read_holder(state->path);
       const std::string stale = why_stale(holder, state->path);
       const std::string who = holder.is_object() ? base::concat("process ", holder.value("pid", 0L), " on ", holder.value("host", "an unknown host"),
-                                                                holder.value("slurm_job", "").empty() ? "" : ", Slurm job " + holder.value("slurm_job", ""), ", since ", holder.value("since", "?"))
+                                                                holder.value("slurm_job", "").empty() ? "" : ", Slurm job " + holder.value("slurm_job", ""),
+                                                                ", since ", holder.value("since", "?"))
                                                  : std::string("a process that has not named itself yet");
       if (stale.empty() || attempt == 3)
-        throw UserError(folder.string(), ": another job works in this run directory (", who, "). Wait for it or stop it; if it is certainly gone, delete ", state->path.string(), ".");
+        throw UserError(folder.string(), ": another job works in this run directory (", who, "). Wait for it or stop it; if it is certainly gone, delete ",
+                        state->path.string(), ".");
       base::log::warning(base::concat(folder.string(), ": taking over the lock of ", who, ": ", stale));
       ::unlink(state->path.c_str());
     }

@@ -60,13 +60,14 @@ void MetricsLog::append(std::int64_t step, const std::map<std::string, double>& 
   for (const auto& [name, value] : values) line[name] = value;
   line["step"] = step;
   const std::string text = line.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
-  struct stat before {};
+  struct stat before{};
   if (::fstat(fd_, &before) != 0) throw SystemError(path_.string(), ": cannot be examined: ", base::errno_text(errno));
   const ssize_t written = ::write(fd_, text.data(), text.size());
   if (written == static_cast<ssize_t>(text.size())) return;
   const int failure = written < 0 ? errno : ENOSPC;
   const bool restored = ::ftruncate(fd_, before.st_size) == 0;
-  throw SystemError(path_.string(), ": appending step ", step, " failed: ", base::errno_text(failure), restored ? "" : " (its last line is torn; the next start drops it)");
+  throw SystemError(path_.string(), ": appending step ", step, " failed: ", base::errno_text(failure),
+                    restored ? "" : " (its last line is torn; the next start drops it)");
 }
 
 std::vector<json> read_metrics(const fs::path& path) {

@@ -30,7 +30,7 @@ struct FileTimes {
 
 // Nothing when there is no such file. Throws SystemError when that cannot be told: a stage is not made again because its disk does not answer.
 std::optional<FileTimes> look(const fs::path& path) {
-  struct stat status {};
+  struct stat status{};
   if (::stat(path.c_str(), &status) != 0) {
     if (errno == ENOENT || errno == ENOTDIR) return std::nullopt;
     throw base::SystemError(path.string(), ": cannot be examined: ", base::errno_text(errno));
@@ -162,7 +162,8 @@ RunDirectory RunDirectory::open(const fs::path& root, const OpenOptions& options
   run.code_version_ = options.code_version;
   run.lock_ = RunLock::acquire(root);
   // Every folder that atomic writes go to; previous/ only receives finished files by renaming.
-  for (const auto& folder : {layout.root, layout.reconstruct(), layout.candidates(), layout.previews(), layout.scores(), layout.optimize(), layout.evaluation_store(), layout.adapter()})
+  for (const auto& folder : {layout.root, layout.reconstruct(), layout.candidates(), layout.previews(), layout.scores(), layout.optimize(),
+                             layout.evaluation_store(), layout.adapter()})
     remove_leftovers(folder);
   run.load();
 
@@ -175,7 +176,8 @@ RunDirectory RunDirectory::open(const fs::path& root, const OpenOptions& options
   }
   if (run.manifest_.contains("configuration")) {
     run.changed_ = differences(run.manifest_["configuration"], options.configuration);
-    if (!run.changed_.empty()) base::log::info(base::concat(root.string(), ": configuration changed since the last start:\n", run_directory::describe(run.changed_)));
+    if (!run.changed_.empty())
+      base::log::info(base::concat(root.string(), ": configuration changed since the last start:\n", run_directory::describe(run.changed_)));
   }
   run.unrecorded_ = options;
   const bool recorded = run.manifest_.contains("configuration") && storage::exists(layout.config());
@@ -219,7 +221,8 @@ void RunDirectory::load() {
     return;
   }
   if (found["version"].get<std::int64_t>() > format_version)
-    throw UserError(layout_.manifest().string(), ": was written by a newer program (version ", found["version"].dump(), ", this one knows ", format_version, "). Use that program, or another run directory.");
+    throw UserError(layout_.manifest().string(), ": was written by a newer program (version ", found["version"].dump(), ", this one knows ", format_version,
+                    "). Use that program, or another run directory.");
   manifest_ = found;
 }
 
@@ -231,7 +234,9 @@ std::int64_t RunDirectory::changed_ns(const fs::path& path) {
   return found->changed_ns;
 }
 
-void RunDirectory::require_writable() const { base::check_invariant(lock_.has_value(), layout_.root.string(), ": a view of a run directory cannot be written to"); }
+void RunDirectory::require_writable() const {
+  base::check_invariant(lock_.has_value(), layout_.root.string(), ": a view of a run directory cannot be written to");
+}
 
 const Layout& RunDirectory::layout() const { return layout_; }
 json RunDirectory::manifest() const { return manifest_; }
@@ -301,8 +306,14 @@ void RunDirectory::mark_stage_done(Stage stage, const Fingerprint& fingerprint, 
     for (const auto& [file, record] : records.items()) hashes[file] = record["xxh128"];
     outcome = hash_of(hashes);
   }
-  manifest_["stages"][stage_name(stage)] = {{"fingerprint", fingerprint.hash()}, {"options", fingerprint.options}, {"inputs", fingerprint.inputs}, {"done", true},
-                                            {"files", records}, {"result", outcome}, {"code_version", code_version_}, {"finished", static_cast<std::int64_t>(std::time(nullptr))}};
+  manifest_["stages"][stage_name(stage)] = {{"fingerprint", fingerprint.hash()},
+                                            {"options", fingerprint.options},
+                                            {"inputs", fingerprint.inputs},
+                                            {"done", true},
+                                            {"files", records},
+                                            {"result", outcome},
+                                            {"code_version", code_version_},
+                                            {"finished", static_cast<std::int64_t>(std::time(nullptr))}};
   save();
 }
 

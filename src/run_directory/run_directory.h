@@ -20,8 +20,8 @@
 namespace magicid::run_directory {
 
 enum class Stage { prepare, reconstruct, generate, score, select, optimize, evaluate, adapter_export, report };
-inline constexpr Stage all_stages[] = {Stage::prepare, Stage::reconstruct, Stage::generate, Stage::score,         Stage::select,
-                                       Stage::optimize, Stage::evaluate,  Stage::adapter_export, Stage::report};
+inline constexpr Stage all_stages[] = {Stage::prepare,  Stage::reconstruct, Stage::generate,       Stage::score, Stage::select,
+                                       Stage::optimize, Stage::evaluate,    Stage::adapter_export, Stage::report};
 std::string stage_name(Stage stage);  // "prepare", ..., "export", "report"
 
 // Where things lie; pure names.
@@ -67,11 +67,11 @@ std::vector<Difference> differences(const nlohmann::json& before, const nlohmann
 std::string describe(const std::vector<Difference>& differences);
 
 struct OpenOptions {
-  std::string code_version;                                     // recorded with everything that is written
-  nlohmann::json identity = nlohmann::json::object();           // backbone class and hash: what the whole run stands on
-  nlohmann::json configuration = nlohmann::json::object();      // all options, to say what changed
-  std::string resolved_yaml;                                    // written as config.yaml
-  bool accept_other_identity = false;                           // the user's flag: go on although the model changed
+  std::string code_version;                                 // recorded with everything that is written
+  nlohmann::json identity = nlohmann::json::object();       // backbone class and hash: what the whole run stands on
+  nlohmann::json configuration = nlohmann::json::object();  // all options, to say what changed
+  std::string resolved_yaml;                                // written as config.yaml
+  bool accept_other_identity = false;                       // the user's flag: go on although the model changed
   // false: what an earlier start recorded stays until record(), which is called once something is done with the values of now.
   bool record = true;
 };
@@ -120,11 +120,11 @@ class RunDirectory {
   // Records the finished stage with the hashes of `files` (below the root). `result` is what later stages take as input; empty means the hash of
   // the files' hashes. Give it where equal results may lie in different files (candidates: hash of the sorted keys).
   void mark_stage_done(Stage stage, const Fingerprint& fingerprint, const std::vector<std::filesystem::path>& files, const std::string& result = {});
-  // Makes the stage current with the results of another run that finished it with the same fingerprint, instead of the stage's work: its files are linked (copied to
-  // another file system, and where they grow in place) and the manifest names the source. Every byte is read and compared with what that run recorded; what is missing,
-  // damaged, of other options or not finished is not taken. The other run may be at work. Killed anywhere, the stage is one that was begun and not finished.
-  // Throws UserError when `other_root` is no run, SystemError when a disk fails or a file that is there cannot be opened (permission): nothing is taken for
-  // damaged unread.
+  // Makes the stage current with the results of another run that finished it with the same fingerprint, instead of the stage's work: its files are linked
+  // (copied to another file system, and where they grow in place) and the manifest names the source. Every byte is read and compared with what that run
+  // recorded; what is missing, damaged, of other options or not finished is not taken. The other run may be at work. Killed anywhere, the stage is one that was
+  // begun and not finished. Throws UserError when `other_root` is no run, SystemError when a disk fails or a file that is there cannot be opened (permission):
+  // nothing is taken for damaged unread.
   Takeover take_over(Stage stage, const Fingerprint& fingerprint, const std::filesystem::path& other_root);
   // The result hash of a finished stage, for the inputs of later ones; nothing when it has not finished.
   std::optional<std::string> result_hash(Stage stage) const;

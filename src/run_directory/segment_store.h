@@ -63,8 +63,8 @@ class SegmentStore {
 
   Path folder_;
   storage::Schema schema_;
-  std::map<Path, std::vector<std::string>> merged_;             // merged files and their keys
-  std::multimap<std::string, Path> index_;                      // key -> files that have it
+  std::map<Path, std::vector<std::string>> merged_;  // merged files and their keys
+  std::multimap<std::string, Path> index_;           // key -> files that have it
   std::map<std::string, bool> verified_;
 };
 

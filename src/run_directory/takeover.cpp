@@ -69,7 +69,9 @@ Takeover RunDirectory::take_over(Stage stage, const Fingerprint& fingerprint, co
   }
   // What a killed takeover leaves must be something that the stage's own work can go on from: a checkpoint without its log is not.
   std::stable_partition(files.begin(), files.end(), [](const std::string& file) { return !replaced_whole(file); });
-  const auto intact = [&](const fs::path& path, const std::string& file) { return base::hash_file(path) == record["files"][file]["xxh128"].get<std::string>(); };
+  const auto intact = [&](const fs::path& path, const std::string& file) {
+    return base::hash_file(path) == record["files"][file]["xxh128"].get<std::string>();
+  };
   json records = record["files"];
   try {
     // Sizes and times of change say that nobody wrote to the files; whether the disk still holds the bytes only reading tells.
@@ -93,8 +95,14 @@ Takeover RunDirectory::take_over(Stage stage, const Fingerprint& fingerprint, co
     throw;
   }
   json& own = manifest_["stages"][name];
-  own = {{"fingerprint", fingerprint.hash()}, {"options", fingerprint.options}, {"inputs", fingerprint.inputs},          {"done", true},
-         {"files", records},                  {"result", record["result"]},     {"code_version", record.value("code_version", "")}, {"finished", static_cast<std::int64_t>(std::time(nullptr))},
+  own = {{"fingerprint", fingerprint.hash()},
+         {"options", fingerprint.options},
+         {"inputs", fingerprint.inputs},
+         {"done", true},
+         {"files", records},
+         {"result", record["result"]},
+         {"code_version", record.value("code_version", "")},
+         {"finished", static_cast<std::int64_t>(std::time(nullptr))},
          {"taken_from", fs::absolute(other_root).lexically_normal().string()}};
   save();
   return {true, "", files.size()};

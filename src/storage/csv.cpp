@@ -37,7 +37,8 @@ class CsvReader {
   std::string plain_cell() {
     const std::size_t first = at_;
     while (at_ < text_.size() && text_[at_] != ',' && text_[at_] != '\n' && text_[at_] != '\r') {
-      if (text_[at_] == '"') throw base::UserError(name_, ":", line_, ": a quote inside a cell; put the whole cell in quotes and double the quotes in it, e.g. \"a \"\"word\"\"\"");
+      if (text_[at_] == '"')
+        throw base::UserError(name_, ":", line_, ": a quote inside a cell; put the whole cell in quotes and double the quotes in it, e.g. \"a \"\"word\"\"\"");
       ++at_;
     }
     return std::string(text_.substr(first, at_ - first));
@@ -50,7 +51,8 @@ class CsvReader {
       if (text_[at_] == '"') {
         if (at_ + 1 >= text_.size() || text_[at_ + 1] != '"') {
           ++at_;
-          if (at_ < text_.size() && peek() != ',' && peek() != '\n' && peek() != '\r') throw base::UserError(name_, ":", line_, ": text behind the closing quote of a cell; quotes inside a cell are doubled");
+          if (at_ < text_.size() && peek() != ',' && peek() != '\n' && peek() != '\r')
+            throw base::UserError(name_, ":", line_, ": text behind the closing quote of a cell; quotes inside a cell are doubled");
           return cell;
         }
         ++at_;

@@ -19,7 +19,7 @@ bool means_absent(int error_number) { return error_number == ENOENT || error_num
 }  // namespace
 
 bool exists(const fs::path& path) {
-  struct stat status {};
+  struct stat status{};
   if (::stat(path.c_str(), &status) == 0) return true;
   if (means_absent(errno)) return false;
   throw SystemError(path.string(), ": whether it is there cannot be told: ", base::errno_text(errno));
@@ -42,7 +42,7 @@ int open_for_reading(const fs::path& path, bool regular) {
     if (means_absent(errno)) throw MissingFileError(path.string(), ": no such file");
     throw SystemError(path.string(), ": cannot be opened: ", base::errno_text(errno));
   }
-  struct stat status {};
+  struct stat status{};
   if (::fstat(fd, &status) == 0 && (S_ISREG(status.st_mode) || (!regular && !S_ISDIR(status.st_mode)))) return fd;
   ::close(fd);
   throw base::UserError(path.string(), S_ISDIR(status.st_mode) ? ": is a folder, a file was expected" : ": is not a regular file");

@@ -47,15 +47,18 @@ struct Failure {
 
 Failure last_failure() {
   Failure failure;
-  H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, [](unsigned, const H5E_error2_t* entry, void* data) -> herr_t {
-    auto& found = *static_cast<Failure*>(data);
-    const std::string text = entry->desc ? entry->desc : "";
-    if (found.text.empty()) found.text = text;
-    if (const auto at = text.find("errno = "); at != std::string::npos && found.error_number == 0) found.error_number = std::atoi(text.c_str() + at + 8);
-    const bool no_memory = entry->maj_num == H5E_RESOURCE && (entry->min_num == H5E_NOSPACE || entry->min_num == H5E_CANTALLOC);
-    if (no_memory && found.error_number == 0) found.error_number = ENOMEM;
-    return 0;
-  }, &failure);
+  H5Ewalk2(
+      H5E_DEFAULT, H5E_WALK_UPWARD,
+      [](unsigned, const H5E_error2_t* entry, void* data) -> herr_t {
+        auto& found = *static_cast<Failure*>(data);
+        const std::string text = entry->desc ? entry->desc : "";
+        if (found.text.empty()) found.text = text;
+        if (const auto at = text.find("errno = "); at != std::string::npos && found.error_number == 0) found.error_number = std::atoi(text.c_str() + at + 8);
+        const bool no_memory = entry->maj_num == H5E_RESOURCE && (entry->min_num == H5E_NOSPACE || entry->min_num == H5E_CANTALLOC);
+        if (no_memory && found.error_number == 0) found.error_number = ENOMEM;
+        return 0;
+      },
+      &failure);
   if (failure.error_number) failure.text = base::errno_text(failure.error_number);
   if (failure.text.empty()) failure.text = "no reason given";
   return failure;
@@ -171,7 +174,8 @@ struct Hdf5Writer::State {
   [[noreturn]] void fail(const std::string& what) const {
     Failure failure = last_failure();
     if (log.error_number) failure = {base::errno_text(log.error_number), log.error_number};
-    throw SystemError(path.string(), ": writing ", what, " failed: ", failure.text, failure.error_number == ENOSPC || failure.error_number == EFBIG ? ". Free some space, then start again." : "");
+    throw SystemError(path.string(), ": writing ", what, " failed: ", failure.text,
+                      failure.error_number == ENOSPC || failure.error_number == EFBIG ? ". Free some space, then start again." : "");
   }
 
   // Creates the groups of a path that are not there yet. (HDF5 can do so itself, but then stores the time, and the same contents
@@ -342,7 +346,8 @@ struct Hdf5File::State {
     if (attribute < 0) fail("attribute '" + name + "' of '" + object + "'");
     Handle type(H5Aget_type(attribute), H5Tclose);
     Handle space(H5Aget_space(attribute), H5Sclose);
-    if (type < 0 || space < 0 || H5Tget_class(type) != wanted || H5Sget_simple_extent_npoints(space) != 1 || (wanted == H5T_STRING && H5Tis_variable_str(type) > 0))
+    if (type < 0 || space < 0 || H5Tget_class(type) != wanted || H5Sget_simple_extent_npoints(space) != 1 ||
+        (wanted == H5T_STRING && H5Tis_variable_str(type) > 0))
       throw DamagedFileError(path.string(), ": attribute '", name, "' of '", object, "' has an unexpected type");
     return attribute;
   }
@@ -382,10 +387,12 @@ struct Hdf5File::State {
     const auto shape = extents(set, name);
     hsize_t elements = 1;
     for (const hsize_t extent : shape)
-      if (__builtin_mul_overflow(elements, extent, &elements) || elements > (hsize_t{1} << 48)) throw DamagedFileError(path.string(), ": dataset '", name, "' claims an impossible size");
+      if (__builtin_mul_overflow(elements, extent, &elements) || elements > (hsize_t{1} << 48))
+        throw DamagedFileError(path.string(), ": dataset '", name, "' claims an impossible size");
     if (elements > 0) {
       Handle creation(H5Dget_create_plist(set), H5Pclose);
-      if (H5Pget_layout(creation) != H5D_CHUNKED || H5Pget_nfilters(creation) != 1) throw DamagedFileError(path.string(), ": dataset '", name, "' has no checksum");
+      if (H5Pget_layout(creation) != H5D_CHUNKED || H5Pget_nfilters(creation) != 1)
+        throw DamagedFileError(path.string(), ": dataset '", name, "' has no checksum");
       if (H5Dget_storage_size(set) == 0) throw DamagedFileError(path.string(), ": dataset '", name, "' was never written");
     }
     void* data = allocate(shape);
@@ -461,8 +468,8 @@ Hdf5File Hdf5File::open(const std::filesystem::path& path, const Schema& schema,
   state->version = state->value_attribute<std::int64_t>("/", "schema_version", H5T_INTEGER, H5T_NATIVE_INT64);
   if (found != schema.name) throw ForeignFileError(path.string(), ": holds '", found, "', '", schema.name, "' was expected");
   if (state->version < oldest_version || state->version > schema.version)
-    throw ForeignFileError(path.string(), ": has version ", state->version, " of '", schema.name, "', this program reads ", oldest_version, " to ", schema.version,
-                           state->version > schema.version ? ". It was written by a newer program." : "");
+    throw ForeignFileError(path.string(), ": has version ", state->version, " of '", schema.name, "', this program reads ", oldest_version, " to ",
+                           schema.version, state->version > schema.version ? ". It was written by a newer program." : "");
   Hdf5File file;
   file.state_ = std::move(state);
   return file;

@@ -34,12 +34,23 @@ struct FormatType {
   at::ScalarType type;
   std::uint64_t bytes;
 };
-constexpr FormatType format_types[] = {
-    {"F64", at::kDouble, 8}, {"F32", at::kFloat, 4}, {"F16", at::kHalf, 2}, {"BF16", at::kBFloat16, 2}, {"I64", at::kLong, 8},
-    {"I32", at::kInt, 4},    {"I16", at::kShort, 2}, {"I8", at::kChar, 1},  {"U8", at::kByte, 1},       {"BOOL", at::kBool, 1},
-    {"F8_E4M3", at::kFloat8_e4m3fn, 1}, {"F8_E5M2", at::kFloat8_e5m2, 1}};
+constexpr FormatType format_types[] = {{"F64", at::kDouble, 8},
+                                       {"F32", at::kFloat, 4},
+                                       {"F16", at::kHalf, 2},
+                                       {"BF16", at::kBFloat16, 2},
+                                       {"I64", at::kLong, 8},
+                                       {"I32", at::kInt, 4},
+                                       {"I16", at::kShort, 2},
+                                       {"I8", at::kChar, 1},
+                                       {"U8", at::kByte, 1},
+                                       {"BOOL", at::kBool, 1},
+                                       {"F8_E4M3", at::kFloat8_e4m3fn, 1},
+                                       {"F8_E5M2", at::kFloat8_e5m2, 1}};
 // Known to the format; no LibTorch type that we compute with.
-constexpr struct { const char* name; std::uint64_t bytes; } foreign_types[] = {{"U16", 2}, {"U32", 4}, {"U64", 8}, {"F8_E8M0", 1}, {"C64", 8}};
+constexpr struct {
+  const char* name;
+  std::uint64_t bytes;
+} foreign_types[] = {{"U16", 2}, {"U32", 4}, {"U64", 8}, {"F8_E8M0", 1}, {"C64", 8}};
 
 struct Entry {
   std::string dtype;
@@ -77,7 +88,7 @@ struct SafetensorsFile::Contents {
 
   void map_file() {
     const int fd = open_for_reading(path);
-    struct stat status {};
+    struct stat status{};
     if (::fstat(fd, &status) != 0) {
       const int failure = errno;
       ::close(fd);
@@ -101,7 +112,8 @@ struct SafetensorsFile::Contents {
       fail("it is a Git LFS pointer. Fetch the real file with `git lfs pull`.");
     std::uint64_t header_size = 0;
     for (int i = 7; i >= 0; --i) header_size = (header_size << 8) | static_cast<unsigned char>(bytes[i]);
-    if (header_size > header_limit) fail(base::concat("its header claims ", header_size, " bytes, the limit is ", header_limit, ". Is it another kind of file?"));
+    if (header_size > header_limit)
+      fail(base::concat("its header claims ", header_size, " bytes, the limit is ", header_limit, ". Is it another kind of file?"));
     if (header_size > mapping->size - 8)
       fail(base::concat("its header claims ", header_size, " bytes, the whole file has ", mapping->size, ". Was the download cut off?"));
     data_start = 8 + header_size;
@@ -154,8 +166,8 @@ struct SafetensorsFile::Contents {
       if (!number.is_number_unsigned()) fail("tensor '" + name + "': " + what + " is not a non-negative integer");
       return number.get<std::uint64_t>();
     };
-    if (!value.is_object() || !value.contains("dtype") || !value.contains("shape") || !value.contains("data_offsets") ||
-        !value["dtype"].is_string() || !value["shape"].is_array() || !value["data_offsets"].is_array() || value["data_offsets"].size() != 2)
+    if (!value.is_object() || !value.contains("dtype") || !value.contains("shape") || !value.contains("data_offsets") || !value["dtype"].is_string() ||
+        !value["shape"].is_array() || !value["data_offsets"].is_array() || value["data_offsets"].size() != 2)
       fail("tensor '" + name + "' lacks dtype, shape or two data_offsets");
     Entry entry;
     entry.dtype = value["dtype"].get<std::string>();
@@ -183,18 +195,17 @@ struct SafetensorsFile::Contents {
   void check_layout() {
     std::vector<std::pair<const std::string*, const Entry*>> order;
     for (const auto& [name, entry] : entries) order.emplace_back(&name, &entry);
-    std::sort(order.begin(), order.end(), [](const auto& a, const auto& b) {
-      return std::pair(a.second->begin, a.second->end) < std::pair(b.second->begin, b.second->end);
-    });
+    std::sort(order.begin(), order.end(),
+              [](const auto& a, const auto& b) { return std::pair(a.second->begin, a.second->end) < std::pair(b.second->begin, b.second->end); });
     std::uint64_t position = 0;
     for (const auto& [name, entry] : order) {
       if (entry->begin != position)
-        fail(base::concat("tensor '", *name, "' begins at byte ", entry->begin, " of the data, ", position, " was expected (", entry->begin < position ? "overlap" : "gap", ")"));
+        fail(base::concat("tensor '", *name, "' begins at byte ", entry->begin, " of the data, ", position, " was expected (",
+                          entry->begin < position ? "overlap" : "gap", ")"));
       position = entry->end;
     }
     const std::uint64_t available = mapping->size - data_start;
-    if (position > available)
-      fail(base::concat("its tensors need ", position, " bytes of data, it has ", available, ". Was the download cut off?"));
+    if (position > available) fail(base::concat("its tensors need ", position, " bytes of data, it has ", available, ". Was the download cut off?"));
     if (position < available) fail(base::concat("it has ", available - position, " bytes after its last tensor"));
   }
 };
@@ -222,7 +233,8 @@ std::vector<std::string> SafetensorsFile::names() const {
 
 at::ScalarType SafetensorsFile::dtype(const std::string& name) const {
   const Entry& entry = contents_->find(name);
-  if (!entry.type) throw UserError(path().string(), ": tensor '", name, "' has dtype ", entry.dtype, ", which is not supported; convert it to F32, F16 or BF16");
+  if (!entry.type)
+    throw UserError(path().string(), ": tensor '", name, "' has dtype ", entry.dtype, ", which is not supported; convert it to F32, F16 or BF16");
   return *entry.type;
 }
 

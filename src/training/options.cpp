@@ -15,13 +15,17 @@ void describe(config::Fields& fields, Options& options) {
   fields.number("epsilon", options.epsilon, {.help = "AdamW's epsilon", .above = 0});
   fields.number("clip_norm", options.clip_norm, {.help = "clip the gradient to this global norm; 0 does not clip", .minimum = 0});
   fields.integer("warmup_steps", options.warmup_steps, {.help = "steps over which the learning rate rises linearly", .minimum = 0});
-  fields.choice("schedule", options.schedule, {"constant", "linear", "cosine"}, {.help = "learning rate after the warmup; linear and cosine fall to 0 at the last step"});
-  fields.integer("decay_steps", options.decay_steps, {.help = "linear and cosine: the last so many steps fall, constant before; 0: all steps after the warmup", .minimum = 0});
+  fields.choice("schedule", options.schedule, {"constant", "linear", "cosine"},
+                {.help = "learning rate after the warmup; linear and cosine fall to 0 at the last step"});
+  fields.integer("decay_steps", options.decay_steps,
+                 {.help = "linear and cosine: the last so many steps fall, constant before; 0: all steps after the warmup", .minimum = 0});
   fields.integer("checkpoint_every", options.checkpoint_every, {.help = "steps between checkpoints", .minimum = 1, .fingerprint = false});
   fields.integer("keep_checkpoints_every", options.keep_checkpoints_every,
                  {.help = "checkpoints of every so many steps are kept for ever, beside the two newest; 0: none", .minimum = 0, .fingerprint = false});
   fields.integer("hash_check_every", options.hash_check_every,
-                 {.help = "steps between comparisons of the adapter's hash over ranks, beside those before each checkpoint; 0: never", .minimum = 0, .fingerprint = false});
+                 {.help = "steps between comparisons of the adapter's hash over ranks, beside those before each checkpoint; 0: never",
+                  .minimum = 0,
+                  .fingerprint = false});
 }
 
 double learning_rate_at(const Options& options, std::int64_t step) {

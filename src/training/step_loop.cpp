@@ -31,18 +31,21 @@ void report_resume(const std::string& label, const Options& options, const comm:
   base::log::info(base::concat(label, ": goes on after step ", checkpoint.step, " of ", options.steps, note));
   const std::int64_t position = checkpoint.step * options.global_batch;
   if (checkpoint.next_sample != 0 && checkpoint.next_sample != position)
-    base::log::warning(base::concat(label, ": the checkpoint was made with another global_batch: the next sample was ", checkpoint.next_sample, ", now it is ", position));
+    base::log::warning(
+        base::concat(label, ": the checkpoint was made with another global_batch: the next sample was ", checkpoint.next_sample, ", now it is ", position));
 }
 
 // Rank 0 reads, the others receive: ranks never disagree on which file was the newest intact one. Returns the step, 0 without a checkpoint.
-std::int64_t resume(const std::string& label, const Options& options, const comm::Mesh& mesh, const StepHooks& hooks, at::Tensor& parameters, AdamW& optimizer, Communicator& world) {
+std::int64_t resume(const std::string& label, const Options& options, const comm::Mesh& mesh, const StepHooks& hooks, at::Tensor& parameters, AdamW& optimizer,
+                    Communicator& world) {
   std::optional<Checkpoint> checkpoint;
   // Asked to stop while the networks were loaded: there is nothing yet that a step would have to be finished for.
   comm::agree_unless_stopped(world, "reading the last checkpoint of " + label, [&] {
     if (world.rank() != 0 || !hooks.load) return;
     checkpoint = hooks.load();
     if (checkpoint && checkpoint->parameters.sizes() != parameters.sizes())
-      throw base::UserError("the checkpoint holds ", checkpoint->parameters.numel(), " parameters, what is trained here has ", parameters.numel(), ". Was its shape changed (an adapter's lora_rank or targets)?");
+      throw base::UserError("the checkpoint holds ", checkpoint->parameters.numel(), " parameters, what is trained here has ", parameters.numel(),
+                            ". Was its shape changed (an adapter's lora_rank or targets)?");
     if (checkpoint) report_resume(label, options, mesh, *checkpoint);
   });
   at::Tensor step = at::zeros({1}, at::kLong);
@@ -78,7 +81,8 @@ StepLoopResult run_steps(const std::string& label, const Options& options, Objec
   const bool first_of_replica = here.pair == 0 && here.sequence == 0;
   const bool leader = world.rank() == 0;
   if (leader && options.global_batch < replicas)
-    base::log::warning(base::concat(label, ": global_batch is ", options.global_batch, " but ", replicas, " replicas take part: ", replicas - options.global_batch, " of them have nothing to do here"));
+    base::log::warning(base::concat(label, ": global_batch is ", options.global_batch, " but ", replicas,
+                                    " replicas take part: ", replicas - options.global_batch, " of them have nothing to do here"));
   const base::StopSignals signals;
   at::Tensor parameters = objective.parameters().detach();
   AdamW optimizer(parameters, options);
@@ -116,8 +120,8 @@ StepLoopResult run_steps(const std::string& label, const Options& options, Objec
     const double norm = clip_by_global_norm(gradient, options.clip_norm);
     const double loss = value[0] / static_cast<double>(options.global_batch);
     if (!std::isfinite(loss) || !std::isfinite(norm))
-      throw base::UserError(label, ": at step ", step + 1, " the loss is ", loss, " and the gradient norm ", norm, ". Lower learning_rate (", options.learning_rate,
-                            ") or check the inputs; start again to go on from the last checkpoint.");
+      throw base::UserError(label, ": at step ", step + 1, " the loss is ", loss, " and the gradient norm ", norm, ". Lower learning_rate (",
+                            options.learning_rate, ") or check the inputs; start again to go on from the last checkpoint.");
     const double rate = learning_rate_at(options, step);
     optimizer.update(parameters, gradient, rate);
 
@@ -136,15 +140,21 @@ StepLoopResult run_steps(const std::string& label, const Options& options, Objec
       if (!leader) return;
       if (hooks.record) hooks.record(result.last);
       if (save && hooks.save) {
-        writing.start(hooks.save({.step = step + 1, .parameters = host_copy(parameters), .first_moment = host_copy(optimizer.first_moment()), .second_moment = host_copy(optimizer.second_moment()),
-                                  .next_sample = (step + 1) * options.global_batch, .layout = mesh.shape(), .keep = keep}));
+        writing.start(hooks.save({.step = step + 1,
+                                  .parameters = host_copy(parameters),
+                                  .first_moment = host_copy(optimizer.first_moment()),
+                                  .second_moment = host_copy(optimizer.second_moment()),
+                                  .next_sample = (step + 1) * options.global_batch,
+                                  .layout = mesh.shape(),
+                                  .keep = keep}));
       }
       if (leave) writing.rethrow();
     });
     if (leader) progress.advance(1, base::concat(names[0], ' ', loss));
     if (hooks.after_step && !stop) hooks.after_step(result.last);
     if (stop)
-      throw base::RequeueRequest(label, ": stopped on request after step ", step + 1, " of ", options.steps, "; a checkpoint was saved. Start the same command again to go on.");
+      throw base::RequeueRequest(label, ": stopped on request after step ", step + 1, " of ", options.steps,
+                                 "; a checkpoint was saved. Start the same command again to go on.");
   }
   return result;
 }

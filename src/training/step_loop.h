@@ -1,6 +1,6 @@
 // The one step loop, for all objectives: each replica (one rank, or several that share samples) computes its slots of the global batch,
-// gradients are summed over the world and divided by the global batch, every rank makes the same AdamW update. Checkpoints, stop requests and figures are its business; what a
-// step minimises is not.
+// gradients are summed over the world and divided by the global batch, every rank makes the same AdamW update. Checkpoints, stop requests and figures are its
+// business; what a step minimises is not.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,7 @@ namespace magicid::training {
 
 // The figures of one finished step.
 struct StepRecord {
-  std::int64_t step = 0;  // updates made so far, this one included
+  std::int64_t step = 0;                  // updates made so far, this one included
   std::map<std::string, double> metrics;  // the objective's means over the global batch, learning_rate, gradient_norm, step_seconds
 };
 
@@ -28,11 +28,11 @@ using Write = std::function<void()>;
 
 // What the caller does at the loop's edges. All but after_step are called on rank 0 only, inside agree(): one that throws stops every rank.
 struct StepHooks {
-  std::function<std::optional<Checkpoint>()> load;        // the newest intact checkpoint, if any
-  std::function<Write(Checkpoint)> save;                  // takes a copy of the state; returns what writes it
-  std::function<void(const StepRecord&)> record;          // every step
-  // After every step's update, on all ranks while its checkpoint may still be being written, outside agree(): for work of many ranks between steps, previews or validation. Collective
-  // where it communicates; grad mode is off.
+  std::function<std::optional<Checkpoint>()> load;  // the newest intact checkpoint, if any
+  std::function<Write(Checkpoint)> save;            // takes a copy of the state; returns what writes it
+  std::function<void(const StepRecord&)> record;    // every step
+  // After every step's update, on all ranks while its checkpoint may still be being written, outside agree(): for work of many ranks between steps, previews or
+  // validation. Collective where it communicates; grad mode is off.
   std::function<void(const StepRecord&)> after_step;
 };
 
@@ -43,8 +43,8 @@ struct StepLoopResult {
 };
 
 // Runs until `options.steps` updates are made. Slot s of the global batch is computed by replica s mod replicas of `mesh`; the global batch need
-// not be a multiple of the replicas; replicas beyond it have nothing to do, and a warning says so. Collective over `world`, which has mesh.world_size() ranks. On SIGTERM or
-// SIGUSR1 to any rank all ranks finish the step, a checkpoint is saved and RequeueRequest is thrown.
+// not be a multiple of the replicas; replicas beyond it have nothing to do, and a warning says so. Collective over `world`, which has mesh.world_size() ranks.
+// On SIGTERM or SIGUSR1 to any rank all ranks finish the step, a checkpoint is saved and RequeueRequest is thrown.
 //
 // A checkpoint is saved every checkpoint_every steps, at multiples of keep_checkpoints_every, at a stop request and at the end. Its write runs beside the
 // next step's forward and backward and is awaited before that step's update; at a stop request and at the end, before the loop is left. So there is at most one

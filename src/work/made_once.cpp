@@ -14,13 +14,15 @@ NamedTensors made_once(comm::Communicator& world, const std::string& what, const
     if (world.rank() != 0) return;
     for (const auto& [name, tensor] : make(pulse)) tensors.emplace(name, tensor.detach().cpu().contiguous());
     nlohmann::json list = nlohmann::json::array();
-    for (const auto& [name, tensor] : tensors) list.push_back({{"name", name}, {"dtype", static_cast<int>(tensor.scalar_type())}, {"shape", tensor.sizes().vec()}});
+    for (const auto& [name, tensor] : tensors)
+      list.push_back({{"name", name}, {"dtype", static_cast<int>(tensor.scalar_type())}, {"shape", tensor.sizes().vec()}});
     header_text = list.dump();
   });
   const nlohmann::json headers = nlohmann::json::parse(world.broadcast_string(header_text, 0));
   for (const auto& header : headers) {
     const auto name = header.at("name").get<std::string>();
-    if (world.rank() != 0) tensors.emplace(name, at::empty(header.at("shape").get<std::vector<std::int64_t>>(), static_cast<at::ScalarType>(header.at("dtype").get<int>())));
+    if (world.rank() != 0)
+      tensors.emplace(name, at::empty(header.at("shape").get<std::vector<std::int64_t>>(), static_cast<at::ScalarType>(header.at("dtype").get<int>())));
     world.broadcast(tensors.at(name), 0);
   }
   return tensors;

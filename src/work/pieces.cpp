@@ -19,7 +19,9 @@ namespace {
 class PieceProgress {
  public:
   PieceProgress(const comm::Communicator& world, const Pieces& pieces)
-      : total_(static_cast<std::int64_t>(pieces.total)), earlier_(total_ - static_cast<std::int64_t>(pieces.missing.size())), bar_(pieces.label, total_, world.rank() == 0, earlier_) {}
+      : total_(static_cast<std::int64_t>(pieces.total)),
+        earlier_(total_ - static_cast<std::int64_t>(pieces.missing.size())),
+        bar_(pieces.label, total_, world.rank() == 0, earlier_) {}
 
   // Other ranks may still fail with an earlier ticket: the last piece counts only when all ranks have agreed.
   void made(std::int64_t ticket) { bar_.set(std::min(earlier_ + ticket + 1, total_ - 1)); }

@@ -5,8 +5,8 @@
 #include <utility>
 
 #include "base/errors.h"
-#include "work/patience.h"
 #include "base/stop_signals.h"
+#include "work/patience.h"
 
 namespace magicid::work {
 
@@ -26,7 +26,9 @@ void Pulse::beat_or_stop() {
   if (asked) throw_stopped(what_);
 }
 
-void throw_stopped(const std::string& what) { throw base::RequeueRequest(what, ": stopped on request; finished work is kept. Start the same command again to go on."); }
+void throw_stopped(const std::string& what) {
+  throw base::RequeueRequest(what, ": stopped on request; finished work is kept. Start the same command again to go on.");
+}
 
 void agree_with_patience(comm::Communicator& world, const std::string& what, comm::WorkQueue& queue, const std::function<void()>& work) {
   comm::agree(world, what, [&] {

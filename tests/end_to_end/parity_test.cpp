@@ -21,13 +21,13 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 using storage::NamedTensors;
 using storage::SafetensorsFile;
+using ::testing::HasSubstr;
 using tests::formula_tensor;
 using tests::formula_tensors;
 using tests::read_json;
 using tests::relative_error;
 using tests::run_program;
 using tests::TemporaryFolder;
-using ::testing::HasSubstr;
 using Arguments = std::vector<std::string>;
 
 const fs::path data = fs::path(MAGICID_TEST_DATA);
@@ -130,9 +130,31 @@ class Parity : public ::testing::Test {
     const auto number = [&](const char* key) { return spec[key].dump(); };
     const std::string noise = (folder_ / "noise.safetensors").string();
     storage::write_safetensors(noise, {{"latents", unit_input("latents." + name, spec["latent_shape"].get<std::vector<std::int64_t>>())}});
-    Arguments arguments{"sample", "--model", folder, "--prompt", text("prompt"), "--height", number("height"), "--width", number("width"), "--frames", number("frames"), "--steps", "4",
-                        "--guidance", number("guidance"), "--max-length", number("max_length"), "--initial-latents", noise, "--latents-out", (folder_ / "latents.safetensors").string(),
-                        "--frames-out", (folder_ / "frames.safetensors").string(), "--output", (folder_ / "out.mp4").string()};
+    Arguments arguments{"sample",
+                        "--model",
+                        folder,
+                        "--prompt",
+                        text("prompt"),
+                        "--height",
+                        number("height"),
+                        "--width",
+                        number("width"),
+                        "--frames",
+                        number("frames"),
+                        "--steps",
+                        "4",
+                        "--guidance",
+                        number("guidance"),
+                        "--max-length",
+                        number("max_length"),
+                        "--initial-latents",
+                        noise,
+                        "--latents-out",
+                        (folder_ / "latents.safetensors").string(),
+                        "--frames-out",
+                        (folder_ / "frames.safetensors").string(),
+                        "--output",
+                        (folder_ / "out.mp4").string()};
     const auto add = [&](const Arguments& more) { arguments.insert(arguments.end(), more.begin(), more.end()); };
     if (spec["template"].get<bool>()) add({"--template-file", (*shared_ / "template.json").string()});
     if (spec.contains("shift")) add({"--shift", number("shift")});
@@ -149,7 +171,8 @@ class Parity : public ::testing::Test {
     // A prompt that is cut is told of, and no other.
     EXPECT_EQ(result.err.find("warning the prompt is too long") != std::string::npos, spec.value("cut", false)) << result.text();
     for (const char* kind : {"latents", "frames"})
-      agrees("sample " + name + " " + kind, {{kind, SafetensorsFile::open(folder_ / (std::string(kind) + ".safetensors")).at(kind)}}, kind, expected(name + "." + kind));
+      agrees("sample " + name + " " + kind, {{kind, SafetensorsFile::open(folder_ / (std::string(kind) + ".safetensors")).at(kind)}}, kind,
+             expected(name + "." + kind));
     const auto video = media::read_video(folder_ / "out.mp4");
     EXPECT_EQ(video.frames.size(0), spec["frames"].get<std::int64_t>());
     EXPECT_EQ(video.frames.size(2), spec["height"].get<std::int64_t>());
@@ -183,10 +206,11 @@ NamedTensors transformer_inputs(at::ScalarType mask_type, at::ScalarType time_ty
 TEST_F(Parity, ProbeTransformer) {
   for (const auto mask : {at::kBool, at::kLong, at::kFloat})
     for (const auto time : {at::kLong, at::kFloat})
-      agrees("transformer, mask " + std::string(c10::toString(mask)) + ", timestep " + c10::toString(time), probe("transformer", model(), transformer_inputs(mask, time)), "sample",
-             expected("transformer.sample"));
+      agrees("transformer, mask " + std::string(c10::toString(mask)) + ", timestep " + c10::toString(time),
+             probe("transformer", model(), transformer_inputs(mask, time)), "sample", expected("transformer.sample"));
   // The network's own folder does as well as the pipeline's.
-  agrees("transformer by its folder", probe("transformer", model() + "/transformer", transformer_inputs(at::kLong, at::kFloat)), "sample", expected("transformer.sample"));
+  agrees("transformer by its folder", probe("transformer", model() + "/transformer", transformer_inputs(at::kLong, at::kFloat)), "sample",
+         expected("transformer.sample"));
 }
 
 TEST_F(Parity, ProbeAutoencoder) {
@@ -217,14 +241,15 @@ TEST_F(Parity, ProbeRewardNetworks) {
   };
   const json clip = read_json(data / "clip_vision" / "cases.json")["cases"]["quick_gelu"];
   write(folder_ / "clip", clip["config"], formula_tensors(read_json(data / "clip_vision" / "quick_gelu.shapes.json")));
-  agrees("clip-image", probe("clip-image", (folder_ / "clip").string(), {{"pixel_values", tests::smooth_images("clip.quick_gelu", clip["batch"], 32, 32, 11)}}), "image_embeds",
-         SafetensorsFile::open(data / "clip_vision" / "outputs.safetensors").at("quick_gelu"));
+  agrees("clip-image", probe("clip-image", (folder_ / "clip").string(), {{"pixel_values", tests::smooth_images("clip.quick_gelu", clip["batch"], 32, 32, 11)}}),
+         "image_embeds", SafetensorsFile::open(data / "clip_vision" / "outputs.safetensors").at("quick_gelu"));
 
   const std::string face = "mobilefacenet_112x112";
   const json arcface = read_json(data / "arcface" / "cases.json")["cases"][face];
-  write(folder_ / "arcface", {{"architecture", arcface["architecture"]}, {"embedding_size", arcface["embedding_size"]}}, formula_tensors(read_json(data / "arcface" / (face + ".shapes.json"))));
-  agrees("arcface", probe("arcface", (folder_ / "arcface").string(), {{"input", tests::smooth_images("arcface." + face, arcface["batch"], 112, 112, 9)}}), "embedding",
-         SafetensorsFile::open(data / "arcface" / "embeddings.safetensors").at(face));
+  write(folder_ / "arcface", {{"architecture", arcface["architecture"]}, {"embedding_size", arcface["embedding_size"]}},
+        formula_tensors(read_json(data / "arcface" / (face + ".shapes.json"))));
+  agrees("arcface", probe("arcface", (folder_ / "arcface").string(), {{"input", tests::smooth_images("arcface." + face, arcface["batch"], 112, 112, 9)}}),
+         "embedding", SafetensorsFile::open(data / "arcface" / "embeddings.safetensors").at(face));
 
   const json raft = read_json(data / "raft" / "cases.json");
   auto tensors = formula_tensors(read_json(data / "raft" / "raft_small.shapes.json"));
@@ -234,7 +259,8 @@ TEST_F(Parity, ProbeRewardNetworks) {
     const json spec = raft["cases"][name];
     const at::Tensor first = tests::smooth_images("raft." + name + ".first", spec["batch"], spec["height"], spec["width"], 24);
     const at::Tensor noise = tests::smooth_images("raft." + name + ".noise", spec["batch"], spec["height"], spec["width"], 24);
-    auto out = probe("raft", (folder_ / "raft").string(), {{"image1", first}, {"image2", first.roll({3, -5}, {2, 3}) * 0.9 + noise * 0.1}}, {"--updates", spec["updates"].dump()});
+    auto out = probe("raft", (folder_ / "raft").string(), {{"image1", first}, {"image2", first.roll({3, -5}, {2, 3}) * 0.9 + noise * 0.1}},
+                     {"--updates", spec["updates"].dump()});
     ASSERT_TRUE(out.contains("flow"));
     out["flow"] = out["flow"].slice(2, 0, {}, 5).slice(3, 0, {}, 5);  // what the golden file keeps
     agrees("raft " + name, out, "flow", SafetensorsFile::open(data / "raft" / "flows.safetensors").at(name));
@@ -260,7 +286,8 @@ TEST_F(Parity, ProbePromptAndTokenize) {
       const auto file = SafetensorsFile::open(out);
       const at::Tensor mask = expected(name + ".prompt_attention_mask");
       EXPECT_TRUE(at::equal(file.at("prompt_attention_mask").to(at::kLong), mask.to(at::kLong))) << name;
-      agrees("prompt " + name + " " + folder, {{"prompt_embeds", file.at("prompt_embeds").slice(1, 0, mask.sum().item<std::int64_t>())}}, "prompt_embeds", expected(name + ".prompt_embeds"));
+      agrees("prompt " + name + " " + folder, {{"prompt_embeds", file.at("prompt_embeds").slice(1, 0, mask.sum().item<std::int64_t>())}}, "prompt_embeds",
+             expected(name + ".prompt_embeds"));
       agrees("pooled " + name + " " + folder, {{"pooled", file.at("pooled_prompt_embeds")}}, "pooled", expected(name + ".pooled_prompt_embeds"));
     }
   }
@@ -287,7 +314,8 @@ TEST_F(Parity, OptionsMatter) {
 
 TEST_F(Parity, WrongRequestsAreRefused) {
   const auto sample = [&](const std::string& height, const std::string& width, const std::string& frames, const std::string& folder) {
-    return Arguments{"sample", "--model", folder, "--prompt", "x", "--height", height, "--width", width, "--frames", frames, "--output", (folder_ / "o.mp4").string()};
+    return Arguments{
+        "sample", "--model", folder, "--prompt", "x", "--height", height, "--width", width, "--frames", frames, "--output", (folder_ / "o.mp4").string()};
   };
   refused(sample("40", "48", "5", model()), {"40", "16"});
   refused(sample("32", "50", "5", model()), {"50", "16"});

@@ -46,7 +46,8 @@ class ProbeHpo : public ::testing::Test {
         values[module] = {.a = formula_tensor(which + "." + module + ".lora_A.weight", {rank, shape[1].get<std::int64_t>()}),
                           .b = 0.2 * formula_tensor(which + "." + module + ".lora_B.weight", {shape[0].get<std::int64_t>(), rank}),
                           .alpha = golden_.at("alpha").get<double>()};
-      hv::save_adapter(models::generator::Adapter::from_values(adaptable(config), values, which), config, hv::AdapterFormat::diffusers, folder_ / (which + ".safetensors"));
+      hv::save_adapter(models::generator::Adapter::from_values(adaptable(config), values, which), config, hv::AdapterFormat::diffusers,
+                       folder_ / (which + ".safetensors"));
     }
     const auto latents = golden_.at("latents").get<std::vector<std::int64_t>>();
     const std::int64_t rows = golden_.at("text")[0], length = golden_.at("text")[1];
@@ -68,9 +69,24 @@ class ProbeHpo : public ::testing::Test {
     for (const auto& [name, tensor] : inputs_) inputs[name] = at::cat(std::vector<at::Tensor>(static_cast<std::size_t>(pairs), tensor), 0);
     if (pairs > 1) inputs["sigma"][1] = 0.2;  // one pair unlike the others
     storage::write_safetensors(folder_ / "inputs.safetensors", inputs);
-    std::vector<std::string> arguments{"probe", "hpo", "--model", folder_ / "model", "--adapter", folder_ / "policy.safetensors", "--reference-adapter",
-                                       folder_ / "reference.safetensors", "--beta", std::to_string(golden_.at("beta").get<double>()), "--inputs", folder_ / "inputs.safetensors",
-                                       "--outputs", folder_ / out, "--dtype", "float64", "--device", "cpu"};
+    std::vector<std::string> arguments{"probe",
+                                       "hpo",
+                                       "--model",
+                                       folder_ / "model",
+                                       "--adapter",
+                                       folder_ / "policy.safetensors",
+                                       "--reference-adapter",
+                                       folder_ / "reference.safetensors",
+                                       "--beta",
+                                       std::to_string(golden_.at("beta").get<double>()),
+                                       "--inputs",
+                                       folder_ / "inputs.safetensors",
+                                       "--outputs",
+                                       folder_ / out,
+                                       "--dtype",
+                                       "float64",
+                                       "--device",
+                                       "cpu"};
     arguments.insert(arguments.end(), options.begin(), options.end());
     return tests::run_program(arguments, {.ranks = ranks});
   }
@@ -114,7 +130,8 @@ TEST_F(ProbeHpo, SeveralPairsAreAveragedOverReplicas) {
   EXPECT_EQ(mesh.at("pair_loss").numel(), 3);
   EXPECT_EQ(mesh.at("pair_loss")[0].item<double>(), mesh.at("pair_loss")[2].item<double>());
   EXPECT_NE(mesh.at("pair_loss")[0].item<double>(), mesh.at("pair_loss")[1].item<double>());
-  for (const auto& name : {std::string("loss"), std::string("grad.double_blocks.0.img_attn_qkv.lora_A.weight"), std::string("grad.single_blocks.2.linear2.lora_B.weight")})
+  for (const auto& name :
+       {std::string("loss"), std::string("grad.double_blocks.0.img_attn_qkv.lora_A.weight"), std::string("grad.single_blocks.2.linear2.lora_B.weight")})
     EXPECT_LT(tests::relative_error(mesh.at(name), one.at(name)), 1e-10) << name;
 }
 

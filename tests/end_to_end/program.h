@@ -29,8 +29,8 @@ inline std::string program_path() {
 }
 
 struct ProgramOptions {
-  int ranks = 0;                                   // 0: no mpirun
-  double time_limit_s = 120;                       // then the whole process group is killed
+  int ranks = 0;                                     // 0: no mpirun
+  double time_limit_s = 120;                         // then the whole process group is killed
   std::map<std::string, std::string> environment{};  // set, or unset where the value is empty, on top of this process' own
   std::filesystem::path folder{};                    // working directory; empty: this process' own
 };
@@ -63,7 +63,8 @@ class RunningProgram {
     if (pid_ < 0) throw std::runtime_error("fork failed");
     if (pid_ == 0) {
       ::setpgid(0, 0);
-      const int null = ::open("/dev/null", O_RDONLY), o = ::open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), e = ::open(err.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+      const int null = ::open("/dev/null", O_RDONLY), o = ::open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600),
+                e = ::open(err.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
       if (null < 0 || o < 0 || e < 0 || ::dup2(null, 0) < 0 || ::dup2(o, 1) < 0 || ::dup2(e, 2) < 0) ::_exit(127);
       if (!options_.folder.empty() && ::chdir(options_.folder.c_str()) != 0) ::_exit(127);
       for (const auto& [name, value] : options_.environment) value.empty() ? ::unsetenv(name.c_str()) : ::setenv(name.c_str(), value.c_str(), 1);

@@ -43,7 +43,8 @@ std::vector<std::string> files_of(const fs::path& folder) {
 TEST(World, ShowsEachPersonInTheHeldOutPrompts) {
   TemporaryFolder folder;
   const fs::path out = folder / "people";
-  const auto result = run_program({"world", out.string(), "--seed", "5", "--people", "2", "--clips", "0", "--photos", "0", "--frames", "5", "--height", "32", "--width", "32", "--evaluation"});
+  const auto result = run_program({"world", out.string(), "--seed", "5", "--people", "2", "--clips", "0", "--photos", "0", "--frames", "5", "--height", "32",
+                                   "--width", "32", "--evaluation"});
   ASSERT_EQ(result.exit_code, 0) << result.text();
   std::set<std::string> scenes;
   for (const std::int64_t index : {0, 1}) {
@@ -67,13 +68,15 @@ TEST(World, ShowsEachPersonInTheHeldOutPrompts) {
 TEST(World, WritesPeopleWithPhotosClipsCaptionsPromptsAndFlow) {
   TemporaryFolder folder;
   const fs::path out = folder / "people";
-  const auto result = run_program({"world", out.string(), "--seed", "5", "--people", "2", "--first", "3", "--clips", "2", "--photos", "3", "--frames", "5", "--height", "32", "--width", "40",
-                                   "--subject", "woman", "--captions", "--flow"});
+  const auto result = run_program({"world",    out.string(), "--seed",   "5",  "--people", "2",  "--first",   "3",     "--clips",    "2",     "--photos", "3",
+                                   "--frames", "5",          "--height", "32", "--width",  "40", "--subject", "woman", "--captions", "--flow"});
   ASSERT_EQ(result.exit_code, 0) << result.text();
   std::vector<std::string> expected{"clips.jsonl", "people.jsonl", "prompts/evaluation.txt", "prompts/training.txt"};
   for (const std::string person : {"person-0003/", "person-0004/"}) {
-    for (const std::string clip : {"0000", "0001"}) expected.insert(expected.end(), {person + "clips/" + clip + ".mp4", person + "clips/" + clip + ".safetensors"});
-    for (const std::string photo : {"00", "01", "02"}) expected.insert(expected.end(), {person + "references/" + photo + ".png", person + "references/" + photo + ".txt"});
+    for (const std::string clip : {"0000", "0001"})
+      expected.insert(expected.end(), {person + "clips/" + clip + ".mp4", person + "clips/" + clip + ".safetensors"});
+    for (const std::string photo : {"00", "01", "02"})
+      expected.insert(expected.end(), {person + "references/" + photo + ".png", person + "references/" + photo + ".txt"});
   }
   EXPECT_THAT(files_of(out), testing::UnorderedElementsAreArray(expected));
   EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator()), 1) << "nothing is left beside the folder";
@@ -138,7 +141,8 @@ TEST(World, IsTheSameAgainAndLeavesFullFoldersAlone) {
 TEST(World, RefusesBadOptions) {
   TemporaryFolder folder;
   const std::string out = (folder / "x").string();
-  for (const std::vector<std::string>& words : {std::vector<std::string>{"--people", "0"}, {"--split", "both"}, {"--height", "3"}, {"--flow", "--frames", "1"}}) {
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"--people", "0"}, {"--split", "both"}, {"--height", "3"}, {"--flow", "--frames", "1"}}) {
     std::vector<std::string> all{"world", out};
     all.insert(all.end(), words.begin(), words.end());
     const auto result = run_program(all);

@@ -24,7 +24,8 @@ TEST(HpoOverMpi, EveryMeshEqualsOneRank) {
 TEST(HpoOverMpi, BrainFloatStartsAtLogTwo) {
   auto world = comm::make_world(comm::Backend::mpi);
   for (const auto& mesh : factorisations(world->size())) {
-    const HpoOutcome outcome = small_hpo_step(*world, mesh, {.dtype = at::kBFloat16, .policy_moved = 0, .recompute = models::generator::Recompute::attention_kept});
+    const HpoOutcome outcome =
+        small_hpo_step(*world, mesh, {.dtype = at::kBFloat16, .policy_moved = 0, .recompute = models::generator::Recompute::attention_kept});
     for (const double loss : outcome.first_losses) EXPECT_EQ(loss, std::numbers::ln2) << mesh.describe();
   }
 }

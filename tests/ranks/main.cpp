@@ -16,7 +16,8 @@ class Failures : public testing::EmptyTestEventListener {
  private:
   void OnTestPartResult(const testing::TestPartResult& result) override {
     if (!result.failed()) return;
-    text += std::string("  ") + (result.file_name() ? result.file_name() : "unknown file") + ":" + std::to_string(result.line_number()) + "\n" + result.message() + "\n";
+    text += std::string("  ") + (result.file_name() ? result.file_name() : "unknown file") + ":" + std::to_string(result.line_number()) + "\n" +
+            result.message() + "\n";
   }
   void OnTestEnd(const testing::TestInfo& info) override {
     if (info.result()->Failed()) text += std::string("  in ") + info.test_suite_name() + "." + info.name() + "\n";

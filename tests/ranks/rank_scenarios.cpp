@@ -124,5 +124,6 @@ int main(int argc, char** argv) {
   const std::string name = argc > 1 ? argv[1] : "";
   // Shorter than the program's own where many jobs end this way.
   const double grace_seconds = name.ends_with("-fails") ? 1 : 3;
-  return comm::run_as_rank(argc, argv, [&](int count, char** arguments) { return run(name, {arguments + std::min(count, 2), arguments + count}); }, grace_seconds);
+  return comm::run_as_rank(
+      argc, argv, [&](int count, char** arguments) { return run(name, {arguments + std::min(count, 2), arguments + count}); }, grace_seconds);
 }

@@ -9,11 +9,12 @@
 
 namespace {
 
-using ::testing::HasSubstr;
 using magicid::testing::job;
+using ::testing::HasSubstr;
 
 class ARankFailsBetweenTwoCollectives : public ::testing::TestWithParam<const char*> {};
-// Its group waits for it in a collective, and the other group for both: nothing but the end of the job helps, and that at once. Rank 0 leads its group and serves the queue.
+// Its group waits for it in a collective, and the other group for both: nothing but the end of the job helps, and that at once. Rank 0 leads its group and
+// serves the queue.
 TEST_P(ARankFailsBetweenTwoCollectives, TheJobEndsAtOnceWithItsErrorAndCode) {
   const auto ended = job(4, GetParam());
   EXPECT_EQ(ended.code, 3) << ended.text;
@@ -23,7 +24,8 @@ TEST_P(ARankFailsBetweenTwoCollectives, TheJobEndsAtOnceWithItsErrorAndCode) {
   EXPECT_LT(ended.seconds, 20);
 }
 INSTANTIATE_TEST_SUITE_P(Where, ARankFailsBetweenTwoCollectives,
-                         ::testing::Values("shared-fails 0 first", "shared-fails 0 last", "shared-fails 1 middle", "shared-fails 2 last", "preview-fails 0 middle"),
+                         ::testing::Values("shared-fails 0 first", "shared-fails 0 last", "shared-fails 1 middle", "shared-fails 2 last",
+                                           "preview-fails 0 middle"),
                          [](const auto& info) {
                            std::string name = info.param;
                            for (char& c : name)

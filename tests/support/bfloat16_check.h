@@ -11,9 +11,10 @@
 
 namespace magicid::tests {
 
-// `single` and `half` are one objective over the same `parameters`, in float and in bfloat16. Two decimal digits of the products are left in bfloat16: the loss and the gradient must be those of float
-// but for that, relative to the loss and to the gradient's length.
-inline void expect_bfloat16_near_float(models::nn::Parameters& parameters, training::Objective& single, training::Objective& half, double loss_tolerance, double gradient_tolerance) {
+// `single` and `half` are one objective over the same `parameters`, in float and in bfloat16. Two decimal digits of the products are left in bfloat16: the loss
+// and the gradient must be those of float but for that, relative to the loss and to the gradient's length.
+inline void expect_bfloat16_near_float(models::nn::Parameters& parameters, training::Objective& single, training::Objective& half, double loss_tolerance,
+                                       double gradient_tolerance) {
   at::Tensor gradient = parameters.gradient();
   gradient.zero_();
   const double loss = single.accumulate(3, 0, 1)[0];

@@ -95,7 +95,9 @@ inline void broadcast_comes_from_any_root(Communicator& group) {
 }
 
 inline void strings_of_any_length_travel(Communicator& group) {
-  auto text = [](int rank) { return rank % 3 == 0 ? std::string() : std::string(static_cast<std::size_t>(rank * 1000), static_cast<char>('a' + rank)) + '\0' + "end"; };
+  auto text = [](int rank) {
+    return rank % 3 == 0 ? std::string() : std::string(static_cast<std::size_t>(rank * 1000), static_cast<char>('a' + rank)) + '\0' + "end";
+  };
   const auto all = group.all_gather_strings(text(group.rank()));
   ASSERT_EQ(static_cast<int>(all.size()), group.size());
   for (int rank = 0; rank < group.size(); ++rank) EXPECT_EQ(all[rank], text(rank));

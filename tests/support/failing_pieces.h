@@ -23,13 +23,16 @@ struct FailurePlan {
 
 inline constexpr std::size_t failing_pieces = 7;
 
-// Shares out seven pieces over `world` in groups of two ranks. The groups without the failing rank spend `seconds` on each piece, so that the failing group draws all the others. Collective.
+// Shares out seven pieces over `world` in groups of two ranks. The groups without the failing rank spend `seconds` on each piece, so that the failing group
+// draws all the others. Collective.
 inline void make_failing_pieces(comm::Communicator& world, const FailurePlan& plan, double seconds) {
   const auto sequence = world.split(world.rank() / 2, world.rank());
   const bool slow = world.rank() / 2 != plan.rank / 2;
   std::size_t begun = 0;  // pieces of this rank's group, the one in hand included
   const auto fail = [&](std::size_t piece, bool keeping) {
-    const bool here = plan.piece == FailsIn::first ? begun == 1 : plan.piece == FailsIn::middle ? begun == 3 : plan.piece == FailsIn::last && piece + 1 == failing_pieces;
+    const bool here = plan.piece == FailsIn::first    ? begun == 1
+                      : plan.piece == FailsIn::middle ? begun == 3
+                                                      : plan.piece == FailsIn::last && piece + 1 == failing_pieces;
     if (here && world.rank() == plan.rank && keeping == plan.while_kept) throw base::SystemError("piece ", piece, ": this rank's memory is full");
   };
   work::Pieces pieces{.label = "videos", .missing = {}, .total = failing_pieces};

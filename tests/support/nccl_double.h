@@ -44,7 +44,8 @@ class NcclDouble : public comm::NcclLibrary {
     std::lock_guard lock(mutex_);
     stuck_ = true;
   }
-  // As a host that synchronises with its stream: waits until the device has finished what this thread called last, or was stopped by an abort. False: it hung (a minute).
+  // As a host that synchronises with its stream: waits until the device has finished what this thread called last, or was stopped by an abort. False: it hung
+  // (a minute).
   bool synchronize() {
     std::unique_lock lock(mutex_);
     return changed_.wait_for(lock, std::chrono::minutes(1), [this, device = last_called()] { return !stuck_ || (device != nullptr && device->aborted); });
@@ -136,13 +137,14 @@ class NcclDouble : public comm::NcclLibrary {
   Result all_reduce(void* in_place, std::size_t count, at::ScalarType dtype, comm::Reduce operation, Comm comm) override {
     if (dtype == at::kBFloat16 || dtype == at::kHalf) return {Result::Status::failed, "a narrow type would be rounded at every addition"};
     const std::size_t bytes = count * c10::elementSize(dtype);
-    return collective("all_reduce", in_place, bytes, {static_cast<std::int64_t>(count), static_cast<int>(dtype), static_cast<int>(operation)}, comm, [&](const auto& parts) {
-      std::vector<const void*> sources;
-      for (const auto& part : parts) sources.push_back(part.data());
-      std::vector<char> sum(bytes);
-      comm::reduce_in_order(dtype, operation, sum.data(), sources, static_cast<std::int64_t>(count));
-      std::memcpy(in_place, sum.data(), bytes);
-    });
+    return collective("all_reduce", in_place, bytes, {static_cast<std::int64_t>(count), static_cast<int>(dtype), static_cast<int>(operation)}, comm,
+                      [&](const auto& parts) {
+                        std::vector<const void*> sources;
+                        for (const auto& part : parts) sources.push_back(part.data());
+                        std::vector<char> sum(bytes);
+                        comm::reduce_in_order(dtype, operation, sum.data(), sources, static_cast<std::int64_t>(count));
+                        std::memcpy(in_place, sum.data(), bytes);
+                      });
   }
   Result all_gather(const void* send, void* receive, std::size_t bytes, Comm comm) override {
     return collective("all_gather", send, bytes, {static_cast<std::int64_t>(bytes)}, comm, [&](const auto& parts) {
@@ -150,7 +152,8 @@ class NcclDouble : public comm::NcclLibrary {
     });
   }
   Result broadcast(void* in_place, std::size_t bytes, int root, Comm comm) override {
-    return collective("broadcast", in_place, bytes, {static_cast<std::int64_t>(bytes), root}, comm, [&](const auto& parts) { std::memcpy(in_place, parts[root].data(), bytes); });
+    return collective("broadcast", in_place, bytes, {static_cast<std::int64_t>(bytes), root}, comm,
+                      [&](const auto& parts) { std::memcpy(in_place, parts[root].data(), bytes); });
   }
 
   Result send(const void* data, std::size_t bytes, int peer, Comm comm) override {
@@ -249,7 +252,8 @@ class NcclDouble : public comm::NcclLibrary {
     auto arrived = std::move(group.waiting);
     group.waiting.clear();
     ++group.splits;
-    std::sort(arrived.begin(), arrived.end(), [](const Split& a, const Split& b) { return std::tie(a.color, a.key, a.member->rank) < std::tie(b.color, b.key, b.member->rank); });
+    std::sort(arrived.begin(), arrived.end(),
+              [](const Split& a, const Split& b) { return std::tie(a.color, a.key, a.member->rank) < std::tie(b.color, b.key, b.member->rank); });
     std::map<int, int> sizes, places;
     for (const Split& split : arrived) ++sizes[split.color];
     for (const Split& split : arrived) {
@@ -265,7 +269,8 @@ class NcclDouble : public comm::NcclLibrary {
   }
 
   // Waits for the whole group. Ends early when this member is aborted: as a kernel is stopped.
-  void meet(std::unique_lock<std::mutex>& lock, Member& me, const std::string& name, std::size_t bytes, std::vector<std::int64_t> values, const void* data = nullptr) {
+  void meet(std::unique_lock<std::mutex>& lock, Member& me, const std::string& name, std::size_t bytes, std::vector<std::int64_t> values,
+            const void* data = nullptr) {
     Group& group = *me.group;
     me.busy = 2;
     group.names[me.rank] = name;

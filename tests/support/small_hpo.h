@@ -1,4 +1,5 @@
-// A preference-training problem small enough for seconds and uneven in all that a mesh divides: 3 heads, 45 video tokens, 3 to 6 text tokens of 6 rows, an odd batch.
+// A preference-training problem small enough for seconds and uneven in all that a mesh divides: 3 heads, 45 video tokens, 3 to 6 text tokens of 6 rows, an odd
+// batch.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -47,17 +48,18 @@ inline std::vector<objectives::HpoPair> small_hpo_pairs(at::ScalarType dtype) {
   for (int i = 0; i < 4; ++i) {
     at::Tensor mask = at::zeros({1, 6}, at::kLong);
     mask.narrow(1, 0, 3 + i).fill_(1);
-    pairs.push_back({.winner = wave({1, 4, 3, 6, 10}, i, precise),
-                     .loser = wave({1, 4, 3, 6, 10}, 2.3 * i + 0.5, precise),
-                     .condition = {{{"prompt_embeds", wave({1, 6, 24}, i, precise)}, {"pooled_prompt_embeds", wave({1, 12}, i, precise)}, {"prompt_attention_mask", mask}}},
-                     .kind = i % 2 ? preference::PairKind::dynamic : preference::PairKind::identity});
+    pairs.push_back(
+        {.winner = wave({1, 4, 3, 6, 10}, i, precise),
+         .loser = wave({1, 4, 3, 6, 10}, 2.3 * i + 0.5, precise),
+         .condition = {{{"prompt_embeds", wave({1, 6, 24}, i, precise)}, {"pooled_prompt_embeds", wave({1, 12}, i, precise)}, {"prompt_attention_mask", mask}}},
+         .kind = i % 2 ? preference::PairKind::dynamic : preference::PairKind::identity});
   }
   return pairs;
 }
 
 struct HpoOutcome {
-  std::vector<double> figures;                   // means over the global batch, as a step logs them
-  std::vector<double> first_losses;              // of each sample of this replica
+  std::vector<double> figures;                  // means over the global batch, as a step logs them
+  std::vector<double> first_losses;             // of each sample of this replica
   std::map<std::string, at::Tensor> gradients;  // by name, divided by the global batch
 };
 
@@ -74,7 +76,8 @@ inline HpoOutcome small_hpo_step(comm::Communicator& world, const comm::Mesh& me
   auto groups = comm::make_groups(world, mesh);
   parallel::SampleRanks ranks(groups);
   const auto config = small_hpo_config();
-  const auto transformer = hv::Transformer::load(config, models::nn::Weights::from_tensors(hv::initialize_transformer(config, 3), "test", {.dtype = options.dtype}));
+  const auto transformer =
+      hv::Transformer::load(config, models::nn::Weights::from_tensors(hv::initialize_transformer(config, 3), "test", {.dtype = options.dtype}));
   auto policy = small_hpo_adapter(options.dtype, options.policy_moved);
   const auto reference = small_hpo_adapter(options.dtype);
   objectives::HpoOptions hpo;

@@ -1,5 +1,5 @@
-// A shared library for LD_PRELOAD that ends the process, or fills its disk, at a chosen call that changes a file: write, pwrite, writev, pwritev, fsync, fdatasync,
-// ftruncate, rename, renameat, link, remove. Only calls on paths that match are counted. For tests, on Linux with glibc.
+// A shared library for LD_PRELOAD that ends the process, or fills its disk, at a chosen call that changes a file: write, pwrite, writev, pwritev, fsync,
+// fdatasync, ftruncate, rename, renameat, link, remove. Only calls on paths that match are counted. For tests, on Linux with glibc.
 //
 //   MAGICID_STOP_PATHS  patterns of fnmatch(3), separated by colons; a path matches when one of them does. Of two paths one suffices. Unset: nothing is counted
 //   MAGICID_STOP_LOG    each counted call is appended to this file: its number, name, path, and for two paths the second

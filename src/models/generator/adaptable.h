@@ -7,7 +7,8 @@
 
 namespace magicid::models::generator {
 
-// A Linear that can be adapted. HunyuanVideo's are fused ones (q, k and v in one matrix), so that every module can be exported to all file layouts at the same rank.
+// A Linear that can be adapted. HunyuanVideo's are fused ones (q, k and v in one matrix), so that every module can be exported to all file layouts at the same
+// rank.
 struct AdaptableLinear {
   std::string name;    // its module, "double_blocks.0.img_attn_qkv"
   std::string target;  // its name inside a block, "img_attn_qkv": what users list as an adapter's targets

@@ -48,11 +48,13 @@ std::set<std::size_t> chosen_linears(const Adaptable& network, const std::vector
     for (std::size_t i = 0; i < linears.size(); ++i)
       if (matches(target, linears[i].target) || matches(target, linears[i].name)) chosen.insert(i), found = true;
     // A HunyuanVideo without double blocks (or single ones) has none of their modules: a name that other models know is no mistake.
-    if (!found && chosen.size() == before && std::find(network.targets.begin(), network.targets.end(), target) == network.targets.end()) unknown.push_back("'" + target + "'");
+    if (!found && chosen.size() == before && std::find(network.targets.begin(), network.targets.end(), target) == network.targets.end())
+      unknown.push_back("'" + target + "'");
   }
   if (!unknown.empty() || chosen.empty())
     throw UserError("adapter.targets: no module of the transformer matches ", unknown.empty() ? join(targets) : join(unknown), "; valid targets are ",
-                    join(network.targets), ", full names such as '", linears.empty() ? "" : linears.front().name, "' (", network.size, "), and both with '*' for any text");
+                    join(network.targets), ", full names such as '", linears.empty() ? "" : linears.front().name, "' (", network.size,
+                    "), and both with '*' for any text");
   return chosen;
 }
 
@@ -77,9 +79,7 @@ std::string shape_text(const at::Tensor& t) {
 
 }  // namespace
 
-void Adapter::check_targets(const Adaptable& network, const std::vector<std::string>& targets) {
-  chosen_linears(network, targets);
-}
+void Adapter::check_targets(const Adaptable& network, const std::vector<std::string>& targets) { chosen_linears(network, targets); }
 
 Adapter Adapter::allocate(std::vector<AdapterModule> modules, const at::TensorOptions& options) {
   const c10::AutoGradMode no_grad(false);
@@ -119,8 +119,7 @@ Adapter Adapter::create(const Adaptable& network, const AdapterOptions& options,
     const double bound = 1.0 / std::sqrt(static_cast<double>(m.in));
     const at::Tensor values = at::empty({m.rank, m.in}, at::kFloat);
     float* out = values.mutable_data_ptr<float>();
-    for (std::int64_t j = 0; j < values.numel(); ++j)
-      out[j] = static_cast<float>(bound * (2 * random.uniform(i, static_cast<std::uint64_t>(j)) - 1));
+    for (std::int64_t j = 0; j < values.numel(); ++j) out[j] = static_cast<float>(bound * (2 * random.uniform(i, static_cast<std::uint64_t>(j)) - 1));
     adapter.layers_.at(m.name).a.copy_(values);
   }
   return adapter;
@@ -167,8 +166,7 @@ storage::NamedTensors Adapter::named_tensors() const {
   return tensors;
 }
 
-Adapter Adapter::from_named_tensors(const Adaptable& network, const storage::NamedTensors& tensors, const std::string& origin,
-                                    const nn::Placement& placement) {
+Adapter Adapter::from_named_tensors(const Adaptable& network, const storage::NamedTensors& tensors, const std::string& origin, const nn::Placement& placement) {
   std::map<std::string, AdapterValues> values;
   std::vector<std::string> problems;
   for (const auto& [name, tensor] : tensors) {

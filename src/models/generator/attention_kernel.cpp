@@ -50,7 +50,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> backward_kept(std::int64_t backen
   // kept: out, log-sum-exp, cumulative lengths of queries and keys (undefined for dense inputs), random state.
   const at::Tensor &cum_q = kept[2], &cum_k = kept[3], &seed = kept[4], &offset = kept[5];
   if (backend == kCudnn)
-    return at::_scaled_dot_product_cudnn_attention_backward(grad, q, k, v, out, log_sum, seed, offset, /*attn_bias=*/{}, cum_q, cum_k, q.size(2), k.size(2), 0.0, false);
+    return at::_scaled_dot_product_cudnn_attention_backward(grad, q, k, v, out, log_sum, seed, offset, /*attn_bias=*/{}, cum_q, cum_k, q.size(2), k.size(2),
+                                                            0.0, false);
   return at::_scaled_dot_product_flash_attention_backward(grad, q, k, v, out, log_sum, cum_q, cum_k, q.size(2), k.size(2), 0.0, false, seed, offset);
 }
 
@@ -71,11 +72,9 @@ struct Replay : torch::autograd::Function<Replay> {
   }
 };
 
-// Short sequences in bfloat16 on a CPU without matrix tiles: LibTorch's kernel sets up a product for every small block, and took three times as long, forward and backward, as the
-// float kernel with its casts (165 tokens, heads of 32; from 1024 tokens on it is the faster one).
-bool better_in_float(const at::Tensor& q) {
-  return q.is_cpu() && q.scalar_type() == at::kBFloat16 && q.size(1) <= 512 && !base::has_bfloat16_tiles();
-}
+// Short sequences in bfloat16 on a CPU without matrix tiles: LibTorch's kernel sets up a product for every small block, and took three times as long, forward
+// and backward, as the float kernel with its casts (165 tokens, heads of 32; from 1024 tokens on it is the faster one).
+bool better_in_float(const at::Tensor& q) { return q.is_cpu() && q.scalar_type() == at::kBFloat16 && q.size(1) <= 512 && !base::has_bfloat16_tiles(); }
 
 }  // namespace
 

@@ -6,7 +6,8 @@ namespace magicid::models::generator {
 
 const at::Tensor& Condition::at(const std::string& name) const {
   const auto found = tensors.find(name);
-  base::check_invariant(found != tensors.end() && found->second.defined(), "the condition has no tensor '", name, "': it was made by another backbone's encoders");
+  base::check_invariant(found != tensors.end() && found->second.defined(), "the condition has no tensor '", name,
+                        "': it was made by another backbone's encoders");
   return found->second;
 }
 

@@ -18,10 +18,10 @@ namespace magicid::models::generator {
 
 // One noisy video and what the network is told about it.
 struct DenoiserInputs {
-  at::Tensor latents;     // [1,C,T,H,W], floating, on the network's device: x_sigma = (1 - sigma) x0 + sigma noise
-  double timestep = 0;    // 1000 sigma, not rounded
-  double guidance = 1;    // the embedded guidance's scale; not read by backbones without it
-  Condition condition;    // on the network's device
+  at::Tensor latents;   // [1,C,T,H,W], floating, on the network's device: x_sigma = (1 - sigma) x0 + sigma noise
+  double timestep = 0;  // 1000 sigma, not rounded
+  double guidance = 1;  // the embedded guidance's scale; not read by backbones without it
+  Condition condition;  // on the network's device
 };
 
 // How a forward is computed: which ranks share its tokens, and what its backward computes again.

@@ -83,7 +83,8 @@ struct RecomputedBlock : torch::autograd::Function<RecomputedBlock> {
 
 std::vector<at::Tensor> run_block(Recompute mode, const BlockFunction& block, std::vector<at::Tensor> inputs, const std::vector<at::Tensor>& parameters) {
   const auto needs = [](const at::Tensor& t) { return t.requires_grad(); };
-  const bool graph = at::GradMode::is_enabled() && (std::any_of(inputs.begin(), inputs.end(), needs) || std::any_of(parameters.begin(), parameters.end(), needs));
+  const bool graph =
+      at::GradMode::is_enabled() && (std::any_of(inputs.begin(), inputs.end(), needs) || std::any_of(parameters.begin(), parameters.end(), needs));
   if (!graph || mode == Recompute::none) return block(std::move(inputs), nullptr);
   return RecomputedBlock::apply(at::TensorList(inputs), at::TensorList(parameters), std::move(mode), &block);
 }

@@ -11,7 +11,8 @@ namespace {
 Recompute mode_named(const std::string& name, const std::string& whole) {
   for (const auto mode : {Recompute::none, Recompute::attention_kept, Recompute::full})
     if (to_string(mode) == name) return mode;
-  throw base::UserError("'", whole, "' names no recomputation: '", name, "' is not none, attention_kept or full; expected one of them for all blocks, or numbers of blocks in their order, "
+  throw base::UserError("'", whole, "' names no recomputation: '", name,
+                        "' is not none, attention_kept or full; expected one of them for all blocks, or numbers of blocks in their order, "
                         "as in full:12,attention_kept:40,none");
 }
 
@@ -25,7 +26,8 @@ RecomputePlan RecomputePlan::parse(const std::string& text) {
   std::istringstream words(text + ",");  // a comma at the end stands before one more, empty word
   for (std::string word; std::getline(words, word, ',');) {
     if (!plan.runs_.empty() && plan.runs_.back().blocks == kRest)
-      throw base::UserError("'", text, "': '", to_string(plan.runs_.back().mode), "' without a number is for all blocks that follow, but '", word, "' comes after it");
+      throw base::UserError("'", text, "': '", to_string(plan.runs_.back().mode), "' without a number is for all blocks that follow, but '", word,
+                            "' comes after it");
     const auto colon = word.find(':');
     Run run{mode_named(word.substr(0, colon), text), kRest};
     if (colon != std::string::npos) {
@@ -70,7 +72,8 @@ void RecomputePlan::check(std::int64_t blocks) const {
   for (const Run& run : runs_) named += run.blocks;
   const bool rest = runs_.back().blocks == kRest;
   if (named > blocks || (named < blocks && !rest))
-    throw base::UserError("model.recompute ", text(), " is for ", rest ? "at least " : "", named, " blocks, the model has ", blocks, "; a last mode without a number stands for the rest");
+    throw base::UserError("model.recompute ", text(), " is for ", rest ? "at least " : "", named, " blocks, the model has ", blocks,
+                          "; a last mode without a number stands for the rest");
 }
 
 }  // namespace magicid::models::generator

@@ -8,8 +8,8 @@
 
 namespace magicid::models::generator {
 
-// `none`: all that autograd saves. `attention_kept`: the block's inputs, the attention's output and log-sum-exp; the rest is computed again, the attention is not.
-// `full`: the block's inputs.
+// `none`: all that autograd saves. `attention_kept`: the block's inputs, the attention's output and log-sum-exp; the rest is computed again, the attention is
+// not. `full`: the block's inputs.
 enum class Recompute { none, attention_kept, full };
 std::string to_string(Recompute mode);  // these names
 
@@ -18,8 +18,8 @@ class RecomputePlan {
  public:
   RecomputePlan(Recompute all = Recompute::none) : runs_{{all, kRest}} {}
 
-  // "attention_kept": every block. "full:12,attention_kept:40,none": the first 12 blocks, the next 40, the rest; without a last mode that has no number, the numbers must
-  // add up to the model's blocks. Throws UserError.
+  // "attention_kept": every block. "full:12,attention_kept:40,none": the first 12 blocks, the next 40, the rest; without a last mode that has no number, the
+  // numbers must add up to the model's blocks. Throws UserError.
   static RecomputePlan parse(const std::string& text);
   // As parse() reads it.
   std::string text() const;

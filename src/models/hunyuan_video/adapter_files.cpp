@@ -27,8 +27,8 @@ json peft_metadata(const std::map<std::string, std::pair<std::int64_t, double>>&
   int most = 0;
   for (const auto& [size, count] : votes)
     if (count > most) common = size, most = count;
-  json metadata{{"transformer.peft_type", "LORA"}, {"transformer.r", common.first}, {"transformer.lora_alpha", common.second}, {"transformer.bias", "none"},
-                {"transformer.lora_dropout", 0.0}, {"transformer.init_lora_weights", true}};
+  json metadata{{"transformer.peft_type", "LORA"}, {"transformer.r", common.first},   {"transformer.lora_alpha", common.second},
+                {"transformer.bias", "none"},      {"transformer.lora_dropout", 0.0}, {"transformer.init_lora_weights", true}};
   json ranks = json::object(), alphas = json::object(), targets = json::array();
   for (const auto& [name, size] : modules) {
     targets.push_back(name);

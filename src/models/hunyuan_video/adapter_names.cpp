@@ -13,9 +13,9 @@ std::string kohya_name(const std::string& module) {
 
 std::optional<AdapterKey> parse_adapter_key(const std::string& key, std::string& reason) {
   static const std::pair<const char*, Factor> ends[] = {
-      {".lora_A.weight", Factor::a},         {".lora_B.weight", Factor::b},         {".lora_down.weight", Factor::a}, {".lora_up.weight", Factor::b},
-      {".lora.down.weight", Factor::a},      {".lora.up.weight", Factor::b},        {".alpha", Factor::alpha},
-      {".lora_A.default.weight", Factor::a}, {".lora_B.default.weight", Factor::b},
+      {".lora_A.weight", Factor::a},  {".lora_B.weight", Factor::b},         {".lora_down.weight", Factor::a},
+      {".lora_up.weight", Factor::b}, {".lora.down.weight", Factor::a},      {".lora.up.weight", Factor::b},
+      {".alpha", Factor::alpha},      {".lora_A.default.weight", Factor::a}, {".lora_B.default.weight", Factor::b},
   };
   static const char* const prefixes[] = {"base_model.model.", "transformer.", "diffusion_model.", "model.diffusion_model."};
   const auto has = [&](const char* text) { return key.find(text) != std::string::npos; };

@@ -121,8 +121,7 @@ class Reader {
       const BlockLinear& module = linears_[linear];
       const std::size_t before = problems_.size();
       for (auto& [part, product] : products) finish(product, module.in, part < 0 ? module.out : module.parts[static_cast<std::size_t>(part)].rows);
-      if (products.size() > 1 && products.contains(-1))
-        problems_.push_back(products.at(-1).key + ": the file holds this module both whole and in parts");
+      if (products.size() > 1 && products.contains(-1)) problems_.push_back(products.at(-1).key + ": the file holds this module both whole and in parts");
       if (problems_.size() == before) values[module.name] = fuse(module, products);
     }
     if (!problems_.empty()) {
@@ -251,12 +250,12 @@ class Reader {
 
 generator::Adapter load_adapter(const TransformerConfig& config, const std::filesystem::path& path, const nn::Placement& placement) {
   if (path.extension() == ".h5")
-    return generator::Adapter::from_named_tensors(adaptable(config), storage::Hdf5File::open(path, {"magicid.adapter", 1}).tensors("adapter"), path.string(), placement);
+    return generator::Adapter::from_named_tensors(adaptable(config), storage::Hdf5File::open(path, {"magicid.adapter", 1}).tensors("adapter"), path.string(),
+                                                  placement);
   std::filesystem::path file = path;
   if (std::filesystem::is_directory(path)) {
     file = path / "pytorch_lora_weights.safetensors";
-    if (!std::filesystem::exists(file))
-      throw UserError(path.string(), ": a folder without pytorch_lora_weights.safetensors; name the adapter's file itself");
+    if (!std::filesystem::exists(file)) throw UserError(path.string(), ": a folder without pytorch_lora_weights.safetensors; name the adapter's file itself");
   }
   const std::string origin = file.string();
   return generator::Adapter::from_values(adaptable(config), Reader(config, storage::SafetensorsFile::open(file), origin).values(), origin, placement);

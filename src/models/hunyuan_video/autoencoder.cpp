@@ -17,16 +17,15 @@ void check_axis(const char* tile_name, std::int64_t tile, const char* stride_nam
     if (value <= 0 || value % ratio != 0)
       throw base::UserError("autoencoder option ", name, ": expected a positive multiple of the compression ratio ", ratio, ", found ", value);
   if (stride > tile)
-    throw base::UserError("autoencoder option ", stride_name, ": ", stride, " would leave gaps between tiles; expected at most ", tile_name, ", which is ", tile);
+    throw base::UserError("autoencoder option ", stride_name, ": ", stride, " would leave gaps between tiles; expected at most ", tile_name, ", which is ",
+                          tile);
 }
 
 // Tiles of pixels or frames that give latents, and the other way round.
 TileAxis encoding_axis(std::int64_t tile, std::int64_t stride, std::int64_t ratio) { return {tile, stride, stride / ratio, (tile - stride) / ratio}; }
 TileAxis decoding_axis(std::int64_t tile, std::int64_t stride, std::int64_t ratio) { return {tile / ratio, stride / ratio, stride, tile - stride}; }
 
-bool exceeds(const at::Tensor& x, const TileAxis& height, const TileAxis& width) {
-  return x.size(kHeight) > height.tile || x.size(kWidth) > width.tile;
-}
+bool exceeds(const at::Tensor& x, const TileAxis& height, const TileAxis& width) { return x.size(kHeight) > height.tile || x.size(kWidth) > width.tile; }
 
 void check_video(const at::Tensor& x, const char* what, const char* channels_name, std::int64_t channels) {
   const auto refuse = [&](const auto&... parts) {
@@ -56,9 +55,7 @@ struct Autoencoder::Network {
   nn::PointwiseConv3d quant_conv, post_quant_conv;
   Decoder decoder;
 
-  at::Tensor placed(const at::Tensor& x) const {
-    return x.to(placement.device, placement.dtype).contiguous(nn::video_memory_format(placement.device));
-  }
+  at::Tensor placed(const at::Tensor& x) const { return x.to(placement.device, placement.dtype).contiguous(nn::video_memory_format(placement.device)); }
 };
 
 Autoencoder Autoencoder::load(const std::filesystem::path& folder, const nn::Placement& placement) {

@@ -149,7 +149,8 @@ Encoder Encoder::load(const nn::Weights& weights, const std::string& name, const
     EncoderLevel level;
     for (std::int64_t layer = 0; layer < config.layers_per_block; ++layer) {
       const std::int64_t out = config.block_out_channels[static_cast<std::size_t>(l)];
-      level.resnets.push_back(ResnetBlock::load(weights, numbered(level_name, "resnets", static_cast<std::size_t>(layer)), out, channels, config.norm_num_groups));
+      level.resnets.push_back(
+          ResnetBlock::load(weights, numbered(level_name, "resnets", static_cast<std::size_t>(layer)), out, channels, config.norm_num_groups));
       channels = out;
     }
     if (config.stride(l) != kNoStride)
@@ -192,7 +193,8 @@ Decoder Decoder::load(const nn::Weights& weights, const std::string& name, const
     DecoderLevel level;
     for (std::int64_t layer = 0; layer < config.layers_per_block + 1; ++layer) {
       const std::int64_t out = config.block_out_channels[static_cast<std::size_t>(config.levels() - 1 - l)];
-      level.resnets.push_back(ResnetBlock::load(weights, numbered(level_name, "resnets", static_cast<std::size_t>(layer)), out, channels, config.norm_num_groups));
+      level.resnets.push_back(
+          ResnetBlock::load(weights, numbered(level_name, "resnets", static_cast<std::size_t>(layer)), out, channels, config.norm_num_groups));
       channels = out;
     }
     if (config.stride(l) != kNoStride)

@@ -18,7 +18,8 @@ constexpr const char* kUpBlock = "HunyuanVideoUpBlock3D";
 // A list of one `block` for each level.
 void check_blocks(const nn::NetworkConfig& json, const char* key, std::int64_t levels, const std::string& block) {
   const auto blocks = json.texts(key);
-  if (json.has(key) ? blocks != std::vector<std::string>(levels, block) : levels != 4) json.refuse(key, levels, " times ", block, " (block_out_channels has ", levels, " levels)");
+  if (json.has(key) ? blocks != std::vector<std::string>(levels, block) : levels != 4)
+    json.refuse(key, levels, " times ", block, " (block_out_channels has ", levels, " levels)");
 }
 
 void check_sizes(const AutoencoderConfig& config, const nn::NetworkConfig& json) {

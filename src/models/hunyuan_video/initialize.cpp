@@ -68,14 +68,17 @@ Shapes transformer_parameter_shapes(const TransformerConfig& c) {
       for (const char* norm : {"norm_q", "norm_k", "norm_added_q", "norm_added_k"})
         shapes["transformer_blocks." + std::to_string(i) + ".attn." + norm + ".weight"] = {c.attention_head_dim};
     for (std::int64_t i = 0; i < c.num_single_layers; ++i)
-      for (const char* norm : {"norm_q", "norm_k"}) shapes["single_transformer_blocks." + std::to_string(i) + ".attn." + norm + ".weight"] = {c.attention_head_dim};
+      for (const char* norm : {"norm_q", "norm_k"})
+        shapes["single_transformer_blocks." + std::to_string(i) + ".attn." + norm + ".weight"] = {c.attention_head_dim};
   }
   add_biased_linear(shapes, "norm_out.linear", 2 * width, width);
   add_biased_linear(shapes, "proj_out", c.patch_numbers(c.out_channels), width);
   return shapes;
 }
 
-storage::NamedTensors initialize_transformer(const TransformerConfig& config, std::uint64_t seed) { return initialize(transformer_parameter_shapes(config), seed); }
+storage::NamedTensors initialize_transformer(const TransformerConfig& config, std::uint64_t seed) {
+  return initialize(transformer_parameter_shapes(config), seed);
+}
 
 storage::NamedTensors initialize_autoencoder(const AutoencoderConfig& config, std::uint64_t seed) { return initialize(config.parameter_shapes(), seed); }
 

@@ -32,8 +32,7 @@ std::vector<std::int64_t> text_lengths(const at::Tensor& mask, std::int64_t batc
     std::int64_t length = 0;
     while (length < rows && row[length] == 1) ++length;
     for (std::int64_t i = 0; i < rows; ++i)
-      if (row[i] != 0 && row[i] != 1)
-        throw UserError("encoder_attention_mask: sample ", b, ", row ", i, " is ", row[i], "; expected 0 or 1");
+      if (row[i] != 0 && row[i] != 1) throw UserError("encoder_attention_mask: sample ", b, ", row ", i, " is ", row[i], "; expected 0 or 1");
     for (std::int64_t i = length; i < rows; ++i)
       if (row[i] != 0)
         throw UserError("encoder_attention_mask: sample ", b, " has text at row ", i, " after padding at row ", length,
@@ -66,11 +65,11 @@ void Transformer::check(const TransformerInputs& in) const {
                       patches[0], ", ", patches[1], ", ", patches[2], "); choose a video size that gives such latents");
   const std::int64_t batch = x.size(0);
   const auto& text = in.encoder_hidden_states;
-  expect(text.defined() && text.dim() == 3 && text.size(0) == batch && text.size(1) > 0 && text.size(2) == config_.text_embed_dim,
-         "encoder_hidden_states", text, base::concat("[", batch, ", text rows, ", config_.text_embed_dim, "]"));
+  expect(text.defined() && text.dim() == 3 && text.size(0) == batch && text.size(1) > 0 && text.size(2) == config_.text_embed_dim, "encoder_hidden_states",
+         text, base::concat("[", batch, ", text rows, ", config_.text_embed_dim, "]"));
   const auto& pooled = in.pooled_projections;
-  expect(pooled.defined() && pooled.dim() == 2 && pooled.size(0) == batch && pooled.size(1) == config_.pooled_projection_dim,
-         "pooled_projections", pooled, base::concat("[", batch, ", ", config_.pooled_projection_dim, "]"));
+  expect(pooled.defined() && pooled.dim() == 2 && pooled.size(0) == batch && pooled.size(1) == config_.pooled_projection_dim, "pooled_projections", pooled,
+         base::concat("[", batch, ", ", config_.pooled_projection_dim, "]"));
   const auto& time = in.timestep;
   expect(time.defined() && time.dim() == 1 && time.size(0) == batch, "timestep", time, base::concat("[", batch, "]"));
   const auto& guidance = in.guidance;
@@ -122,7 +121,8 @@ at::Tensor Transformer::velocity_tokens(const generator::DenoiserInputs& in, con
   return forward_tokens(inputs, adapter, work.attention, work.recompute);
 }
 
-at::Tensor Transformer::forward_tokens(const TransformerInputs& in, const generator::Adapter* adapter, generator::JointAttention& attention, const generator::RecomputePlan& recompute) const {
+at::Tensor Transformer::forward_tokens(const TransformerInputs& in, const generator::Adapter* adapter, generator::JointAttention& attention,
+                                       const generator::RecomputePlan& recompute) const {
   check(in);
   recompute.check(static_cast<std::int64_t>(double_blocks_.size() + single_blocks_.size()));
   const auto lengths = text_lengths(in.encoder_attention_mask, in.hidden_states.size(0), in.encoder_hidden_states.size(1));
@@ -146,19 +146,23 @@ at::Tensor Transformer::forward_tokens(const TransformerInputs& in, const genera
   return at::cat(outputs, 0).index_select(0, at::tensor(place, at::kLong).to(outputs[0].device()));
 }
 
-at::Tensor Transformer::forward_group(const TransformerInputs& in, const generator::Adapter* adapter, generator::JointAttention& attention, const generator::RecomputePlan& recompute) const {
+at::Tensor Transformer::forward_group(const TransformerInputs& in, const generator::Adapter* adapter, generator::JointAttention& attention,
+                                      const generator::RecomputePlan& recompute) const {
   const auto& x = in.hidden_states;
   const std::int64_t pt = config_.patch_size_t, p = config_.patch_size;
   const std::array<std::int64_t, 3> grid = {x.size(2) / pt, x.size(3) / p, x.size(4) / p};
   const generator::TokenCounts whole{.video = grid[0] * grid[1] * grid[2], .text = in.encoder_hidden_states.size(1)};
   const generator::TokenRange range = attention.video_range(whole.video), text_range = attention.text_range(whole.text);
 
-  const BlockContext context{.config = config_, .adapter = adapter, .rotary = rotary_table(config_, grid, range, x.device()), .attention = attention,
-                             .whole = whole, .video_tokens = range.count};
+  const BlockContext context{.config = config_,
+                             .adapter = adapter,
+                             .rotary = rotary_table(config_, grid, range, x.device()),
+                             .attention = attention,
+                             .whole = whole,
+                             .video_tokens = range.count};
   const at::Tensor activated = at::silu(condition_(in.timestep, in.pooled_projections, in.guidance));
   at::Tensor video = image_in_(patchify(x).narrow(1, range.begin, range.count));
-  at::Tensor text =
-      refiner_(in.encoder_hidden_states, in.timestep, config_).narrow(1, text_range.begin, text_range.count);
+  at::Tensor text = refiner_(in.encoder_hidden_states, in.timestep, config_).narrow(1, text_range.begin, text_range.count);
   std::size_t index = 0;
   const auto leaves = [&](const std::string& block) { return adapter ? adapter->leaves_of(block) : std::vector<at::Tensor>(); };
   for (const auto& block : double_blocks_) {

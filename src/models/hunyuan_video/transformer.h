@@ -57,8 +57,8 @@ class Transformer final : public generator::Denoiser {
   // The same before unpatchify: [B,S',patch numbers] for the tokens of attention.video_range(S); to compare with patchify(target). With a graph,
   // the blocks' activations are kept or computed again as `recompute` says (gradients of the adapter and the floating inputs alone); this, the adapter and
   // `attention` must then stay until backward.
-  at::Tensor forward_tokens(const TransformerInputs& inputs, const generator::Adapter* adapter = nullptr, generator::JointAttention& attention = generator::local_joint_attention(),
-                            const generator::RecomputePlan& recompute = {}) const;
+  at::Tensor forward_tokens(const TransformerInputs& inputs, const generator::Adapter* adapter = nullptr,
+                            generator::JointAttention& attention = generator::local_joint_attention(), const generator::RecomputePlan& recompute = {}) const;
 
   // [B,C,T,H,W] <-> [B,S,C*pt*p*p]; tokens in the order (frame, row, column), numbers in the order (channel, frame, row, column).
   at::Tensor patchify(const at::Tensor& latents) const override;
@@ -68,7 +68,8 @@ class Transformer final : public generator::Denoiser {
   Transformer() = default;
   void check(const TransformerInputs& inputs) const;
   // Samples of one text length, already cast and cropped.
-  at::Tensor forward_group(const TransformerInputs& inputs, const generator::Adapter* adapter, generator::JointAttention& attention, const generator::RecomputePlan& recompute) const;
+  at::Tensor forward_group(const TransformerInputs& inputs, const generator::Adapter* adapter, generator::JointAttention& attention,
+                           const generator::RecomputePlan& recompute) const;
 
   TransformerConfig config_;
   nn::Placement placement_;

@@ -22,8 +22,8 @@ const nn::LoraLayer* find(const generator::Adapter* adapter, const std::string& 
 StreamLora stream_lora(const generator::Adapter* adapter, const std::string& block, const std::string& stream) {
   if (!adapter) return {};
   const std::string prefix = block + stream;
-  return {find(adapter, prefix + "_mod.linear"), find(adapter, prefix + "_attn_qkv"), find(adapter, prefix + "_attn_proj"),
-          find(adapter, prefix + "_mlp.fc1"), find(adapter, prefix + "_mlp.fc2")};
+  return {find(adapter, prefix + "_mod.linear"), find(adapter, prefix + "_attn_qkv"), find(adapter, prefix + "_attn_proj"), find(adapter, prefix + "_mlp.fc1"),
+          find(adapter, prefix + "_mlp.fc2")};
 }
 
 at::Tensor gelu_tanh(at::Tensor x) { return at::GradMode::is_enabled() ? at::gelu(x, "tanh") : at::gelu_(x, "tanh"); }
@@ -63,9 +63,7 @@ Qkv joint_qkv(const Stream& video, const Stream& text, const StreamLora& video_l
   return {queries_keys[0], queries_keys[1], v};
 }
 
-at::Tensor feed_forward(const Stream& stream, const StreamLora& lora, const at::Tensor& x) {
-  return stream.fc2(gelu_tanh(stream.fc1(x, lora.fc1)), lora.fc2);
-}
+at::Tensor feed_forward(const Stream& stream, const StreamLora& lora, const at::Tensor& x) { return stream.fc2(gelu_tanh(stream.fc1(x, lora.fc1)), lora.fc2); }
 
 // linear(cat(a, b)) without making the concatenation: a [B,S,Ka], b [B,S,Kb], weight [out, Ka+Kb].
 at::Tensor linear_of_pair(const nn::Linear& linear, const at::Tensor& a, const at::Tensor& b, const nn::LoraLayer* lora) {
@@ -122,8 +120,8 @@ at::Tensor SingleBlock::operator()(at::Tensor x, const at::Tensor& activated, co
   const TransformerConfig& config = context.config;
   const std::int64_t width = config.width();
   const auto mod = modulation(activated, find(context.adapter, name + "modulation.linear")).chunk(3, 1);  // shift, scale, gate
-  const auto parts = linear1(modulated_norm(x, mod[0], mod[1]), find(context.adapter, name + "linear1"))
-                         .split_with_sizes({2 * width, width, config.mlp_width()}, 2);
+  const auto parts =
+      linear1(modulated_norm(x, mod[0], mod[1]), find(context.adapter, name + "linear1")).split_with_sizes({2 * width, width, config.mlp_width()}, 2);
   const auto queries_keys = normalize_and_rotate(split_heads(parts[0], 2, config), qk_norm, context.rotary, context.video_tokens).unbind(2);
   const at::Tensor attended = attend({queries_keys[0], queries_keys[1], split_heads(parts[1], 1, config).select(2, 0)}, context, tape);
   return gated_sum(x, mod[2], linear_of_pair(linear2, attended, gelu_tanh(parts[2]), find(context.adapter, name + "linear2")));

@@ -37,7 +37,7 @@ struct BlockContext {
   const generator::Adapter* adapter;
   RotaryTable rotary;
   generator::JointAttention& attention;
-  generator::TokenCounts whole;             // tokens of the whole sequence
+  generator::TokenCounts whole;   // tokens of the whole sequence
   std::int64_t video_tokens = 0;  // Sv: video tokens of this rank
 };
 

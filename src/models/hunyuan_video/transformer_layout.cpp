@@ -16,8 +16,7 @@ std::vector<BlockLinear> double_block_linears(const TransformerConfig& config, s
   const std::int64_t width = config.width(), mlp = config.mlp_width();
   const std::string native = "double_blocks." + std::to_string(index) + ".", other = "transformer_blocks." + std::to_string(index) + ".";
   std::vector<BlockLinear> linears;
-  const auto stream = [&](const std::string& s, const std::string& norm, const std::vector<std::string>& qkv, const std::string& proj,
-                          const std::string& ff) {
+  const auto stream = [&](const std::string& s, const std::string& norm, const std::vector<std::string>& qkv, const std::string& proj, const std::string& ff) {
     linears.push_back(whole(native, s + "_mod.linear", other + norm + ".linear", 6 * width, width, true));
     BlockLinear fused{native + s + "_attn_qkv", s + "_attn_qkv", width, 3 * width, false, {}};
     for (const auto& name : qkv) fused.parts.push_back({other + "attn." + name, width});
@@ -33,8 +32,7 @@ std::vector<BlockLinear> double_block_linears(const TransformerConfig& config, s
 
 std::vector<BlockLinear> single_block_linears(const TransformerConfig& config, std::int64_t index) {
   const std::int64_t width = config.width(), mlp = config.mlp_width();
-  const std::string native = "single_blocks." + std::to_string(index) + ".",
-                    other = "single_transformer_blocks." + std::to_string(index) + ".";
+  const std::string native = "single_blocks." + std::to_string(index) + ".", other = "single_transformer_blocks." + std::to_string(index) + ".";
   BlockLinear fused{native + "linear1", "linear1", width, 3 * width + mlp, false, {}};
   for (const char* name : {"attn.to_q", "attn.to_k", "attn.to_v"}) fused.parts.push_back({other + name, width});
   fused.parts.push_back({other + "proj_mlp", mlp});

@@ -11,8 +11,7 @@ namespace {
 // Reads under both layouts' names; modules are asked for by both.
 class Loader {
  public:
-  Loader(const TransformerConfig& config, const nn::Weights& weights)
-      : config_(config), weights_(weights), tencent_(weights.contains("img_in.proj.weight")) {}
+  Loader(const TransformerConfig& config, const nn::Weights& weights) : config_(config), weights_(weights), tencent_(weights.contains("img_in.proj.weight")) {}
 
   bool tencent() const { return tencent_; }
   std::string name(const std::string& tencent, const std::string& diffusers) const { return tencent_ ? tencent : diffusers; }
@@ -33,23 +32,19 @@ class Loader {
   }
 
   // [2,K]: of queries and keys.
-  at::Tensor qk_norm(const std::string& tencent_q, const std::string& tencent_k, const std::string& diffusers_q,
-                     const std::string& diffusers_k) const {
+  at::Tensor qk_norm(const std::string& tencent_q, const std::string& tencent_k, const std::string& diffusers_q, const std::string& diffusers_k) const {
     if (!config_.qk_norm) return {};
     const std::int64_t k = config_.attention_head_dim;
     return at::stack({weights_.take(name(tencent_q, diffusers_q) + ".weight", {k}), weights_.take(name(tencent_k, diffusers_k) + ".weight", {k})});
   }
 
-  EmbeddingMlp embedding(const std::string& tencent, const std::string& tencent_first, const std::string& tencent_second,
-                         const std::string& diffusers, std::int64_t in) const {
+  EmbeddingMlp embedding(const std::string& tencent, const std::string& tencent_first, const std::string& tencent_second, const std::string& diffusers,
+                         std::int64_t in) const {
     const std::int64_t width = config_.width();
-    return {linear(tencent + tencent_first, diffusers + ".linear_1", width, in),
-            linear(tencent + tencent_second, diffusers + ".linear_2", width, width)};
+    return {linear(tencent + tencent_first, diffusers + ".linear_1", width, in), linear(tencent + tencent_second, diffusers + ".linear_2", width, width)};
   }
 
-  EmbeddingMlp time(const std::string& tencent, const std::string& diffusers) const {
-    return embedding(tencent, ".mlp.0", ".mlp.2", diffusers, kSinusoid);
-  }
+  EmbeddingMlp time(const std::string& tencent, const std::string& diffusers) const { return embedding(tencent, ".mlp.0", ".mlp.2", diffusers, kSinusoid); }
 
   RefinerBlock refiner_block(std::int64_t index) const {
     const std::int64_t width = config_.width(), mlp = config_.refiner_mlp_width();
@@ -118,20 +113,17 @@ Transformer Transformer::load(const TransformerConfig& config, const nn::Weights
   t.placement_ = weights.placement();
 
   const std::string image = loader.name("img_in.proj", "x_embedder.proj");
-  const at::Tensor patch = weights.take(
-      image + ".weight", {width, config.in_channels, config.patch_size_t, config.patch_size, config.patch_size});
+  const at::Tensor patch = weights.take(image + ".weight", {width, config.in_channels, config.patch_size_t, config.patch_size, config.patch_size});
   t.image_in_ = {patch.reshape({width, config.patch_numbers(config.in_channels)}), weights.take(image + ".bias", {width})};
 
   t.condition_.time = loader.time("time_in", "time_text_embed.timestep_embedder");
-  t.condition_.text =
-      loader.embedding("vector_in", ".in_layer", ".out_layer", "time_text_embed.text_embedder", config.pooled_projection_dim);
+  t.condition_.text = loader.embedding("vector_in", ".in_layer", ".out_layer", "time_text_embed.text_embedder", config.pooled_projection_dim);
   t.condition_.has_guidance = config.guidance_embeds;
   if (config.guidance_embeds) t.condition_.guidance = loader.time("guidance_in", "time_text_embed.guidance_embedder");
 
   t.refiner_.input = loader.linear("txt_in.input_embedder", "context_embedder.proj_in", width, config.text_embed_dim);
   t.refiner_.time = loader.time("txt_in.t_embedder", "context_embedder.time_text_embed.timestep_embedder");
-  t.refiner_.text = loader.embedding("txt_in.c_embedder", ".linear_1", ".linear_2", "context_embedder.time_text_embed.text_embedder",
-                                     config.text_embed_dim);
+  t.refiner_.text = loader.embedding("txt_in.c_embedder", ".linear_1", ".linear_2", "context_embedder.time_text_embed.text_embedder", config.text_embed_dim);
   for (std::int64_t i = 0; i < config.num_refiner_layers; ++i) t.refiner_.blocks.push_back(loader.refiner_block(i));
   for (std::int64_t i = 0; i < config.num_layers; ++i) t.double_blocks_.push_back(load_double_block(loader, config, i));
   for (std::int64_t i = 0; i < config.num_single_layers; ++i) t.single_blocks_.push_back(load_single_block(loader, config, i));

@@ -1,17 +1,17 @@
 #include "models/hunyuan_video/transformer_rotary.h"
 
-#include <ATen/TensorOperators.h>
 #include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/complex.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/outer.h>
 #include <ATen/ops/pow.h>
 #include <ATen/ops/rsqrt.h>
 #include <ATen/ops/view_as_complex.h>
 #include <ATen/ops/view_as_real.h>
-#include <ATen/ops/complex.h>
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -95,7 +95,7 @@ template <class T, class Acc>
 struct Run {
   const T *x, *grad;  // grad: null in a forward
   T* out;
-  Acc* of_weight;     // [tasks,2,K] or null
+  Acc* of_weight;  // [tasks,2,K] or null
   const Acc *weight, *cos, *sin;
   std::array<std::int64_t, 4> x_strides, grad_strides, out_strides;
   std::int64_t rotated_tokens, samples, tokens, heads, k;
@@ -117,22 +117,25 @@ void run_tasks(const Run<T, Acc>& r, std::int64_t begin, std::int64_t end, Acc* 
         const Acc* row_weight = r.weight ? r.weight + part * r.k : nullptr;
         if (r.grad)
           backward_row<T, Acc>(r.grad + at(r.grad_strides), x, y, row_weight, row_cos, row_sin, r.k, scratch, row_sums ? row_sums + part * r.k : nullptr);
-        else
-          forward_row<T, Acc>(x, y, row_weight, row_cos, row_sin, r.k);
+        else forward_row<T, Acc>(x, y, row_weight, row_cos, row_sin, r.k);
       }
   }
 }
 
-// `grad` undefined: forward, out may be qk itself. Otherwise out receives the gradient of qk, and of_weight [tasks,2,K], where it is defined, that of the weight in parts.
+// `grad` undefined: forward, out may be qk itself. Otherwise out receives the gradient of qk, and of_weight [tasks,2,K], where it is defined, that of the
+// weight in parts.
 template <class T>
 void run_kernel(const at::Tensor& qk, const at::Tensor& grad, const at::Tensor& out, const Constants& constants, const at::Tensor& of_weight) {
   using Acc = std::conditional_t<std::is_same_v<T, double>, double, float>;
   const auto type = compute_type(qk);
   const auto prepared = [&](const at::Tensor& t, bool used) { return used ? t.to(type).contiguous() : at::Tensor(); };
   const bool rotates = constants.rotated_tokens > 0;
-  const at::Tensor weight = prepared(constants.weight, constants.weight.defined()), cos = prepared(constants.cos, rotates), sin = prepared(constants.sin, rotates);
+  const at::Tensor weight = prepared(constants.weight, constants.weight.defined()), cos = prepared(constants.cos, rotates),
+                   sin = prepared(constants.sin, rotates);
   const auto numbers = [](const at::Tensor& t) { return t.defined() ? t.const_data_ptr<Acc>() : nullptr; };
-  const auto strides = [](const at::Tensor& t) { return t.defined() ? std::array<std::int64_t, 4>{t.stride(0), t.stride(1), t.stride(2), t.stride(3)} : std::array<std::int64_t, 4>{}; };
+  const auto strides = [](const at::Tensor& t) {
+    return t.defined() ? std::array<std::int64_t, 4>{t.stride(0), t.stride(1), t.stride(2), t.stride(3)} : std::array<std::int64_t, 4>{};
+  };
   const Run<T, Acc> run{.x = qk.const_data_ptr<T>(),
                         .grad = grad.defined() ? grad.const_data_ptr<T>() : nullptr,
                         .out = out.mutable_data_ptr<T>(),
@@ -247,10 +250,8 @@ RotaryTable rotary_table(const TransformerConfig& config, const std::array<std::
 at::Tensor normalize_and_rotate(at::Tensor qk, const at::Tensor& weight, const RotaryTable& rotary, std::int64_t rotated_tokens) {
   const Constants constants{weight, rotary.cos, rotary.sin, rotated_tokens};
   if (at::GradMode::is_enabled()) return NormalizeAndRotate::apply(qk, weight.defined() ? weight : at::empty({0}, qk.options()), constants);
-  if (has_kernel(qk))
-    run_kernel(qk, {}, qk, constants);
-  else
-    qk.copy_(forward_operations(qk, constants));
+  if (has_kernel(qk)) run_kernel(qk, {}, qk, constants);
+  else qk.copy_(forward_operations(qk, constants));
   return qk;
 }
 

@@ -31,9 +31,7 @@ at::Tensor in_video_format(const at::Tensor& x) { return x.contiguous(video_memo
 
 }  // namespace
 
-at::MemoryFormat video_memory_format(c10::Device device) {
-  return device.is_cpu() ? at::MemoryFormat::ChannelsLast3d : at::MemoryFormat::Contiguous;
-}
+at::MemoryFormat video_memory_format(c10::Device device) { return device.is_cpu() ? at::MemoryFormat::ChannelsLast3d : at::MemoryFormat::Contiguous; }
 
 CausalInput::CausalInput(const at::TensorOptions& options, std::int64_t batch, std::int64_t channels, VideoSize size, std::int64_t kernel)
     // One frame needs no copies of itself before it: see CausalConv3d::convolve.
@@ -90,8 +88,7 @@ at::Tensor CausalConv3d::convolve(const at::Tensor& padded, std::int64_t max_ele
     for (std::int64_t first = 0; first < frames; first += piece) pieces.push_back(convolve_piece(first, std::min(piece, frames - first)));
     return at::cat(pieces, kFrames);
   }
-  at::Tensor out = at::empty({padded.size(0), weight.size(0), frames, height, width},
-                             padded.options().memory_format(video_memory_format(padded.device())));
+  at::Tensor out = at::empty({padded.size(0), weight.size(0), frames, height, width}, padded.options().memory_format(video_memory_format(padded.device())));
   for (std::int64_t first = 0; first < frames; first += piece) {
     const std::int64_t count = std::min(piece, frames - first);
     out.narrow(kFrames, first, count).copy_(convolve_piece(first, count));

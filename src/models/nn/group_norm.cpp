@@ -25,8 +25,8 @@ GroupNorm GroupNorm::load(const Weights& weights, const std::string& name, std::
 at::Tensor GroupNorm::operator()(const at::Tensor& x) const {
   if (!x.is_cpu() || x.is_contiguous()) return at::group_norm(x, groups, weight, bias, eps);
   const std::int64_t batch = x.size(0), channels = x.size(1);
-  auto [normalised, mean, inverse_deviation] = at::native_group_norm(x.contiguous(x.suggest_memory_format()), weight, bias, batch, channels,
-                                                                     x.numel() / (batch * channels), groups, eps);
+  auto [normalised, mean, inverse_deviation] =
+      at::native_group_norm(x.contiguous(x.suggest_memory_format()), weight, bias, batch, channels, x.numel() / (batch * channels), groups, eps);
   if (mean.detach().mul(inverse_deviation.detach()).abs().max().item<double>() <= kLargestPlainMean) return normalised;
   // The result does not depend on a shift of a group, so the shift needs no gradient either.
   std::vector<std::int64_t> shape(static_cast<std::size_t>(x.dim()), 1);

@@ -17,9 +17,9 @@ void check(const at::Tensor& x, const at::Tensor& shift, const at::Tensor& scale
       scale.device() == x.device()) {
     return;
   }
-  throw base::InvariantError("layer_norm_modulate takes x [B,S,D] and shift, scale [B,D] of one dtype on one device, and got x ", x.sizes(), ' ', x.scalar_type(),
-                             " on ", x.device(), ", shift ", shift.sizes(), ' ', shift.scalar_type(), " on ", shift.device(), ", scale ", scale.sizes(), ' ',
-                             scale.scalar_type(), " on ", scale.device());
+  throw base::InvariantError("layer_norm_modulate takes x [B,S,D] and shift, scale [B,D] of one dtype on one device, and got x ", x.sizes(), ' ',
+                             x.scalar_type(), " on ", x.device(), ", shift ", shift.sizes(), ' ', shift.scalar_type(), " on ", shift.device(), ", scale ",
+                             scale.sizes(), ' ', scale.scalar_type(), " on ", scale.device());
 }
 
 bool asks_for_gradients(const at::Tensor& x, const at::Tensor& shift, const at::Tensor& scale) {

@@ -13,8 +13,8 @@
 
 namespace magicid::models::nn {
 
-// One JSON object and the place it came from. Everywhere a null counts as an absent key. All that reads a value throws UserError when the value is not of the kind
-// that is asked for.
+// One JSON object and the place it came from. Everywhere a null counts as an absent key. All that reads a value throws UserError when the value is not of the
+// kind that is asked for.
 class NetworkConfig {
  public:
   // `place` is what messages call the object. Throws UserError when it is none.
@@ -24,7 +24,8 @@ class NetworkConfig {
 
   bool has(const std::string& key) const;
 
-  // A whole number from `least` to 2^24, beyond which a size of a network is a typing error that would end as a failed allocation; `fallback` when it is absent.
+  // A whole number from `least` to 2^24, beyond which a size of a network is a typing error that would end as a failed allocation; `fallback` when it is
+  // absent.
   std::int64_t size(const std::string& key, std::int64_t fallback, std::int64_t least = 1) const;
   // A list of such numbers: of any length from 1 on, or of the length of `fallback`.
   std::vector<std::int64_t> sizes(const std::string& key, std::vector<std::int64_t> fallback) const;

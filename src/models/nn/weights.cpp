@@ -39,7 +39,7 @@ struct Weights::Record {
   std::string origin;
   Placement placement;
   std::map<std::string, storage::SafetensorsFile> files;  // tensor name -> file that holds it
-  storage::NamedTensors tensors;                           // or tensors in memory
+  storage::NamedTensors tensors;                          // or tensors in memory
   std::set<std::string> taken;
   std::vector<std::string> missing, wrong;
   std::vector<std::string> ignored_prefixes;
@@ -77,14 +77,16 @@ struct Weights::Record {
     for (const auto& [name, shard] : parsed["weight_map"].items()) {
       if (!shard.is_string()) throw UserError(index.string(), ": weight_map.", name, " is not a file name");
       // A name with a folder in it could point anywhere on the disk.
-      if (fs::path(shard.get<std::string>()).has_parent_path()) throw UserError(index.string(), ": weight_map.", name, " points outside of the folder: ", shard.get<std::string>());
+      if (fs::path(shard.get<std::string>()).has_parent_path())
+        throw UserError(index.string(), ": weight_map.", name, " points outside of the folder: ", shard.get<std::string>());
       shards.insert(shard.get<std::string>());
     }
     std::vector<std::string> absent;
     for (const auto& shard : shards)
       if (!fs::exists(index.parent_path() / shard)) absent.push_back(shard);
     if (!absent.empty())
-      throw UserError(index.string(), ": ", absent.size(), " of ", shards.size(), " weight files are missing: ", base::join_names(absent), ". Was the download complete?");
+      throw UserError(index.string(), ": ", absent.size(), " of ", shards.size(), " weight files are missing: ", base::join_names(absent),
+                      ". Was the download complete?");
     for (const auto& shard : shards) add_file(index.parent_path() / shard);
     for (const auto& [name, shard] : parsed["weight_map"].items())
       if (!files.contains(name)) throw UserError(index.string(), ": names the tensor '", name, "', which ", shard.get<std::string>(), " does not hold");
@@ -117,11 +119,13 @@ Weights Weights::open_folder(const fs::path& folder, const Placement& placement)
     else if (name.ends_with(".bin") || name.ends_with(".pt") || name.ends_with(".pth")) pickles.push_back(entry.path());
   }
   if (indices.size() + singles.size() > 1)
-    throw UserError(folder.string(), ": holds several variants of the weights; keep one of them, named model.safetensors or diffusion_pytorch_model.safetensors");
+    throw UserError(folder.string(),
+                    ": holds several variants of the weights; keep one of them, named model.safetensors or diffusion_pytorch_model.safetensors");
   if (!indices.empty()) weights.record_->add_index(indices[0]);
   else if (!singles.empty()) weights.record_->add_file(singles[0]);
   else if (!pickles.empty())
-    throw UserError(folder.string(), ": holds only pickled weights (", pickles[0].filename().string(), "); save them as safetensors, e.g. with diffusers' save_pretrained(safe_serialization=True)");
+    throw UserError(folder.string(), ": holds only pickled weights (", pickles[0].filename().string(),
+                    "); save them as safetensors, e.g. with diffusers' save_pretrained(safe_serialization=True)");
   else throw UserError(folder.string(), ": has no weights; model.safetensors, diffusion_pytorch_model.safetensors or their .index.json was expected");
   return weights;
 }
@@ -199,9 +203,7 @@ at::Tensor Weights::take_as(const std::string& name, std::initializer_list<std::
   return placed(tensor, record_->placement, dtype);
 }
 
-at::Tensor Weights::take(const std::string& name, std::initializer_list<std::int64_t> shape) const {
-  return take_as(name, shape, record_->placement.dtype);
-}
+at::Tensor Weights::take(const std::string& name, std::initializer_list<std::int64_t> shape) const { return take_as(name, shape, record_->placement.dtype); }
 
 at::Tensor Weights::take_optional(const std::string& name, std::initializer_list<std::int64_t> shape) const {
   return contains(name) ? take(name, shape) : at::Tensor();

@@ -18,10 +18,10 @@ struct AddedToken {
   std::int64_t id = -1;
   std::string content;
   bool special = false;
-  bool single_word = false;      // only where no word character touches it
-  bool lstrip = false;           // takes the white space on its left
-  bool rstrip = false;           // takes the white space on its right
-  bool normalized = false;       // looked for in the normalised text
+  bool single_word = false;  // only where no word character touches it
+  bool lstrip = false;       // takes the white space on its left
+  bool rstrip = false;       // takes the white space on its right
+  bool normalized = false;   // looked for in the normalised text
 
   // {"content": ..., "special": ..., ...}; a missing `normalized` means "unless special". The id is not read here.
   static AddedToken from_json(const nlohmann::json& json, const std::string& where);

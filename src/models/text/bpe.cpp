@@ -21,7 +21,11 @@ Bpe::Bpe(Vocabulary vocabulary, const Merges& merges, Options options, const std
     const std::size_t prefix = options_.continuing_subword_prefix.size();
     const auto merged = right.size() >= prefix ? id(left + right.substr(prefix)) : std::nullopt;
     if (!left_id || !right_id || !merged) {
-      throw base::UserError(where, ": merge ", rank + 1, " (\"", left, "\" + \"", right, "\"): ", !left_id ? left : !right_id ? right : "their union", " is not in the vocabulary");
+      throw base::UserError(where, ": merge ", rank + 1, " (\"", left, "\" + \"", right, "\"): ",
+                            !left_id    ? left
+                            : !right_id ? right
+                                        : "their union",
+                            " is not in the vocabulary");
     }
     merges_[{*left_id, *right_id}] = {static_cast<std::int64_t>(rank), *merged};
   }
@@ -81,7 +85,9 @@ std::vector<std::int64_t> Bpe::symbols(const std::string& word) const {
   const auto flush_unknown = [&] {
     if (!unknown_pending) return;
     const auto unknown = id(*options_.unknown_token);
-    if (!unknown) throw base::UserError("the tokeniser met a character outside its vocabulary in \"", word, "\", and its unk_token \"", *options_.unknown_token, "\" is not in the vocabulary either");
+    if (!unknown)
+      throw base::UserError("the tokeniser met a character outside its vocabulary in \"", word, "\", and its unk_token \"", *options_.unknown_token,
+                            "\" is not in the vocabulary either");
     out.push_back(*unknown);
     unknown_pending = false;
   };

@@ -102,7 +102,8 @@ at::Tensor ClipTextEncoder::apply(const LayerNorm& norm, const at::Tensor& x) co
 ClipTextOutput ClipTextEncoder::operator()(const at::Tensor& input_ids) const {
   check_input_ids(input_ids, config_.vocab_size, "CLIP");
   const std::int64_t batch = input_ids.size(0), tokens = input_ids.size(1), head = config_.hidden_size / config_.num_attention_heads;
-  if (tokens > config_.max_position_embeddings) throw base::UserError("CLIP: ", tokens, " tokens, but the model has positions for ", config_.max_position_embeddings);
+  if (tokens > config_.max_position_embeddings)
+    throw base::UserError("CLIP: ", tokens, " tokens, but the model has positions for ", config_.max_position_embeddings);
   const at::Tensor ids = input_ids.to(placement_.device).to(at::kLong);
   at::Tensor x = at::embedding(token_embedding_, ids) + position_embedding_.slice(0, 0, tokens);
   const auto heads = [&](const at::Tensor& y) { return y.view({batch, tokens, config_.num_attention_heads, head}).transpose(1, 2); };

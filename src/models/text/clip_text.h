@@ -22,8 +22,8 @@ namespace magicid::models::text {
 
 // The fields of config.json with transformers' defaults.
 struct ClipTextConfig {
-  std::int64_t vocab_size = 49408, hidden_size = 512, intermediate_size = 2048, num_hidden_layers = 12, num_attention_heads = 8,
-               max_position_embeddings = 77, projection_dim = 512, eos_token_id = 49407;
+  std::int64_t vocab_size = 49408, hidden_size = 512, intermediate_size = 2048, num_hidden_layers = 12, num_attention_heads = 8, max_position_embeddings = 77,
+               projection_dim = 512, eos_token_id = 49407;
   double layer_norm_eps = 1e-5;
   Activation hidden_act = Activation::quick_gelu;
 

@@ -36,8 +36,7 @@ Tokens byte_fallback(const Tokens& tokens) {
     pending.clear();
   };
   for (const auto& token : tokens) {
-    const bool is_byte = token.size() == 6 && token.starts_with("<0x") && token.back() == '>' &&
-                         token.find_first_not_of("0123456789abcdefABCDEF", 3) == 5;
+    const bool is_byte = token.size() == 6 && token.starts_with("<0x") && token.back() == '>' && token.find_first_not_of("0123456789abcdefABCDEF", 3) == 5;
     if (is_byte) {
       pending += static_cast<char>(std::stoi(token.substr(3, 2), nullptr, 16));
       continue;
@@ -62,14 +61,16 @@ Decoder Decoder::from_json(const nlohmann::json& json, const std::string& where)
   else if (type == "ByteFallback") out.steps_.push_back(byte_fallback);
   else if (type == "Fuse") out.steps_.push_back([](Tokens tokens) { return Tokens{concatenate(tokens)}; });
   else if (type == "Replace") {
-    out.steps_.push_back([pattern = Pattern::from_json(require(json, "pattern", where), where), content = require_string(json, "content", where)](Tokens tokens) {
-      for (auto& token : tokens) {
-        std::string replaced;
-        for (const Stretch& stretch : pattern.find(token)) replaced += stretch.is_match ? content : token.substr(stretch.begin, stretch.end - stretch.begin);
-        token = replaced;
-      }
-      return tokens;
-    });
+    out.steps_.push_back(
+        [pattern = Pattern::from_json(require(json, "pattern", where), where), content = require_string(json, "content", where)](Tokens tokens) {
+          for (auto& token : tokens) {
+            std::string replaced;
+            for (const Stretch& stretch : pattern.find(token))
+              replaced += stretch.is_match ? content : token.substr(stretch.begin, stretch.end - stretch.begin);
+            token = replaced;
+          }
+          return tokens;
+        });
   } else if (type == "Sequence") {
     for (const auto& part : require_array(json, "decoders", where)) {
       for (auto& step : from_json(part, where).steps_) out.steps_.push_back(std::move(step));

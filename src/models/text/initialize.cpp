@@ -66,7 +66,8 @@ storage::NamedTensors initialize_clip_text(const ClipTextConfig& c, bool with_pr
   init.normal("text_model.embeddings.position_embedding.weight", c.max_position_embeddings, c.hidden_size, 0.1);
   for (std::int64_t i = 0; i < c.num_hidden_layers; ++i) {
     const std::string layer = "text_model.encoder.layers." + std::to_string(i) + ".";
-    for (const char* projection : {"q_proj", "k_proj", "v_proj", "out_proj"}) init.linear(layer + "self_attn." + projection, c.hidden_size, c.hidden_size, true);
+    for (const char* projection : {"q_proj", "k_proj", "v_proj", "out_proj"})
+      init.linear(layer + "self_attn." + projection, c.hidden_size, c.hidden_size, true);
     init.linear(layer + "mlp.fc1", c.intermediate_size, c.hidden_size, true);
     init.linear(layer + "mlp.fc2", c.hidden_size, c.intermediate_size, true);
     init.norm(layer + "layer_norm1", c.hidden_size, true);

@@ -12,7 +12,7 @@
 namespace magicid::models::text {
 
 // Normal numbers of variance 1/(inputs) for matrices and 1 for embeddings, norms one, biases zero; a function of seed and name alone. fp32.
-storage::NamedTensors initialize_llama(const LlamaConfig& config, std::uint64_t seed);                            // LlamaModel
+storage::NamedTensors initialize_llama(const LlamaConfig& config, std::uint64_t seed);                               // LlamaModel
 storage::NamedTensors initialize_clip_text(const ClipTextConfig& config, bool with_projection, std::uint64_t seed);  // CLIPTextModel(WithProjection)
 
 // Writes config.json and model.safetensors. Throws SystemError when the disk fails.

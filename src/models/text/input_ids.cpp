@@ -9,8 +9,8 @@ namespace magicid::models::text {
 
 void check_input_ids(const at::Tensor& input_ids, std::int64_t vocab_size, const char* network) {
   if (input_ids.dim() != 2 || input_ids.numel() == 0 || !c10::isIntegralType(input_ids.scalar_type(), false)) {
-    throw base::UserError(network, ": input_ids must be integers [batch, tokens], at least one; got ", input_ids.dim(), " dimensions, ", input_ids.numel(), " values of ",
-                          c10::toString(input_ids.scalar_type()));
+    throw base::UserError(network, ": input_ids must be integers [batch, tokens], at least one; got ", input_ids.dim(), " dimensions, ", input_ids.numel(),
+                          " values of ", c10::toString(input_ids.scalar_type()));
   }
   const auto low = input_ids.min().item<std::int64_t>(), high = input_ids.max().item<std::int64_t>();
   if (low < 0 || high >= vocab_size) {

@@ -156,7 +156,8 @@ LlamaEncoder LlamaEncoder::from_weights(const LlamaConfig& config, const nn::Wei
   for (std::int64_t i = needed; i < config.num_hidden_layers; ++i) w.ignore("layers." + std::to_string(i) + ".");
   w.ignore("norm.");
   w.ignore("rotary_emb.");
-  for (const char* head : {"lm_head.", "language_model.lm_head.", "vision_tower.", "model.vision_tower.", "multi_modal_projector.", "model.multi_modal_projector.", "image_newline"}) {
+  for (const char* head : {"lm_head.", "language_model.lm_head.", "vision_tower.", "model.vision_tower.", "multi_modal_projector.",
+                           "model.multi_modal_projector.", "image_newline"}) {
     weights.ignore(head);
   }
   weights.finish();

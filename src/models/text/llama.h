@@ -28,8 +28,8 @@ struct RopeScaling {
 
 // The fields of config.json with transformers' defaults.
 struct LlamaConfig {
-  std::int64_t vocab_size = 32000, hidden_size = 4096, intermediate_size = 11008, num_hidden_layers = 32, num_attention_heads = 32,
-               num_key_value_heads = 32, head_dim = 128;
+  std::int64_t vocab_size = 32000, hidden_size = 4096, intermediate_size = 11008, num_hidden_layers = 32, num_attention_heads = 32, num_key_value_heads = 32,
+               head_dim = 128;
   double rms_norm_eps = 1e-6, rope_theta = 10000;
   std::optional<RopeScaling> rope_scaling;
   bool attention_bias = false, mlp_bias = false;
@@ -66,9 +66,9 @@ class LlamaEncoder {
 
   LlamaConfig config_;
   nn::Placement placement_;
-  at::Tensor embedding_;          // [vocabulary, D]
+  at::Tensor embedding_;  // [vocabulary, D]
   std::vector<Layer> layers_;
-  at::Tensor final_norm_;         // [D]; undefined when layers are skipped
+  at::Tensor final_norm_;  // [D]; undefined when layers are skipped
 };
 
 }  // namespace magicid::models::text

@@ -59,7 +59,9 @@ Normalizer Normalizer::from_json(const nlohmann::json& json, const std::string& 
   else if (type == "Lowercase") add([](std::string text) { return unicode::lowercase(text); });
   else if (type == "StripAccents") add([](std::string text) { return strip_accents(text); });
   else if (type == "Strip" || type == "StripNormalizer") {
-    add([left = bool_or(json, "strip_left", true, where), right = bool_or(json, "strip_right", true, where)](std::string text) { return strip(text, left, right); });
+    add([left = bool_or(json, "strip_left", true, where), right = bool_or(json, "strip_right", true, where)](std::string text) {
+      return strip(text, left, right);
+    });
   } else if (type == "Prepend") {
     add([prefix = require_string(json, "prepend", where)](std::string text) { return text.empty() ? text : prefix + text; });
   } else if (type == "Replace") {
@@ -79,8 +81,7 @@ Normalizer Normalizer::from_json(const nlohmann::json& json, const std::string& 
 
 Normalizer Normalizer::clip() {
   return from_json({{"type", "Sequence"},
-                    {"normalizers",
-                     {{{"type", "NFC"}}, {{"type", "Replace"}, {"pattern", {{"Regex", "\\s+"}}}, {"content", " "}}, {{"type", "Lowercase"}}}}},
+                    {"normalizers", {{{"type", "NFC"}}, {{"type", "Replace"}, {"pattern", {{"Regex", "\\s+"}}}, {"content", " "}}, {{"type", "Lowercase"}}}}},
                    "CLIP's normalizer");
 }
 

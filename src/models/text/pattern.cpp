@@ -57,10 +57,20 @@ class Translation {
         if (in_class) return emit("\\x08");
         return emit(std::string("(?:(?<=[") + kWord + "])(?![" + kWord + "])|(?<![" + kWord + "])(?=[" + kWord + "]))");
       case 'v': return emit("\\x0B");
-      case 'd': case 'D': case 'n': case 'r': case 't': case 'f': case 'a': case 'e': case 'A': case 'z':
+      case 'd':
+      case 'D':
+      case 'n':
+      case 'r':
+      case 't':
+      case 'f':
+      case 'a':
+      case 'e':
+      case 'A':
+      case 'z':
         if (in_class && (c == 'A' || c == 'z')) refuse(std::string("\\") + c + " inside a class");
         return emit(std::string("\\") + c);
-      case 'p': case 'P': {
+      case 'p':
+      case 'P': {
         const auto close = in_.find('}', at_);
         if (at_ + 2 >= in_.size() || in_[at_ + 2] != '{' || close == std::string::npos) refuse("a property without braces");
         out_ += in_.substr(at_, close + 1 - at_);
@@ -125,7 +135,8 @@ class Translation {
   void interval() {
     const auto close = in_.find('}', at_);
     const std::string body = close == std::string::npos ? "" : in_.substr(at_ + 1, close - at_ - 1);
-    const bool counts = !body.empty() && body != "," && body.find_first_not_of("0123456789,") == std::string::npos && std::count(body.begin(), body.end(), ',') <= 1;
+    const bool counts =
+        !body.empty() && body != "," && body.find_first_not_of("0123456789,") == std::string::npos && std::count(body.begin(), body.end(), ',') <= 1;
     if (!counts) {
       out_ += "\\{";
       ++at_;
@@ -148,13 +159,13 @@ class Translation {
 Pattern Pattern::from_regex(const std::string& regex, const std::string& where) {
   const std::string translated = Translation(regex, where).run();
   const std::unique_ptr<pcre2_compile_context, decltype(&pcre2_compile_context_free)> context(pcre2_compile_context_create(nullptr),
-                                                                                               &pcre2_compile_context_free);
+                                                                                              &pcre2_compile_context_free);
   pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);
   int error = 0;
   PCRE2_SIZE offset = 0;
   // Ruby's ^ and $ always match at lines.
-  pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(), PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE,
-                                   &error, &offset, context.get());
+  pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(), PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE, &error, &offset,
+                                   context.get());
   if (code == nullptr && error == PCRE2_ERROR_HEAP_FAILED) throw std::bad_alloc();
   if (code == nullptr) {
     PCRE2_UCHAR message[256] = {0};
@@ -192,8 +203,7 @@ std::vector<Stretch> Pattern::find(std::string_view text) const {
     for (auto at = text.find(literal_); at != std::string_view::npos; at = text.find(literal_, at + literal_.size())) add(at, at + literal_.size());
   } else {
     const auto* code = static_cast<const pcre2_code*>(code_.get());
-    const std::unique_ptr<pcre2_match_data, decltype(&pcre2_match_data_free)> data(pcre2_match_data_create_from_pattern(code, nullptr),
-                                                                                    &pcre2_match_data_free);
+    const std::unique_ptr<pcre2_match_data, decltype(&pcre2_match_data_free)> data(pcre2_match_data_create_from_pattern(code, nullptr), &pcre2_match_data_free);
     std::size_t from = 0;
     std::optional<std::size_t> last_end;
     while (from <= text.size()) {

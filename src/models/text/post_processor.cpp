@@ -50,7 +50,8 @@ PostProcessor PostProcessor::from_json(const nlohmann::json& json, const std::st
       out.after_.insert(out.after_.end(), inner.after_.begin(), inner.after_.end());
     }
   } else {
-    throw base::UserError(where, ": post_processor \"", type, "\" is not supported; supported are ByteLevel, TemplateProcessing, RobertaProcessing, BertProcessing and Sequence");
+    throw base::UserError(where, ": post_processor \"", type,
+                          "\" is not supported; supported are ByteLevel, TemplateProcessing, RobertaProcessing, BertProcessing and Sequence");
   }
   return out;
 }

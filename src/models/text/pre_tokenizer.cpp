@@ -12,8 +12,7 @@ namespace magicid::models::text {
 namespace {
 
 constexpr const char* kGpt2Pattern = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
-constexpr const char* kClipPattern =
-    R"(<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+)";
+constexpr const char* kClipPattern = R"(<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+)";
 
 }  // namespace
 
@@ -56,7 +55,8 @@ PreTokenizer PreTokenizer::from_json(const nlohmann::json& json, const std::stri
   } else if (type == "WhitespaceSplit") {
     out.steps_.push_back([](const std::string& text) { return split(text, find_characters(text, unicode::is_whitespace), SplitBehavior::removed); });
   } else {
-    throw base::UserError(where, ": pre_tokenizer \"", type, "\" is not supported; supported are Sequence, Split, ByteLevel, Digits, Punctuation and WhitespaceSplit");
+    throw base::UserError(where, ": pre_tokenizer \"", type,
+                          "\" is not supported; supported are Sequence, Split, ByteLevel, Digits, Punctuation and WhitespaceSplit");
   }
   return out;
 }

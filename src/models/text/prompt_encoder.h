@@ -19,10 +19,10 @@ namespace magicid::models::text {
 
 // Tokens as the two encoders get them, with what did not fit.
 struct PromptTokens {
-  PaddedTokens llama;           // of the rendered template, max_length + crop_start tokens
-  PaddedTokens clip;            // of the prompt alone, 77 tokens
-  std::string llama_cut_text;   // the end of the prompt that LLaMA does not see; empty when it sees all
-  std::string clip_cut_text;    // the end of the prompt that CLIP does not see (in lower case); empty when it sees all
+  PaddedTokens llama;          // of the rendered template, max_length + crop_start tokens
+  PaddedTokens clip;           // of the prompt alone, 77 tokens
+  std::string llama_cut_text;  // the end of the prompt that LLaMA does not see; empty when it sees all
+  std::string clip_cut_text;   // the end of the prompt that CLIP does not see (in lower case); empty when it sees all
 };
 
 struct PromptEmbeddings {
@@ -42,7 +42,8 @@ class PromptTokenizer {
   static PromptTokenizer load(const std::filesystem::path& pipeline_folder);
 
   // `max_length`: tokens of the prompt that LLaMA's states are kept for. Throws UserError for text that is not UTF-8 and for a max_length below 1.
-  PromptTokens operator()(const std::string& prompt, const PromptTemplate& prompt_template = PromptTemplate::hunyuan_video(), std::int64_t max_length = 256) const;
+  PromptTokens operator()(const std::string& prompt, const PromptTemplate& prompt_template = PromptTemplate::hunyuan_video(),
+                          std::int64_t max_length = 256) const;
 
   // The encoders that do not read the first part of a prompt to its end, each with its limit in words; empty when both do. For a word that must not be lost:
   // `beginning` ends with it.
@@ -66,7 +67,8 @@ class PromptEncoder {
 
   // Tensors on the placement's device, embeddings in its dtype. Logs nothing: see over_length_warning. Throws UserError as PromptTokenizer does, and
   // when a prompt leaves no token behind the crop.
-  PromptEmbeddings operator()(const std::string& prompt, const PromptTemplate& prompt_template = PromptTemplate::hunyuan_video(), std::int64_t max_length = 256) const;
+  PromptEmbeddings operator()(const std::string& prompt, const PromptTemplate& prompt_template = PromptTemplate::hunyuan_video(),
+                              std::int64_t max_length = 256) const;
 
   const PromptTokenizer& tokenizer() const { return tokenizer_; }
   const LlamaEncoder& llama() const { return llama_; }

@@ -28,7 +28,8 @@ Parts parse(const std::string& text) {
       current = &parts.tail;
       ++at;
     } else {
-      throw base::UserError("the prompt template has a ", c, " at byte ", at, " that is no field; expected exactly one {}, and {{ or }} for braces in the text");
+      throw base::UserError("the prompt template has a ", c, " at byte ", at,
+                            " that is no field; expected exactly one {}, and {{ or }} for braces in the text");
     }
   }
   if (!found) throw base::UserError("the prompt template has no {} for the prompt");
@@ -38,14 +39,15 @@ Parts parse(const std::string& text) {
 }  // namespace
 
 PromptTemplate PromptTemplate::hunyuan_video() {
-  return {"<|start_header_id|>system<|end_header_id|>\n\nDescribe the video by detailing the following aspects: "
-          "1. The main content and theme of the video."
-          "2. The color, shape, size, texture, quantity, text, and spatial relationships of the objects."
-          "3. Actions, events, behaviors temporal relationships, physical movement changes of the objects."
-          "4. background environment, light, style and atmosphere."
-          "5. camera angles, movements, and transitions used in the video:<|eot_id|>"
-          "<|start_header_id|>user<|end_header_id|>\n\n{}<|eot_id|>",
-          95};
+  return {
+      "<|start_header_id|>system<|end_header_id|>\n\nDescribe the video by detailing the following aspects: "
+      "1. The main content and theme of the video."
+      "2. The color, shape, size, texture, quantity, text, and spatial relationships of the objects."
+      "3. Actions, events, behaviors temporal relationships, physical movement changes of the objects."
+      "4. background environment, light, style and atmosphere."
+      "5. camera angles, movements, and transitions used in the video:<|eot_id|>"
+      "<|start_header_id|>user<|end_header_id|>\n\n{}<|eot_id|>",
+      95};
 }
 
 PromptTemplate PromptTemplate::load(const std::filesystem::path& file) {
@@ -56,8 +58,10 @@ PromptTemplate PromptTemplate::load(const std::filesystem::path& file) {
   PromptTemplate out;
   out.text = base::compose(require_string(json, "template", where));
   if (!json.contains("crop_start") || json["crop_start"].is_null()) {
-    throw base::UserError(where, ": \"crop_start\" is missing. Write the number of tokens that stand in front of the prompt, the beginning-of-text token included (`magicid tokenize` "
-                          "on the template's first part prints them); 0 keeps all.");
+    throw base::UserError(
+        where,
+        ": \"crop_start\" is missing. Write the number of tokens that stand in front of the prompt, the beginning-of-text token included (`magicid tokenize` "
+        "on the template's first part prints them); 0 keeps all.");
   }
   out.crop_start = require_integer(json, "crop_start", where);
   if (out.crop_start < 0) throw base::UserError(where, ": \"crop_start\" is ", out.crop_start, "; expected 0 or more");

@@ -14,7 +14,8 @@ struct Tokenizer::Contents : TokenizerParts {
 
   std::vector<std::int64_t> encode_plain(const std::string& text) const {
     const auto invalid = base::find_invalid_utf8(text);
-    if (invalid != std::string_view::npos) throw base::UserError("the text is not valid UTF-8 at byte ", invalid, "; save the file or set the terminal to UTF-8");
+    if (invalid != std::string_view::npos)
+      throw base::UserError("the text is not valid UTF-8 at byte ", invalid, "; save the file or set the terminal to UTF-8");
     std::vector<std::int64_t> ids;
     for (const auto& piece : added.extract(text, normalizer, split_special_tokens)) {
       if (piece.id) {
@@ -45,7 +46,9 @@ PaddedTokens Tokenizer::encode_padded(const std::string& text, std::int64_t max_
   const auto pad = pad_id();
   if (!pad) throw base::UserError(contents_->folder.string(), ": the tokeniser has no pad token; name one as \"pad_token\" in tokenizer_config.json");
   const std::int64_t room = max_length - contents_->post_processor.added_tokens();
-  if (room < 0) throw base::UserError("a maximum of ", max_length, " tokens leaves no room for the ", contents_->post_processor.added_tokens(), " special tokens; raise it");
+  if (room < 0)
+    throw base::UserError("a maximum of ", max_length, " tokens leaves no room for the ", contents_->post_processor.added_tokens(),
+                          " special tokens; raise it");
 
   PaddedTokens out;
   auto ids = contents_->encode_plain(text);
@@ -106,8 +109,6 @@ std::int64_t Tokenizer::vocabulary_size() const {
 
 const TokenizerSettings& Tokenizer::settings() const { return contents_->settings; }
 
-std::optional<std::int64_t> Tokenizer::pad_id() const {
-  return contents_->settings.pad_token ? id(*contents_->settings.pad_token) : std::nullopt;
-}
+std::optional<std::int64_t> Tokenizer::pad_id() const { return contents_->settings.pad_token ? id(*contents_->settings.pad_token) : std::nullopt; }
 
 }  // namespace magicid::models::text

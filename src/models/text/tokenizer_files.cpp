@@ -34,7 +34,8 @@ class FolderReader {
       }
       read_clip_files();
     } else {
-      throw base::UserError(folder_.string(), ": no tokenizer.json, and no vocab.json with merges.txt. Save the tokeniser with transformers' save_pretrained; "
+      throw base::UserError(folder_.string(),
+                            ": no tokenizer.json, and no vocab.json with merges.txt. Save the tokeniser with transformers' save_pretrained; "
                             "SentencePiece's tokenizer.model is not supported.");
     }
     read_settings();

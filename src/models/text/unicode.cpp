@@ -32,8 +32,8 @@ std::string replace_invalid(std::string_view bytes) {
 
 char32_t next(std::string_view text, std::size_t& offset) {
   utf8proc_int32_t code_point = -1;
-  const auto length = utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(text.data()) + offset,
-                                       static_cast<utf8proc_ssize_t>(text.size() - offset), &code_point);
+  const auto length =
+      utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(text.data()) + offset, static_cast<utf8proc_ssize_t>(text.size() - offset), &code_point);
   base::check_invariant(length > 0, "unicode::next: not UTF-8 at byte ", offset);
   offset += static_cast<std::size_t>(length);
   return static_cast<char32_t>(code_point);
@@ -78,8 +78,8 @@ std::string lowercase(std::string_view text) {
 }
 
 bool is_whitespace(char32_t c) {
-  return (c >= 0x09 && c <= 0x0D) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 ||
-         c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+  return (c >= 0x09 && c <= 0x0D) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 ||
+         c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
 bool is_numeric(char32_t c) {

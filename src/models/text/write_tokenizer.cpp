@@ -17,10 +17,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr const char* kLlama3Pattern =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr const char* kClipPattern =
-    R"(<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+)";
+constexpr const char* kLlama3Pattern = R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr const char* kClipPattern = R"(<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+)";
 
 // A vocabulary that gives ids in the order of first mention.
 class Vocabulary {
@@ -210,11 +208,11 @@ std::int64_t write_clip_tokenizer(const std::filesystem::path& folder, const std
 
 const std::vector<std::string>& common_prompt_words() {
   static const std::vector<std::string> words = {
-      "a",      "an",     "the",    "of",      "in",     "on",     "at",      "to",      "and",    "with",    "is",     "are",    "his",    "her",    "their",
-      "person", "man",    "woman",  "child",   "people", "face",   "head",    "hand",    "hair",   "eyes",    "smiles", "looks",  "walks",  "walking", "runs",
-      "turns",  "talks",  "waves",  "sits",    "stands", "dances", "video",   "photo",   "camera", "close",   "shot",   "slow",   "motion", "light",  "lights",
-      "street", "beach",  "forest", "city",    "room",   "night",  "day",     "sunset",  "red",    "blue",    "green",  "white",  "black",  "yellow", "small",
-      "large",  "left",   "right",  "moving",  "wearing", "through", "from",  "while",   "moves",  "background"};
+      "a",       "an",     "the",    "of",     "in",    "on",     "at",     "to",     "and",     "with",    "is",     "are",    "his",   "her",
+      "their",   "person", "man",    "woman",  "child", "people", "face",   "head",   "hand",    "hair",    "eyes",   "smiles", "looks", "walks",
+      "walking", "runs",   "turns",  "talks",  "waves", "sits",   "stands", "dances", "video",   "photo",   "camera", "close",  "shot",  "slow",
+      "motion",  "light",  "lights", "street", "beach", "forest", "city",   "room",   "night",   "day",     "sunset", "red",    "blue",  "green",
+      "white",   "black",  "yellow", "small",  "large", "left",   "right",  "moving", "wearing", "through", "from",   "while",  "moves", "background"};
   return words;
 }
 

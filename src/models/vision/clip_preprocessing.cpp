@@ -80,7 +80,8 @@ ClipPreprocessing ClipPreprocessing::load(const std::filesystem::path& folder, s
   if (config.number("resample", bicubic) != bicubic) config.refuse("resample", "3 (bicubic)");
   const double level = config.number("rescale_factor", 1.0 / 255);
   if (std::abs(level * 255 - 1) > 1e-6) config.refuse("rescale_factor", "1/255");
-  const std::int64_t height = steps.shortest_edge ? steps.shortest_edge : steps.resize_height, width = steps.shortest_edge ? steps.shortest_edge : steps.resize_width;
+  const std::int64_t height = steps.shortest_edge ? steps.shortest_edge : steps.resize_height,
+                     width = steps.shortest_edge ? steps.shortest_edge : steps.resize_width;
   if (steps.crop_height > height || steps.crop_width > width)
     throw UserError(config.place(), ": crop_size (", steps.crop_height, "x", steps.crop_width, ") is larger than size (", height, "x", width, ")");
   return steps;

@@ -12,7 +12,7 @@ namespace magicid::models::vision {
 // Bicubic resize with antialiasing, centre crop, normalisation.
 // Source: transformers' CLIPImageProcessor (image_processing_backends.py).
 struct ClipPreprocessing {
-  std::int64_t shortest_edge = 224;              // or 0: resize to exactly resize_height x resize_width
+  std::int64_t shortest_edge = 224;  // or 0: resize to exactly resize_height x resize_width
   std::int64_t resize_height = 0, resize_width = 0;
   std::int64_t crop_height = 224, crop_width = 224;
   std::array<double, 3> mean{0.48145466, 0.4578275, 0.40821073};

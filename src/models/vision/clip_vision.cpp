@@ -73,7 +73,8 @@ at::Tensor activated(const at::Tensor& x, ClipVisionConfig::Activation activatio
 ClipVisionConfig ClipVisionConfig::from_json(const NetworkConfig& root) {
   const bool full = is_full_model(root);
   if (!full && !is_vision_half(root))
-    throw UserError(root.place(), ": is no CLIP model; 'architecture': 'clip', or a config.json of transformers' CLIPModel or CLIPVisionModelWithProjection was expected");
+    throw UserError(root.place(),
+                    ": is no CLIP model; 'architecture': 'clip', or a config.json of transformers' CLIPModel or CLIPVisionModelWithProjection was expected");
   const NetworkConfig config = full ? root.object("vision_config") : root;
   ClipVisionConfig result;
   result.hidden_size = config.size("hidden_size", result.hidden_size);
@@ -86,8 +87,10 @@ ClipVisionConfig ClipVisionConfig::from_json(const NetworkConfig& root) {
   // The full model's own figure is the one that its two projections have; vision_config repeats a default.
   result.projection_dim = root.size("projection_dim", result.projection_dim);
   if (config.size("num_channels", 3) != 3) config.refuse("num_channels", 3);
-  if (result.hidden_size % result.heads) throw UserError(config.place(), ": hidden_size ", result.hidden_size, " is not a multiple of num_attention_heads ", result.heads);
-  if (result.patch_size > result.image_size) throw UserError(config.place(), ": patch_size ", result.patch_size, " is larger than image_size ", result.image_size);
+  if (result.hidden_size % result.heads)
+    throw UserError(config.place(), ": hidden_size ", result.hidden_size, " is not a multiple of num_attention_heads ", result.heads);
+  if (result.patch_size > result.image_size)
+    throw UserError(config.place(), ": patch_size ", result.patch_size, " is larger than image_size ", result.image_size);
   if (config.choice("hidden_act", {"quick_gelu", "gelu"}, "quick_gelu") == "gelu") result.activation = Activation::gelu;
   return result;
 }
@@ -96,8 +99,8 @@ ClipVision ClipVision::load(const std::filesystem::path& folder, const nn::Place
   const auto config = ClipVisionConfig::from_json(NetworkConfig::open(folder / "config.json"));
   const ClipPreprocessing preprocessing = ClipPreprocessing::load(folder, config.image_size);
   if (preprocessing.crop_height != config.image_size || preprocessing.crop_width != config.image_size)
-    throw UserError(folder.string(), ": the preprocessing crops to ", preprocessing.crop_height, "x", preprocessing.crop_width, ", but the encoder's image_size is ",
-                    config.image_size);
+    throw UserError(folder.string(), ": the preprocessing crops to ", preprocessing.crop_height, "x", preprocessing.crop_width,
+                    ", but the encoder's image_size is ", config.image_size);
   ClipVision network = from_weights(nn::Weights::open_folder(folder, placement), config);
   network.preprocessing = preprocessing;
   return network;
@@ -129,8 +132,9 @@ at::Tensor ClipVision::operator()(const at::Tensor& pixel_values) const {
 }
 
 at::Tensor ClipVision::embed(const at::Tensor& pixel_values) const {
-  base::check_invariant(pixel_values.dim() == 4 && pixel_values.size(1) == 3 && pixel_values.size(2) == config.image_size && pixel_values.size(3) == config.image_size,
-                        "pixel values have the shape ", pixel_values.sizes(), "; [N,3,", config.image_size, ",", config.image_size, "] was expected");
+  base::check_invariant(
+      pixel_values.dim() == 4 && pixel_values.size(1) == 3 && pixel_values.size(2) == config.image_size && pixel_values.size(3) == config.image_size,
+      "pixel values have the shape ", pixel_values.sizes(), "; [N,3,", config.image_size, ",", config.image_size, "] was expected");
   const std::int64_t n = pixel_values.size(0), d = config.hidden_size;
   if (n == 0) return at::zeros({0, config.projection_dim}, at::TensorOptions().dtype(at::kFloat).device(placement.device));
   const at::Tensor pixels = pixel_values.to(placement.device, placement.dtype);

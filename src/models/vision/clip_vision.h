@@ -50,7 +50,7 @@ struct ClipVision {
   at::Tensor position_embedding;  // [T, D]
   Norm pre_norm, post_norm;
   std::vector<Layer> layers;
-  nn::Linear projection;          // no bias
+  nn::Linear projection;  // no bias
 
   // Reads config.json, preprocessor_config.json when it is there, and the weights. Tensors of the text half are left alone.
   // Throws UserError that names the file and what is wrong with it.

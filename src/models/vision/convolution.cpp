@@ -37,8 +37,8 @@ ChannelAffine load_batch_norm(const nn::Weights& weights, const std::string& nam
   return {scale, bias - mean * scale};
 }
 
-Convolution load_convolution_and_norm(const nn::Weights& weights, const std::string& conv_name, const std::string& norm, const ConvShape& shape,
-                                      bool with_bias, const NormMode& mode) {
+Convolution load_convolution_and_norm(const nn::Weights& weights, const std::string& conv_name, const std::string& norm, const ConvShape& shape, bool with_bias,
+                                      const NormMode& mode) {
   if (mode.training) {
     Convolution conv = load_convolution(weights, conv_name, shape, with_bias);
     conv.norm = load_training_norm(weights, norm, shape.out, mode);

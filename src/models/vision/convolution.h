@@ -24,7 +24,7 @@ struct Convolution {
   at::Tensor bias;    // [out] or undefined
   std::array<std::int64_t, 2> stride{1, 1}, padding{0, 0};
   std::int64_t groups = 1;
-  BatchNorm norm;     // defined only in training, after the convolution
+  BatchNorm norm;  // defined only in training, after the convolution
 
   // x [N, in, H, W] -> [N, out, H', W'].
   at::Tensor operator()(const at::Tensor& x) const;
@@ -43,8 +43,8 @@ ChannelAffine load_batch_norm(const nn::Weights& weights, const std::string& nam
 
 // The convolution `conv` followed by the batch norm `norm`, as one convolution: the same function to rounding, and one pass less over
 // the activations. For training, the two in a row.
-Convolution load_convolution_and_norm(const nn::Weights& weights, const std::string& conv, const std::string& norm, const ConvShape& shape,
-                                      bool with_bias, const NormMode& mode = {});
+Convolution load_convolution_and_norm(const nn::Weights& weights, const std::string& conv, const std::string& norm, const ConvShape& shape, bool with_bias,
+                                      const NormMode& mode = {});
 
 // max(x, 0) + slope * min(x, 0), x [N,C,H,W], slope [C]. Where the slope is being trained it is composed of ReLUs, whose gradients take
 // half the time of at::prelu's on a CPU.

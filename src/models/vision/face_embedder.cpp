@@ -11,8 +11,8 @@
 namespace magicid::models::vision {
 
 const std::vector<std::string>& face_embedder_architectures() {
-  static const std::vector<std::string> names = {"iresnet18",  "iresnet34",  "iresnet50",           "iresnet100",
-                                                 "iresnet200", "mobilefacenet_112x96", "mobilefacenet_112x112"};
+  static const std::vector<std::string> names = {
+      "iresnet18", "iresnet34", "iresnet50", "iresnet100", "iresnet200", "mobilefacenet_112x96", "mobilefacenet_112x112"};
   return names;
 }
 
@@ -42,9 +42,10 @@ FaceEmbedder FaceEmbedder::load(const std::filesystem::path& folder, const nn::P
 
 FaceEmbedder FaceEmbedder::from_weights(const nn::Weights& weights, const FaceEmbedderConfig& config, const NormMode& norms) {
   // Files saved from a network under DataParallel.
-  const nn::Weights keys = weights.contains("module.conv1.weight") || weights.contains("module.conv1.conv.weight") || weights.contains("module.layers.0.layers.0.weight")
-                               ? weights.sub("module.")
-                               : weights;
+  const nn::Weights keys =
+      weights.contains("module.conv1.weight") || weights.contains("module.conv1.conv.weight") || weights.contains("module.layers.0.layers.0.weight")
+          ? weights.sub("module.")
+          : weights;
   FaceEmbedder embedder;
   const std::string& architecture = embedder.architecture = config.architecture;
   const std::int64_t embedding_size = embedder.embedding_size = config.embedding_size > 0 ? config.embedding_size : default_embedding_size(architecture);

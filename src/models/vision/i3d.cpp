@@ -4,8 +4,8 @@
 #include <ATen/ops/upsample_bilinear2d.h>
 #include <c10/core/GradMode.h>
 #include <torch/csrc/jit/api/module.h>
-#include <torch/csrc/jit/runtime/jit_exception.h>
 #include <torch/csrc/jit/runtime/graph_executor.h>
+#include <torch/csrc/jit/runtime/jit_exception.h>
 #include <torch/csrc/jit/serialization/import.h>
 
 #include <algorithm>
@@ -30,17 +30,20 @@ std::string first_line(const std::exception& error) {
 
 }  // namespace
 
-I3d::I3d(std::shared_ptr<Program> program, std::filesystem::path file, const c10::Device& device) : program_(std::move(program)), file_(std::move(file)), device_(device) {}
+I3d::I3d(std::shared_ptr<Program> program, std::filesystem::path file, const c10::Device& device)
+    : program_(std::move(program)), file_(std::move(file)), device_(device) {}
 
 I3d I3d::load(const std::filesystem::path& file, const c10::Device& device) {
-  if (!std::filesystem::is_regular_file(file)) throw base::UserError(file.string(), ": no such file; the TorchScript file of I3D (i3d_torchscript.pt) was expected");
+  if (!std::filesystem::is_regular_file(file))
+    throw base::UserError(file.string(), ": no such file; the TorchScript file of I3D (i3d_torchscript.pt) was expected");
   auto program = std::make_shared<Program>();
   try {
     program->module = torch::jit::load(file.string(), device);
     program->module.eval();
   } catch (const std::exception& error) {
     if (base::is_out_of_memory(error)) throw;
-    throw base::UserError(file.string(), ": is no TorchScript program (", first_line(error), "); the file i3d_torchscript.pt was expected, not a checkpoint of weights");
+    throw base::UserError(file.string(), ": is no TorchScript program (", first_line(error),
+                          "); the file i3d_torchscript.pt was expected, not a checkpoint of weights");
   }
   return I3d(std::move(program), file, device);
 }
@@ -64,7 +67,8 @@ at::Tensor I3d::operator()(const at::Tensor& frames) const {
   const torch::jit::GraphOptimizerEnabledGuard plain(false);
   at::Tensor features;
   try {
-    const c10::IValue answer = program_->module.get_method("forward")({preprocess(frames.to(device_))}, {{"rescale", false}, {"resize", false}, {"return_features", true}});
+    const c10::IValue answer =
+        program_->module.get_method("forward")({preprocess(frames.to(device_))}, {{"rescale", false}, {"resize", false}, {"return_features", true}});
     if (!answer.isTensor()) throw base::UserError(file_.string(), ": its program returns no tensor; i3d_torchscript.pt was expected");
     features = answer.toTensor().to(at::kCPU, at::kFloat);
   } catch (const c10::Error& error) {
@@ -74,7 +78,8 @@ at::Tensor I3d::operator()(const at::Tensor& frames) const {
     if (base::is_out_of_memory(error)) throw;
     throw base::UserError(file_.string(), ": its program failed: ", first_line(error));
   }
-  if (features.dim() != 2 || features.size(0) != 1) throw base::UserError(file_.string(), ": its program returns a tensor of ", features.dim(), " dimensions; one row of features, [1,D], was expected");
+  if (features.dim() != 2 || features.size(0) != 1)
+    throw base::UserError(file_.string(), ": its program returns a tensor of ", features.dim(), " dimensions; one row of features, [1,D], was expected");
   return features[0];
 }
 

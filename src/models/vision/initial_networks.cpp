@@ -95,7 +95,8 @@ void iresnet_tensors(Builder& to, const std::string& architecture, std::int64_t 
 }
 
 // A convolution, its norm and its PReLU under three names; `slope` empty for a linear one.
-void unit_tensors(Builder& to, const std::string& conv, const std::string& norm, const std::string& slope, const Shape& shape, double gain, double norm_weight = 1) {
+void unit_tensors(Builder& to, const std::string& conv, const std::string& norm, const std::string& slope, const Shape& shape, double gain,
+                  double norm_weight = 1) {
   to.matrix(conv + ".weight", shape, gain);
   to.batch_norm(norm, shape[0], norm_weight);
   if (!slope.empty()) to.constant(slope + ".weight", {shape[0]}, prelu_slope);
@@ -281,7 +282,8 @@ InitialNetwork initial_landmark_detector(const LandmarkDetectorConfig& config, s
     to.matrix(name + ".weight", shape, gain);
     to.constant(name + ".bias", {shape[0]}, 0);
   };
-  const std::array<std::array<std::int64_t, 2>, 8> down{{{half, 3}, {half, half}, {quarter, half}, {quarter, quarter}, {eighth, quarter}, {eighth, eighth}, {eighth, eighth}, {eighth, eighth}}};
+  const std::array<std::array<std::int64_t, 2>, 8> down{
+      {{half, 3}, {half, half}, {quarter, half}, {quarter, quarter}, {eighth, quarter}, {eighth, eighth}, {eighth, eighth}, {eighth, eighth}}};
   for (std::size_t i = 0; i < down.size(); ++i) convolution(concat("down.", i), {down[i][0], down[i][1], 3, 3}, relu_gain);
   convolution("lateral4", {quarter, eighth, 1, 1}, 1);
   convolution("merge4", {quarter, quarter, 3, 3}, 1);

@@ -11,11 +11,8 @@
 namespace magicid::models::vision {
 
 std::array<std::int64_t, 4> iresnet_blocks(const std::string& architecture) {
-  static const std::map<std::string, std::array<std::int64_t, 4>> known = {{"iresnet18", {2, 2, 2, 2}},
-                                                                          {"iresnet34", {3, 4, 6, 3}},
-                                                                          {"iresnet50", {3, 4, 14, 3}},
-                                                                          {"iresnet100", {3, 13, 30, 3}},
-                                                                          {"iresnet200", {6, 26, 60, 6}}};
+  static const std::map<std::string, std::array<std::int64_t, 4>> known = {
+      {"iresnet18", {2, 2, 2, 2}}, {"iresnet34", {3, 4, 6, 3}}, {"iresnet50", {3, 4, 14, 3}}, {"iresnet100", {3, 13, 30, 3}}, {"iresnet200", {6, 26, 60, 6}}};
   const auto it = known.find(architecture);
   if (it == known.end()) throw base::UserError("'", architecture, "' is no IResNet; iresnet18, iresnet34, iresnet50, iresnet100 or iresnet200 was expected");
   return it->second;

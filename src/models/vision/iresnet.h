@@ -24,13 +24,13 @@ struct IResNet {
     ChannelAffine input_norm;  // before a padded convolution, so that it cannot be folded in; [C,1,1] in the placement's dtype
     BatchNorm training_norm;   // in its place in training
     Convolution conv1, conv2;
-    at::Tensor slope;         // [C] of the PReLU
-    Convolution downsample;   // weight undefined when the block keeps its shape
+    at::Tensor slope;        // [C] of the PReLU
+    Convolution downsample;  // weight undefined when the block keeps its shape
   };
   Convolution stem;
   at::Tensor stem_slope;
   std::vector<Block> blocks;
-  nn::Linear head;  // last batch norm, fully connected layer and batch norm of the features in one
+  nn::Linear head;                    // last batch norm, fully connected layer and batch norm of the features in one
   BatchNorm before_head, after_head;  // defined only in training
 
   // `embedding_size` is 512 in the public checkpoints.

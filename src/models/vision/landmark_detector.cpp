@@ -48,7 +48,14 @@ LandmarkDetector LandmarkDetector::from_weights(const nn::Weights& weights, cons
   LandmarkDetector network;
   network.config = config;
   network.placement = weights.placement();
-  const std::array<std::array<std::int64_t, 3>, 8> down{{{half, 3, 2}, {half, half, 1}, {quarter, half, 2}, {quarter, quarter, 1}, {eighth, quarter, 2}, {eighth, eighth, 1}, {eighth, eighth, 1}, {eighth, eighth, 1}}};
+  const std::array<std::array<std::int64_t, 3>, 8> down{{{half, 3, 2},
+                                                         {half, half, 1},
+                                                         {quarter, half, 2},
+                                                         {quarter, quarter, 1},
+                                                         {eighth, quarter, 2},
+                                                         {eighth, eighth, 1},
+                                                         {eighth, eighth, 1},
+                                                         {eighth, eighth, 1}}};
   for (std::size_t i = 0; i < down.size(); ++i) network.down[i] = conv3(base::concat("down.", i), down[i][0], down[i][1], down[i][2]);
   network.lateral4 = conv1("lateral4", quarter, eighth);
   network.merge4 = conv3("merge4", quarter, quarter, 1);
@@ -62,8 +69,8 @@ LandmarkDetector LandmarkDetector::from_weights(const nn::Weights& weights, cons
 
 LandmarkDetector::Output LandmarkDetector::operator()(const at::Tensor& squares) const {
   const std::int64_t side = config.image_size;
-  base::check_invariant(squares.dim() == 4 && squares.size(1) == 3 && squares.size(2) == side && squares.size(3) == side, "pictures have the shape ", squares.sizes(), "; [N,3,", side, ",", side,
-                        "] was expected");
+  base::check_invariant(squares.dim() == 4 && squares.size(1) == 3 && squares.size(2) == side && squares.size(3) == side, "pictures have the shape ",
+                        squares.sizes(), "; [N,3,", side, ",", side, "] was expected");
   const auto twice = [](const at::Tensor& x) { return at::upsample_nearest2d(x, {2 * x.size(2), 2 * x.size(3)}); };
   at::Tensor x = squares.to(placement.device, placement.dtype);
   at::Tensor at2, at4;

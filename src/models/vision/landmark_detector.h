@@ -52,9 +52,9 @@ struct LandmarkDetector {
 
   LandmarkDetectorConfig config;
   nn::Placement placement;
-  std::array<Convolution, 8> down;                        // two for each halving, two more at the bottom
-  Convolution lateral4, merge4, lateral2, merge2, heat;   // back up to 1/4 and to 1/2
-  Convolution score;                                      // 1x1, on the mean and the largest value of each bottom channel
+  std::array<Convolution, 8> down;                       // two for each halving, two more at the bottom
+  Convolution lateral4, merge4, lateral2, merge2, heat;  // back up to 1/4 and to 1/2
+  Convolution score;                                     // 1x1, on the mean and the largest value of each bottom channel
 
   // Throws UserError that names the file and what is wrong with it.
   static LandmarkDetector load(const std::filesystem::path& folder, const nn::Placement& placement);

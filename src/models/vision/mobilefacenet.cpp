@@ -43,12 +43,10 @@ Block load_bottleneck(const nn::Weights& weights, const std::array<UnitNames, 3>
 UnitNames spoken(const std::string& name, bool linear = false) { return {name + ".conv", name + ".bn", linear ? "" : name + ".prelu"}; }
 
 // "name.layers.0" to "name.layers.2": insightface's.
-UnitNames numbered(const std::string& name, bool linear = false) {
-  return {name + ".layers.0", name + ".layers.1", linear ? "" : name + ".layers.2"};
-}
+UnitNames numbered(const std::string& name, bool linear = false) { return {name + ".layers.0", name + ".layers.1", linear ? "" : name + ".layers.2"}; }
 
-void load_head(MobileFaceNet& network, const nn::Weights& weights, const std::string& linear, const std::string& norm, std::int64_t embedding_size, std::int64_t in,
-               const NormMode& norms) {
+void load_head(MobileFaceNet& network, const nn::Weights& weights, const std::string& linear, const std::string& norm, std::int64_t embedding_size,
+               std::int64_t in, const NormMode& norms) {
   if (norms.training) {
     network.head.weight = weights.take(linear + ".weight", {embedding_size, in});
     network.after_head = load_training_norm(weights, norm, embedding_size, norms);
@@ -62,7 +60,9 @@ void load_head(MobileFaceNet& network, const nn::Weights& weights, const std::st
 
 constexpr ConvShape first_convolution(std::int64_t width) { return {.out = width, .in = 3, .kernel = {3, 3}, .stride = {2, 2}, .padding = {1, 1}}; }
 
-ConvShape global_depthwise(std::int64_t channels, std::int64_t kernel_width) { return {.out = channels, .in = channels, .kernel = {7, kernel_width}, .groups = channels}; }
+ConvShape global_depthwise(std::int64_t channels, std::int64_t kernel_width) {
+  return {.out = channels, .in = channels, .kernel = {7, kernel_width}, .groups = channels};
+}
 
 MobileFaceNet load_treb1en(const nn::Weights& weights, std::int64_t embedding_size, const MobileFaceNetShape& shape, const NormMode& norms) {
   const auto& [first, second, third, last] = shape.channels;
@@ -97,8 +97,8 @@ MobileFaceNet load_insightface(const nn::Weights& weights, std::int64_t embeddin
   MobileFaceNet network;
   const auto unit = [&](const UnitNames& names, const ConvShape& shape) { network.blocks.push_back({{load_unit(weights, names, shape, norms)}, false}); };
   const auto bottleneck = [&](const std::string& name, std::int64_t in, std::int64_t hidden, std::int64_t out, std::int64_t stride, bool residual) {
-    network.blocks.push_back(
-        load_bottleneck(weights, {numbered(name + ".layers.0"), numbered(name + ".layers.1"), numbered(name + ".layers.2", true)}, in, hidden, out, stride, norms));
+    network.blocks.push_back(load_bottleneck(weights, {numbered(name + ".layers.0"), numbered(name + ".layers.1"), numbered(name + ".layers.2", true)}, in,
+                                             hidden, out, stride, norms));
     network.blocks.back().residual = residual;
   };
   const auto residuals = [&](const std::string& name, std::int64_t count, std::int64_t width, std::int64_t hidden) {
@@ -138,7 +138,8 @@ MobileFaceNet MobileFaceNet::load_112x96(const nn::Weights& weights, std::int64_
   for (const Stage& stage : {Stage{2, 64, 5, 2}, Stage{4, 128, 1, 2}, Stage{2, 128, 6, 1}, Stage{4, 128, 1, 2}, Stage{2, 128, 2, 1}})
     for (std::int64_t i = 0; i < stage.count; ++i, ++index) {
       const auto part = [&](int n) { return base::concat("blocks.", index, ".conv.", n); };
-      network.blocks.push_back(load_bottleneck(weights, {UnitNames{part(0), part(1), part(2)}, UnitNames{part(3), part(4), part(5)}, UnitNames{part(6), part(7), ""}},
+      network.blocks.push_back(load_bottleneck(weights,
+                                               {UnitNames{part(0), part(1), part(2)}, UnitNames{part(3), part(4), part(5)}, UnitNames{part(6), part(7), ""}},
                                                in, in * stage.expansion, stage.out, i == 0 ? stage.stride : 1, norms));
       in = stage.out;
     }

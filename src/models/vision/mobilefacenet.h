@@ -34,9 +34,9 @@ struct MobileFaceNet {
     bool residual = false;
   };
   std::vector<Block> blocks;
-  BatchNorm after_head;        // defined only in training
-  nn::Linear head;             // with its batch norm; weight undefined when the last block gives the embedding (112x96)
-  bool narrow = false;         // 112x96: only columns 8..103 of a face are seen
+  BatchNorm after_head;  // defined only in training
+  nn::Linear head;       // with its batch norm; weight undefined when the last block gives the embedding (112x96)
+  bool narrow = false;   // 112x96: only columns 8..103 of a face are seen
 
   // mobilefacenet_112x96: Xiaoccer's keys, `embedding_size` 128 in the public checkpoint.
   static MobileFaceNet load_112x96(const nn::Weights& weights, std::int64_t embedding_size, const NormMode& norms = {});

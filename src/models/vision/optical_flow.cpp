@@ -28,7 +28,8 @@ struct Scaling {
   std::int64_t height, width, h, w, pad_h, pad_w, top, left;
   at::TensorOptions options;
 
-  Scaling(std::int64_t frame_height, std::int64_t frame_width, c10::Device device) : height(frame_height), width(frame_width), options(at::TensorOptions().dtype(at::kFloat).device(device)) {
+  Scaling(std::int64_t frame_height, std::int64_t frame_width, c10::Device device)
+      : height(frame_height), width(frame_width), options(at::TensorOptions().dtype(at::kFloat).device(device)) {
     const std::int64_t shorter = std::min(height, width);
     const double factor = shorter < raft_minimum_size ? static_cast<double>(raft_minimum_size) / static_cast<double>(shorter) : 1.0;
     const auto scaled = [&](std::int64_t side) { return std::max<std::int64_t>(1, std::llround(static_cast<double>(side) * factor)); };
@@ -54,8 +55,8 @@ struct Scaling {
 };
 
 void check_images(const at::Tensor& image1, const at::Tensor& image2) {
-  base::check_invariant(image1.dim() == 4 && image1.size(1) == 3 && image1.size(2) > 0 && image1.size(3) > 0 && image1.sizes() == image2.sizes(), "images have the shapes ",
-                        image1.sizes(), " and ", image2.sizes(), "; the same [N,3,H,W] was expected");
+  base::check_invariant(image1.dim() == 4 && image1.size(1) == 3 && image1.size(2) > 0 && image1.size(3) > 0 && image1.sizes() == image2.sizes(),
+                        "images have the shapes ", image1.sizes(), " and ", image2.sizes(), "; the same [N,3,H,W] was expected");
 }
 
 }  // namespace

@@ -18,8 +18,8 @@ namespace magicid::models::vision {
 // Throws InvariantError for other shapes and updates below 1.
 at::Tensor estimate_flow(const Raft& network, const at::Tensor& image1, const at::Tensor& image2, int updates);
 
-// The same with the flows after every update, all pairs at once, recorded by autograd where grad mode is on: networks are trained on exactly the scaling that they
-// are used with.
+// The same with the flows after every update, all pairs at once, recorded by autograd where grad mode is on: networks are trained on exactly the scaling that
+// they are used with.
 std::vector<at::Tensor> estimate_flows(const Raft& network, const at::Tensor& image1, const at::Tensor& image2, int updates);
 
 }  // namespace magicid::models::vision

@@ -31,7 +31,8 @@ Raft::Gru load_gru(const nn::Weights& weights, const std::function<std::string(c
                    std::array<std::int64_t, 2> kernel) {
   const std::int64_t state = sizes.state, motion_from = sizes.state + sizes.context_out, in = motion_from + sizes.motion;
   const auto read = [&](const char* gate) {
-    return load_convolution(weights, rename(name + ".conv" + gate), {.out = state, .in = in, .kernel = kernel, .padding = {kernel[0] / 2, kernel[1] / 2}}, true);
+    return load_convolution(weights, rename(name + ".conv" + gate), {.out = state, .in = in, .kernel = kernel, .padding = {kernel[0] / 2, kernel[1] / 2}},
+                            true);
   };
   const auto changing = [&](Convolution conv) {
     conv.weight = at::cat({conv.weight.slice(1, 0, state), conv.weight.slice(1, motion_from)}, 1);
@@ -102,8 +103,17 @@ RaftSizes raft_sizes(const std::string& architecture) {
   if (architecture == "raft_small")
     return {{{32, 32, 64, 96, 128}, Norm::instance, true}, {{32, 32, 64, 96, 160}, Norm::none, true}, 3, 96, 64, {96}, {64, 32}, 82, {{3, 3}}, 128, false};
   if (architecture == "raft_large")
-    return {{{64, 64, 96, 128, 256}, Norm::instance, false}, {{64, 64, 96, 128, 256}, Norm::batch, false}, 4, 128, 128, {256, 192}, {128, 64}, 128,
-            {{1, 5}, {5, 1}}, 256, true};
+    return {{{64, 64, 96, 128, 256}, Norm::instance, false},
+            {{64, 64, 96, 128, 256}, Norm::batch, false},
+            4,
+            128,
+            128,
+            {256, 192},
+            {128, 64},
+            128,
+            {{1, 5}, {5, 1}},
+            256,
+            true};
   throw base::UserError("'", architecture, "' is no RAFT; raft_large or raft_small was expected");
 }
 
@@ -163,13 +173,15 @@ at::Tensor Raft::flow(const at::Tensor& image1, const at::Tensor& image2, int up
   return run(image1, image2, updates, /*all=*/false).back();
 }
 
-std::vector<at::Tensor> Raft::flows(const at::Tensor& image1, const at::Tensor& image2, int updates) const { return run(image1, image2, updates, /*all=*/true); }
+std::vector<at::Tensor> Raft::flows(const at::Tensor& image1, const at::Tensor& image2, int updates) const {
+  return run(image1, image2, updates, /*all=*/true);
+}
 
 std::vector<at::Tensor> Raft::run(const at::Tensor& image1, const at::Tensor& image2, int updates, bool all) const {
-  base::check_invariant(image1.dim() == 4 && image1.size(1) == 3 && image1.sizes() == image2.sizes() && image1.size(2) % scale == 0 && image1.size(3) % scale == 0 &&
-                            image1.size(2) >= raft_minimum_size && image1.size(3) >= raft_minimum_size,
-                        "images have the shapes ", image1.sizes(), " and ", image2.sizes(), "; the same [N,3,H,W] was expected, with H and W multiples of 8 and at least ",
-                        raft_minimum_size);
+  base::check_invariant(image1.dim() == 4 && image1.size(1) == 3 && image1.sizes() == image2.sizes() && image1.size(2) % scale == 0 &&
+                            image1.size(3) % scale == 0 && image1.size(2) >= raft_minimum_size && image1.size(3) >= raft_minimum_size,
+                        "images have the shapes ", image1.sizes(), " and ", image2.sizes(),
+                        "; the same [N,3,H,W] was expected, with H and W multiples of 8 and at least ", raft_minimum_size);
   base::check_invariant(updates >= 1, "updates is ", updates, "; at least 1 was expected");
   const std::int64_t n = image1.size(0), h = image1.size(2) / scale, w = image1.size(3) / scale;
   const auto options = at::TensorOptions().dtype(at::kFloat).device(device);

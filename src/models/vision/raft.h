@@ -66,8 +66,8 @@ struct Raft {
   // Throws InvariantError for other shapes.
   at::Tensor flow(const at::Tensor& image1, const at::Tensor& image2, int updates) const;
 
-  // The same with the flows after every update, recorded by autograd where grad mode is on: for training. As in the reference, no gradient passes from an update's flow
-  // into the next update's start, only through the recurrent state.
+  // The same with the flows after every update, recorded by autograd where grad mode is on: for training. As in the reference, no gradient passes from an
+  // update's flow into the next update's start, only through the recurrent state.
   std::vector<at::Tensor> flows(const at::Tensor& image1, const at::Tensor& image2, int updates) const;
 
  private:

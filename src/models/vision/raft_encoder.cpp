@@ -32,7 +32,8 @@ RaftEncoder RaftEncoder::load(const nn::Weights& weights, const std::string& nam
       if (options.bottleneck) {
         const std::int64_t inner = out / 4;
         block.units.push_back(unit(block_name + ".convnormrelu1", {.out = inner, .in = in}));
-        block.units.push_back(unit(block_name + ".convnormrelu2", {.out = inner, .in = inner, .kernel = {3, 3}, .stride = {stride, stride}, .padding = {1, 1}}));
+        block.units.push_back(
+            unit(block_name + ".convnormrelu2", {.out = inner, .in = inner, .kernel = {3, 3}, .stride = {stride, stride}, .padding = {1, 1}}));
         block.units.push_back(unit(block_name + ".convnormrelu3", {.out = out, .in = inner}));
       } else {
         block.units.push_back(unit(block_name + ".convnormrelu1", {.out = out, .in = in, .kernel = {3, 3}, .stride = {stride, stride}, .padding = {1, 1}}));

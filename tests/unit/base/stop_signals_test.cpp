@@ -11,7 +11,7 @@ namespace magicid::base {
 namespace {
 
 void (*handler_of(int number))(int) {
-  struct sigaction now {};
+  struct sigaction now{};
   ::sigaction(number, nullptr, &now);
   return now.sa_handler;
 }

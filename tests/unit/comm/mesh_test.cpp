@@ -63,8 +63,9 @@ TEST(Mesh, GroupsPartitionTheWorldAlongEachAxis) {
     check_axis(mesh, shape.sequence, [&](int rank) { return mesh.sequence_group(rank); }, [](const Coordinates& at) { return at.sequence; });
     check_axis(mesh, shape.pair, [&](int rank) { return mesh.pair_group(rank); }, [](const Coordinates& at) { return at.pair; });
     check_axis(mesh, shape.replica, [&](int rank) { return mesh.replica_group(rank); }, [](const Coordinates& at) { return at.replica; });
-    check_axis(mesh, shape.replica * shape.pair, [&](int rank) { return mesh.cross_section(rank); },
-               [&](const Coordinates& at) { return at.replica * shape.pair + at.pair; });
+    check_axis(
+        mesh, shape.replica * shape.pair, [&](int rank) { return mesh.cross_section(rank); },
+        [&](const Coordinates& at) { return at.replica * shape.pair + at.pair; });
   });
 }
 

@@ -17,8 +17,8 @@ namespace magicid::comm {
 namespace {
 
 using ::testing::HasSubstr;
-using ::testing::Not;
 using testing::NcclDouble;
+using ::testing::Not;
 
 // The nccl backend with the double as library; each rank's host communicator is a part of the threads' world.
 void run_nccl(int size, const std::shared_ptr<NcclDouble>& library, const std::function<void(Communicator&)>& work) {
@@ -44,8 +44,8 @@ TEST(Nccl, CallsOncePerRankAndSendsOnlyWhatThereIs) {
   run_nccl(3, library, [](Communicator& world) {
     at::Tensor tensor = at::ones({8});
     world.all_reduce(tensor);
-    world.all_gather(tensor);                                   // even: one call
-    world.all_gather(at::ones({world.rank(), 2}));              // uneven: 0, 1 and 2 rows to two others each
+    world.all_gather(tensor);                       // even: one call
+    world.all_gather(at::ones({world.rank(), 2}));  // uneven: 0, 1 and 2 rows to two others each
     std::vector<std::int64_t> none(3, 0);
     world.all_to_all(at::ones({0, 5}), none, none);
   });
@@ -126,7 +126,8 @@ TEST_F(NcclFailure, ADeviceThatNeverFinishesIsAbortedNamedAndReleasesItsHost) {
     try {
       world.broadcast(tensor, 0);
     } catch (const base::PeerError& error) {
-      EXPECT_THAT(error.what(), HasSubstr("the nccl group of rank " + std::to_string(world.rank()) + " of 2 was aborted: all_reduce of 16 bytes over nccl: has waited"));
+      EXPECT_THAT(error.what(),
+                  HasSubstr("the nccl group of rank " + std::to_string(world.rank()) + " of 2 was aborted: all_reduce of 16 bytes over nccl: has waited"));
       EXPECT_THAT(error.what(), HasSubstr("raise the collective timeout (MAGICID_COLLECTIVE_TIMEOUT"));
       ++threw;
     }
@@ -202,7 +203,8 @@ TEST_F(NcclFailure, ARankThatFailsAloneWaitsForNobody) {
                                auto world = make_nccl_communicator(library, threads.split(0, rank));
                                auto part = world->split(0, rank);
                                if (rank == 1) throw base::SystemError("no space left on the device");
-                               EXPECT_EQ(end.wait_for(std::chrono::seconds(30)), std::future_status::ready) << "rank 1 waits for rank 0, which may never come, to close its communicators";
+                               EXPECT_EQ(end.wait_for(std::chrono::seconds(30)), std::future_status::ready)
+                                   << "rank 1 waits for rank 0, which may never come, to close its communicators";
                              } catch (const base::SystemError&) {
                                ended.set_value();
                                throw;

@@ -48,8 +48,7 @@ TEST(RankErrors, HostMemoryThatRunsOutIsTheSystems) {
       {"a tensor", [] { at::empty({std::int64_t{1} << 50}); }},
       {"a vector", [] { std::vector<char> large(std::size_t{1} << 62); }},
 #endif
-      {"OpenCV",
-       [] { throw std::runtime_error("OpenCV(4.6.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 99 bytes"); }},
+      {"OpenCV", [] { throw std::runtime_error("OpenCV(4.6.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 99 bytes"); }},
       {"the system", [] { throw std::system_error(ENOMEM, std::generic_category(), "mmap"); }}};
   for (const auto& [name, action] : actions) {
     const Failure failure = failure_of(action);

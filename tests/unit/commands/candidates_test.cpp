@@ -163,7 +163,8 @@ TEST(PairsFile, KeepsWhatIsTrained) {
   PairsFile file;
   file.candidates = nlohmann::json::array();
   file.ranges = nlohmann::json::object();
-  file.selection.pairs = {{.winner = "w", .loser = "l", .prompt = 2, .identity_gap = 3, .loser_still = true}, {.kind = preference::PairKind::dynamic, .winner = "a", .loser = "b"}};
+  file.selection.pairs = {{.winner = "w", .loser = "l", .prompt = 2, .identity_gap = 3, .loser_still = true},
+                          {.kind = preference::PairKind::dynamic, .winner = "a", .loser = "b"}};
   EXPECT_THROW(file.save(folder / "pairs.h5"), base::InvariantError);  // every pair says under which prompt it is trained
   file.conditions = {"a sks person sings", "a sks person walks"};
   file.save(folder / "pairs.h5");
@@ -212,10 +213,15 @@ TEST(PromptFile, IsTextInOneSpellingWithPlacesForMessages) {
       EXPECT_NE(std::string(error.what()).find(words), std::string::npos) << error.what();
     }
   };
-  tests::write_bytes(file, "\xEF\xBB\xBF" "a {subject} walks\n");
+  tests::write_bytes(file,
+                     "\xEF\xBB\xBF"
+                     "a {subject} walks\n");
   EXPECT_EQ(read_prompt_templates(file), std::vector<std::string>{"a {subject} walks"});
   refused("a {subject} walks\na {subject} in a caf\xE9\n", "prompts.txt:2: is not UTF-8: byte 21");
-  refused(std::string("\xFF\xFE" "a\0", 4), "UTF-16");
+  refused(std::string("\xFF\xFE"
+                      "a\0",
+                      4),
+          "UTF-16");
   refused("a {subject} in a caf\xC3\xA9\na {subject} in a cafe\xCC\x81\n", "prompts.txt:2: the template already stands in line 1");
 }
 

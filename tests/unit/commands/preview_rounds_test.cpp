@@ -13,9 +13,13 @@ namespace {
 using nlohmann::json;
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
-const json ranges{{"identity", {{"minimum", 0.0}, {"maximum", 1.0}}}, {"dynamics", {{"minimum", 0.0}, {"maximum", 90.0}}}, {"semantics", {{"minimum", 0.2}, {"maximum", 0.3}}}};
+const json ranges{{"identity", {{"minimum", 0.0}, {"maximum", 1.0}}},
+                  {"dynamics", {{"minimum", 0.0}, {"maximum", 90.0}}},
+                  {"semantics", {{"minimum", 0.2}, {"maximum", 0.3}}}};
 
-PreviewRound of(std::int64_t step, double identity, double dynamics, double semantics) { return {.step = step, .videos = {{"a", "a.mp4", {identity, dynamics, semantics}}}}; }
+PreviewRound of(std::int64_t step, double identity, double dynamics, double semantics) {
+  return {.step = step, .videos = {{"a", "a.mp4", {identity, dynamics, semantics}}}};
+}
 
 TEST(Previews, AreDueAtTheBeginningEverySoOftenAndAtTheEnd) {
   std::vector<std::int64_t> due;
@@ -26,7 +30,8 @@ TEST(Previews, AreDueAtTheBeginningEverySoOftenAndAtTheEnd) {
 }
 
 TEST(Previews, ALineOfTheLogIsReadAsItWasWritten) {
-  const PreviewRound round{.step = 300, .seconds = 12.5, .videos = {{"a walks", "previews/1.mp4", {0.25, 3, 0.5}}, {"a waves", "previews/2.mp4", {0.75, nan, 0.25}}}};
+  const PreviewRound round{
+      .step = 300, .seconds = 12.5, .videos = {{"a walks", "previews/1.mp4", {0.25, 3, 0.5}}, {"a waves", "previews/2.mp4", {0.75, nan, 0.25}}}};
   json line = preview_details(round);
   for (const auto& [name, value] : preview_scalars(round)) line[name] = value;
   line["step"] = round.step;
@@ -74,7 +79,8 @@ TEST(KeepBest, OfEqualStepsTheEarlierAndNeverOneThatIsNotFinite) {
 }
 
 TEST(KeepBest, SaysWhy) {
-  EXPECT_EQ(why_best({of(0, 0.25, 1, 0.2), of(100, 0.5, 1, 0.2)}, 1, "identity", ranges), "the mean identity of its previews, 0.5, is the highest of 2 (step 0: 0.25, step 100: 0.5)");
+  EXPECT_EQ(why_best({of(0, 0.25, 1, 0.2), of(100, 0.5, 1, 0.2)}, 1, "identity", ranges),
+            "the mean identity of its previews, 0.5, is the highest of 2 (step 0: 0.25, step 100: 0.5)");
   EXPECT_THROW(preview_score("none", {}, ranges), base::InvariantError);
 }
 

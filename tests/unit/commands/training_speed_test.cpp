@@ -21,8 +21,10 @@ hv::TransformerConfig small() {
 }
 
 models::text::PromptEmbeddings prompt(std::int64_t tokens, std::int64_t padding) {
-  return {.prompt_embeds = at::zeros({1, tokens + padding, 8}), .pooled_prompt_embeds = at::zeros({1, 8}),
-          .prompt_attention_mask = at::cat({at::ones({1, tokens}, at::kLong), at::zeros({1, padding}, at::kLong)}, 1), .tokens = {}};
+  return {.prompt_embeds = at::zeros({1, tokens + padding, 8}),
+          .pooled_prompt_embeds = at::zeros({1, 8}),
+          .prompt_attention_mask = at::cat({at::ones({1, tokens}, at::kLong), at::zeros({1, padding}, at::kLong)}, 1),
+          .tokens = {}};
 }
 
 TEST(Speed, TokensAreThoseThatTheTransformerSees) {
@@ -44,7 +46,8 @@ TEST(Speed, TrainingCountsForwardBackwardAndWhatIsComputedAgain) {
   EXPECT_EQ(full.trained(tokens).model, plain.trained(tokens).model);
   EXPECT_GT(kept.trained(tokens).executed, plain.trained(tokens).executed);
   EXPECT_GT(full.trained(tokens).executed, kept.trained(tokens).executed);
-  EXPECT_DOUBLE_EQ(full.trained(tokens).executed - plain.trained(tokens).executed, planning::recomputed_flops(small(), share, adapter, Recompute::full).total());
+  EXPECT_DOUBLE_EQ(full.trained(tokens).executed - plain.trained(tokens).executed,
+                   planning::recomputed_flops(small(), share, adapter, Recompute::full).total());
 }
 
 TEST(Speed, APredictionIsAForwardWithoutTokens) {
@@ -67,7 +70,8 @@ TEST(Speed, FiguresAreOfTheStepsWorkOverItsTime) {
   const training::StepRecord done{.step = 7, .metrics = {{"loss", 0.5}, {"step_seconds", 2.0}}};
   with_speed(hooks, work, 12e12).record(done);
   EXPECT_EQ(asked, 7);
-  EXPECT_EQ(recorded.metrics, (std::map<std::string, double>{{"loss", 0.5}, {"step_seconds", 2.0}, {"tokens_per_second", 150}, {"flops_per_second", 4e12}, {"mfu", 0.25}}));
+  EXPECT_EQ(recorded.metrics,
+            (std::map<std::string, double>{{"loss", 0.5}, {"step_seconds", 2.0}, {"tokens_per_second", 150}, {"flops_per_second", 4e12}, {"mfu", 0.25}}));
   with_speed(hooks, work, std::nullopt).record(done);
   EXPECT_FALSE(recorded.metrics.contains("mfu"));
   EXPECT_TRUE(speed_metrics({.tokens = 1, .executed = 1, .model = 1}, 0, 1.0).empty());

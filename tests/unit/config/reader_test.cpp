@@ -64,8 +64,10 @@ TEST(Reader, TypesFollowTheKeyNotTheLook) {
   EXPECT_EQ(read_yaml(good + "detector: no\n").detector, "no");
   EXPECT_EQ(read_yaml(good + "name: ''\n").name, "");
   EXPECT_EQ(read_yaml(good + "name: |\n  two\n  lines\n").name, "two\nlines\n");
-  EXPECT_THAT(refusal(good + "optimize:\n  steps: \"50\"\n"), AllOf(HasSubstr("/configs/run.yaml:3: optimize.steps"), HasSubstr("expected an integer"), HasSubstr("quotes")));
-  EXPECT_THAT(refusal(good + "optimize: {clip: yes}\n"), AllOf(HasSubstr("optimize.clip: found the word yes, expected true or false"), HasSubstr("YAML versions disagree")));
+  EXPECT_THAT(refusal(good + "optimize:\n  steps: \"50\"\n"),
+              AllOf(HasSubstr("/configs/run.yaml:3: optimize.steps"), HasSubstr("expected an integer"), HasSubstr("quotes")));
+  EXPECT_THAT(refusal(good + "optimize: {clip: yes}\n"),
+              AllOf(HasSubstr("optimize.clip: found the word yes, expected true or false"), HasSubstr("YAML versions disagree")));
   EXPECT_THAT(refusal(good + "optimize: {clip: 1}\n"), HasSubstr("found the number 1, expected true or false"));
   EXPECT_THAT(refusal(good + "optimize: {steps: 010}\n"), HasSubstr("without leading zeros"));
   EXPECT_THAT(refusal(good + "optimize: {steps: 1e3}\n"), HasSubstr("found the number 1e3, expected an integer"));
@@ -110,7 +112,8 @@ TEST(Reader, BoundsRequiredRulesAndDuplicates) {
 
 TEST(Reader, AllProblemsAtOnceAndRulesOnlyWhenValuesAreRight) {
   const std::string message = refusal("name: a\nwerkers: 3\noptimize:\n  steps: -1\n  clip: maybe\n  milestones: [5]\n");
-  EXPECT_THAT(message, AllOf(HasSubstr("4 problems"), HasSubstr(":2: unknown key 'werkers'"), HasSubstr(":4: optimize.steps"), HasSubstr(":5: optimize.clip"), HasSubstr("'references' is missing")));
+  EXPECT_THAT(message, AllOf(HasSubstr("4 problems"), HasSubstr(":2: unknown key 'werkers'"), HasSubstr(":4: optimize.steps"), HasSubstr(":5: optimize.clip"),
+                             HasSubstr("'references' is missing")));
   EXPECT_THAT(message, Not(HasSubstr("lie beyond")));
 }
 
@@ -156,7 +159,8 @@ TEST(Reader, Aliases) {
   EXPECT_THAT(refusal(good + "optimize:\n  <<: {beta: 1}\n"), HasSubstr("merge keys"));
   // Every level doubles: expanded it would be 2^30 values.
   std::string bomb = "a0: &a0 [x, x]\n";
-  for (int i = 1; i < 30; ++i) bomb += "a" + std::to_string(i) + ": &a" + std::to_string(i) + " [*a" + std::to_string(i - 1) + ", *a" + std::to_string(i - 1) + "]\n";
+  for (int i = 1; i < 30; ++i)
+    bomb += "a" + std::to_string(i) + ": &a" + std::to_string(i) + " [*a" + std::to_string(i - 1) + ", *a" + std::to_string(i - 1) + "]\n";
   EXPECT_THAT(refusal(bomb), HasSubstr("aliases are expanded"));
   std::string deep = "name: ";
   for (int i = 0; i < 100; ++i) deep += "[";
@@ -166,8 +170,8 @@ TEST(Reader, Aliases) {
 }
 
 TEST(Reader, Overrides) {
-  const Root options = read_yaml(good + "optimize:\n  beta: 7\n  steps: 5\n",
-                                 {"optimize.beta=50", "name=a: [b", "prompts=[x, y]", "workers=3", "workers=4", "optimize.clip=false", "optimize={steps: 6}", "references=here"});
+  const Root options = read_yaml(good + "optimize:\n  beta: 7\n  steps: 5\n", {"optimize.beta=50", "name=a: [b", "prompts=[x, y]", "workers=3", "workers=4",
+                                                                               "optimize.clip=false", "optimize={steps: 6}", "references=here"});
   EXPECT_EQ(options.optimize.beta, 50);
   EXPECT_EQ(options.optimize.steps, 6);
   EXPECT_FALSE(options.optimize.clip);
@@ -256,7 +260,8 @@ TEST(Reader, Files) {
 // Whatever stands in the file, it is read or refused with a message; nothing else leaves the reader.
 TEST(Reader, RandomChangesAreReadOrRefused) {
   const std::string seed =
-      "name: 'run: 1'\nreferences: &r ../photos\ndetector: none\nprompts: [one, \"two\"]\nrewards:\n- semantic\noptimize:\n  beta: 1e-4\n  clip: false\n  weights: [1, .5]\n";
+      "name: 'run: 1'\nreferences: &r ../photos\ndetector: none\nprompts: [one, \"two\"]\nrewards:\n- semantic\noptimize:\n  beta: 1e-4\n  clip: false\n  "
+      "weights: [1, .5]\n";
   std::mt19937 random(7);
   const std::string alphabet = " \t\n:-[]{}&*!|>'\"#%@`,?0a\xff";
   int accepted = 0, refused = 0;

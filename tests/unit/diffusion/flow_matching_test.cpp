@@ -19,8 +19,7 @@ TEST(FlowMatching, NoisesAsTheReference) {
   const at::Tensor x0 = tests::formula_tensor("x0", {3, 2, 4}), noise = tests::formula_tensor("noise", {3, 2, 4});
   const at::Tensor sigma = golden.at("noised_sigma");
   EXPECT_LT(tests::relative_error(add_noise(x0, noise, sigma), golden.at("noised")), 1e-6);
-  for (int i = 0; i < 3; ++i)
-    EXPECT_LT(tests::relative_error(add_noise(x0, noise, sigma[i].item<float>())[i], golden.at("noised")[i]), 1e-6);
+  for (int i = 0; i < 3; ++i) EXPECT_LT(tests::relative_error(add_noise(x0, noise, sigma[i].item<float>())[i], golden.at("noised")[i]), 1e-6);
 }
 
 TEST(FlowMatching, TheTargetIsTheDerivativeOfThePath) {

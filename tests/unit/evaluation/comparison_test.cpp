@@ -15,10 +15,12 @@ using ::testing::HasSubstr;
 
 // An evaluation of two prompts with the given face similarities, arm by arm.
 EvaluatedRun run(const std::string& name, const std::string& person, int seed, const std::map<std::string, std::vector<json>>& arms) {
-  json e{{"person", person}, {"noise_seed", seed}, {"prompts", {"a {subject} walks", "a {subject} waves"}}, {"video", {{"frames", 5}}}, {"arms", json::array()}, {"videos", json::array()}};
+  json e{{"person", person},         {"noise_seed", seed},    {"prompts", {"a {subject} walks", "a {subject} waves"}},
+         {"video", {{"frames", 5}}}, {"arms", json::array()}, {"videos", json::array()}};
   for (const auto& [arm, values] : arms) {
     e["arms"].push_back({{"arm", arm}});
-    for (std::size_t p = 0; p < values.size(); ++p) e["videos"].push_back({{"arm", arm}, {"prompt", p}, {"sample", 0}, {"metrics", {{"face", values[p]}, {"motion", 2.0}}}});
+    for (std::size_t p = 0; p < values.size(); ++p)
+      e["videos"].push_back({{"arm", arm}, {"prompt", p}, {"sample", 0}, {"metrics", {{"face", values[p]}, {"motion", 2.0}}}});
   }
   return {name, e};
 }
@@ -75,7 +77,8 @@ TEST(Comparison, SeedsOfOnePersonAreOneCluster) {
 
 TEST(Comparison, ASettingIsComparedBetweenRunsOfTheSamePersonAndSeed) {
   const std::vector<EvaluatedRun> changed{run("x", "p", 1, {{"hpo", {0.9, 0.5}}}), run("y", "q", 1, {{"hpo", {0.4, 0.4}}})};
-  const std::vector<EvaluatedRun> standard{run("b", "q", 1, {{"hpo", {0.3, 0.3}}}), run("a", "p", 1, {{"hpo", {0.8, 0.4}}}), run("c", "r", 1, {{"hpo", {0, 0}}})};
+  const std::vector<EvaluatedRun> standard{run("b", "q", 1, {{"hpo", {0.3, 0.3}}}), run("a", "p", 1, {{"hpo", {0.8, 0.4}}}),
+                                           run("c", "r", 1, {{"hpo", {0, 0}}})};
   const auto face = row(compare_runs(changed, standard, {.baseline = "hpo"}), "hpo", "face");
   EXPECT_NEAR(face["difference"]["mean"], 0.1, 1e-12);
   EXPECT_NEAR(face["difference"]["low"], 0.1, 1e-12);

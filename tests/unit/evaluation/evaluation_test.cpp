@@ -29,7 +29,9 @@ EvaluationResult result_with(const std::vector<json>& faces) {
     json metrics = json::object();
     for (const auto& name : video_metrics()) metrics[name] = motion;
     metrics["face_similarity"] = face;
-    result.figures.push_back({.metrics = metrics, .size = {{"height", 32}, {"width", arm == "other" ? 64 : 48}, {"frames", 5}, {"fps", 8.0}}, .features = at::tensor({static_cast<double>(result.items.size()), 1.0})});
+    result.figures.push_back({.metrics = metrics,
+                              .size = {{"height", 32}, {"width", arm == "other" ? 64 : 48}, {"frames", 5}, {"fps", 8.0}},
+                              .features = at::tensor({static_cast<double>(result.items.size()), 1.0})});
     result.items.push_back(std::move(item));
   };
   add("stage1", 0, 0, "", faces.at(0));
@@ -107,7 +109,8 @@ TEST(Evaluation, TablesHoldTheSameNumbers) {
   const auto rows = storage::read_csv(evaluation_csv(e), "evaluation.csv");
   ASSERT_EQ(rows.size(), 7u);
   EXPECT_EQ(rows[0].cells[0], "arm");
-  EXPECT_EQ(rows[1].cells, (std::vector<std::string>{"stage1", "a {subject} walks, \"fast\"", "0", "previews/evaluate-0123456789abcdef.mp4", "32", "48", "5", "8.0", "0.125", "2.0", "2.0", "2.0", "2.0", "2.0", "2.0", "2.0"}));
+  EXPECT_EQ(rows[1].cells, (std::vector<std::string>{"stage1", "a {subject} walks, \"fast\"", "0", "previews/evaluate-0123456789abcdef.mp4", "32", "48", "5",
+                                                     "8.0", "0.125", "2.0", "2.0", "2.0", "2.0", "2.0", "2.0", "2.0"}));
   EXPECT_EQ(rows[2].cells[8], "");
   EXPECT_EQ(rows[3].cells[1], "a {subject}\nwaves");
   EXPECT_EQ(rows[5].cells[3], "a.mp4");

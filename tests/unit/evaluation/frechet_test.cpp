@@ -37,7 +37,8 @@ TEST(Frechet, AgreesWithNumpy) {
 TEST(Frechet, GaussiansOfKnownDistance) {
   // Covariances that commute: the distance is |mu|^2 + sum (s1 - s2)^2 with the standard deviations s1, s2 along the axes.
   const at::Tensor z = normal(1, 20000, 3);
-  const at::Tensor a = z * at::tensor({1.0, 2.0, 0.5}).to(at::kDouble), b = normal(2, 20000, 3) * at::tensor({3.0, 2.0, 0.1}).to(at::kDouble) + at::tensor({0.0, 1.0, -2.0}).to(at::kDouble);
+  const at::Tensor a = z * at::tensor({1.0, 2.0, 0.5}).to(at::kDouble),
+                   b = normal(2, 20000, 3) * at::tensor({3.0, 2.0, 0.1}).to(at::kDouble) + at::tensor({0.0, 1.0, -2.0}).to(at::kDouble);
   EXPECT_NEAR(frechet_distance(a, b), 5 + 4 + 0 + 0.16, 0.15);
   // Exactly: scaling a set about its mean, and moving it.
   const at::Tensor centred = z - z.mean(0);

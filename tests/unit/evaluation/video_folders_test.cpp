@@ -71,7 +71,9 @@ TEST_F(VideoFolders, OtherEncodingsAreNamed) {
   video("a.mp4");
   file("prompts.csv", "file,prompt\na.mp4,a woman in a caf\xE9\n");
   EXPECT_THAT(refusal(), HasSubstr("prompts.csv:2: is not UTF-8: byte 17 is 0xE9"));
-  file("prompts.csv", std::string("\xFF\xFE" "f\0i\0", 6));
+  file("prompts.csv", std::string("\xFF\xFE"
+                                  "f\0i\0",
+                                  6));
   EXPECT_THAT(refusal(), AllOf(HasSubstr("prompts.csv:1: is not UTF-8"), HasSubstr("UTF-16")));
   std::filesystem::remove(folder / "prompts.csv");
   file("prompts.jsonl", "{\"file\": \"a.mp4\", \"prompt\": \"caf\xE9\"}\n");
@@ -112,8 +114,9 @@ TEST_F(VideoFolders, EveryProblemIsNamedAtOnce) {
   video("spare.mp4");
   file("broken.mp4", "this is text");
   file("prompts.csv", "file,prompt\na.mp4,\na.mp4,twice\nbroken.mp4,a woman waves\nspar.mp4,a woman walks\nlatin.mp4,caf\xE9\n");
-  EXPECT_THAT(refusal(), AllOf(HasSubstr("prompts.csv:2: the prompt of 'a.mp4' is empty"), HasSubstr("prompts.csv:3: 'a.mp4' stands in prompts.csv:2"), HasSubstr("broken.mp4"),
-                               HasSubstr("there is no video 'spar.mp4'"), HasSubstr("'spare.mp4' has no row in prompts.csv"), HasSubstr("prompts.csv:6: is not UTF-8")));
+  EXPECT_THAT(refusal(), AllOf(HasSubstr("prompts.csv:2: the prompt of 'a.mp4' is empty"), HasSubstr("prompts.csv:3: 'a.mp4' stands in prompts.csv:2"),
+                               HasSubstr("broken.mp4"), HasSubstr("there is no video 'spar.mp4'"), HasSubstr("'spare.mp4' has no row in prompts.csv"),
+                               HasSubstr("prompts.csv:6: is not UTF-8")));
 }
 
 TEST_F(VideoFolders, FaultsOfTheTableItself) {

@@ -17,12 +17,14 @@ namespace hv = models::hunyuan_video;
 PromptEmbeddings prompt(double phase, std::int64_t length) {
   at::Tensor mask = at::zeros({1, 6}, at::kLong);
   mask.narrow(1, 0, length).fill_(1);
-  return {.prompt_embeds = at::sin(at::arange(144, at::kFloat) + phase).view({1, 6, 24}), .pooled_prompt_embeds = at::cos(at::arange(12, at::kFloat) + phase).view({1, 12}),
+  return {.prompt_embeds = at::sin(at::arange(144, at::kFloat) + phase).view({1, 6, 24}),
+          .pooled_prompt_embeds = at::cos(at::arange(12, at::kFloat) + phase).view({1, 12}),
           .prompt_attention_mask = mask};
 }
 
 TEST(SampleLatents, RanksThatShareTheTokensGetOneRanksVideo) {
-  const auto transformer = hv::Transformer::load(tests::small_transformer_config(), models::nn::Weights::from_tensors(hv::initialize_transformer(tests::small_transformer_config(), 5), "test", {}));
+  const auto transformer = hv::Transformer::load(
+      tests::small_transformer_config(), models::nn::Weights::from_tensors(hv::initialize_transformer(tests::small_transformer_config(), 5), "test", {}));
   const diffusion::FlowMatchEulerScheduler scheduler({.shift = 7});
   const at::Tensor noise = diffusion::initial_noise(1, "test", {1, 4, 3, 6, 10});
   const SampleOptions options{.steps = 4, .true_cfg = 2.0};
@@ -34,8 +36,9 @@ TEST(SampleLatents, RanksThatShareTheTokensGetOneRanksVideo) {
     comm::run_threads(size, [&](comm::Communicator& world) {
       auto groups = comm::make_groups(world, comm::Mesh({.replica = 1, .pair = 1, .sequence = size}));
       auto ranks = parallel::SampleRanks::of_sequence(groups);
-      results[static_cast<std::size_t>(world.rank())] =
-          sample_latents(transformer, nullptr, scheduler, noise, prompt(0, 5), prompt(1, 1), options, [&](const diffusion::StepState&) { steps += world.rank() == 0; }, &ranks);
+      results[static_cast<std::size_t>(world.rank())] = sample_latents(
+          transformer, nullptr, scheduler, noise, prompt(0, 5), prompt(1, 1), options, [&](const diffusion::StepState&) { steps += world.rank() == 0; },
+          &ranks);
     });
     EXPECT_EQ(steps, 4);
     for (const auto& result : results) {

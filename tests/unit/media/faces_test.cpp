@@ -94,7 +94,7 @@ TEST(Faces, LargestFaceWithTheGreyRetry) {
   white.narrow(1, 0, 8).fill_(0);  // and black above: a picture of one colour shows no face
   const auto padded = largest_face_crop(white, only_padded);
   ASSERT_TRUE(padded.has_value());
-  EXPECT_EQ((*padded)[0][3][3].item<float>(), 0.5f);    // the grey border of an 80 x 80 canvas
+  EXPECT_EQ((*padded)[0][3][3].item<float>(), 0.5f);  // the grey border of an 80 x 80 canvas
   EXPECT_EQ((*padded)[0][56][56].item<float>(), 1.0f);
 }
 
@@ -109,8 +109,10 @@ TEST(Faces, NoneTakesTheWholeImage) {
 TEST(Faces, ReferencesShowOneFace) {
   const at::Tensor image = at::zeros({3, 300, 400});
   ListedFaces nobody({}), two({100, 60}), bystander({100, 20});
-  EXPECT_THAT(message_of([&] { find_reference_face(image, nobody, "sea.jpg"); }), AllOf(HasSubstr("sea.jpg"), HasSubstr("no face"), HasSubstr("400 x 300"), HasSubstr("listed")));
-  EXPECT_THAT(message_of([&] { find_reference_face(image, two, "group.jpg"); }), AllOf(HasSubstr("group.jpg"), HasSubstr("2 faces"), HasSubstr("60 x 60 at (10, 20)"), HasSubstr("face_index")));
+  EXPECT_THAT(message_of([&] { find_reference_face(image, nobody, "sea.jpg"); }),
+              AllOf(HasSubstr("sea.jpg"), HasSubstr("no face"), HasSubstr("400 x 300"), HasSubstr("listed")));
+  EXPECT_THAT(message_of([&] { find_reference_face(image, two, "group.jpg"); }),
+              AllOf(HasSubstr("group.jpg"), HasSubstr("2 faces"), HasSubstr("60 x 60 at (10, 20)"), HasSubstr("face_index")));
   EXPECT_EQ(find_reference_face(image, bystander, "street.jpg").box.width, 100);
   EXPECT_EQ(find_reference_face(image, two, "group.jpg", 1).box.width, 60);
   EXPECT_THAT(message_of([&] { find_reference_face(image, two, "group.jpg", 2); }), AllOf(HasSubstr("group.jpg"), HasSubstr("only 2")));

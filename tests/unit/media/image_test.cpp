@@ -191,7 +191,11 @@ TEST_F(ImageFiles, MessagesNameTheFileAndTheCause) {
   EXPECT_THAT(message("empty.jpg", ""), AllOf(HasSubstr("empty.jpg"), HasSubstr("is empty")));
   EXPECT_THAT(message("page.jpg", "<html>404</html>"), AllOf(HasSubstr("page.jpg"), HasSubstr("HTML")));
   EXPECT_THAT(message("anim.png", "GIF89a....."), HasSubstr("a GIF"));
-  EXPECT_THAT(message("phone.jpg", std::string("\0\0\0\x18" "ftypheic", 12) + std::string(20, '\0')), HasSubstr("HEIC"));
+  EXPECT_THAT(message("phone.jpg", std::string("\0\0\0\x18"
+                                               "ftypheic",
+                                               12) +
+                                       std::string(20, '\0')),
+              HasSubstr("HEIC"));
   EXPECT_THAT(message("lfs.png", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), HasSubstr("git lfs pull"));
   EXPECT_THAT(message_of([&] { read_image(folder_ / "absent.png"); }), AllOf(HasSubstr("absent.png"), HasSubstr("no such")));
   EXPECT_THAT(message_of([&] { read_image(folder_); }), HasSubstr("not a file"));

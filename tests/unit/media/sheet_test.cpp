@@ -23,7 +23,8 @@ TEST(ContactSheet, CellsStandInTheirPlaces) {
   at::Tensor video = flat(3, 24, 32, 0.5);
   video[2].fill_(0.25);
   const SheetOptions options{.cell_width = 64, .margin = 4};
-  const at::Tensor sheet = contact_sheet({"", ""}, {{.title = "", .cells = {flat(1, 16, 16, 0.75), video}}, {.title = "", .cells = {at::Tensor(), flat(2, 32, 64, 0.0)}}}, options);
+  const at::Tensor sheet =
+      contact_sheet({"", ""}, {{.title = "", .cells = {flat(1, 16, 16, 0.75), video}}, {.title = "", .cells = {at::Tensor(), flat(2, 32, 64, 0.0)}}}, options);
   // Rows: the square of 64 beside the video of 48; a video of 32.
   ASSERT_EQ(sheet.sizes(), (std::vector<std::int64_t>{3, 3, 4 + 64 + 4 + 32 + 4, 4 + 64 + 4 + 64 + 4}));
   const auto level = [&](std::int64_t f, std::int64_t y, std::int64_t x) { return sheet[f].select(1, y).select(1, x).mean().item<double>(); };
@@ -33,7 +34,8 @@ TEST(ContactSheet, CellsStandInTheirPlaces) {
     EXPECT_NEAR(level(f, 4, 72), f == 2 ? 0.25 : 0.5, 1e-6);
     EXPECT_NEAR(level(f, 72, 72), 0.0, 1e-6) << "the shorter video keeps its last frame";
   }
-  for (const auto& [y, x] : std::vector<std::pair<std::int64_t, std::int64_t>>{{0, 0}, {3, 10}, {10, 70}, {52, 100}, {69, 100}, {80, 20}, {107, 139}}) EXPECT_EQ(level(2, y, x), 1.0) << y << " " << x;
+  for (const auto& [y, x] : std::vector<std::pair<std::int64_t, std::int64_t>>{{0, 0}, {3, 10}, {10, 70}, {52, 100}, {69, 100}, {80, 20}, {107, 139}})
+    EXPECT_EQ(level(2, y, x), 1.0) << y << " " << x;
 }
 
 TEST(ContactSheet, WordsStandAboveAndAreCut) {

@@ -67,7 +67,8 @@ TEST_F(VideoFiles, RoundTrip) {
 
 TEST_F(VideoFiles, ColoursSurvive) {
   // Flat colours show a wrong matrix or range at once (BT.601 for BT.709 shifts green by 0.1).
-  for (const auto& color : {std::array{1.0, 0.0, 0.0}, std::array{0.0, 1.0, 0.0}, std::array{0.0, 0.0, 1.0}, std::array{1.0, 1.0, 1.0}, std::array{0.2, 0.5, 0.7}}) {
+  for (const auto& color :
+       {std::array{1.0, 0.0, 0.0}, std::array{0.0, 1.0, 0.0}, std::array{0.0, 0.0, 1.0}, std::array{1.0, 1.0, 1.0}, std::array{0.2, 0.5, 0.7}}) {
     const at::Tensor frame = at::tensor({color[0], color[1], color[2]}, at::kFloat).reshape({1, 3, 1, 1}).expand({2, 3, 32, 32});
     write_mp4(folder_ / "c.mp4", frame, {.quality = 4});
     EXPECT_LT((read_video(folder_ / "c.mp4").frames - frame).abs().max().item<double>(), 0.02) << color[0] << color[1] << color[2];

@@ -27,7 +27,8 @@ at::Tensor sample(const at::Tensor& image, const at::Tensor& points) {
 }
 
 at::Tensor pixel_positions() {
-  const at::Tensor rows = at::arange(side, at::kFloat).view({side, 1}).expand({side, side}), columns = at::arange(side, at::kFloat).view({1, side}).expand({side, side});
+  const at::Tensor rows = at::arange(side, at::kFloat).view({side, 1}).expand({side, side}),
+                   columns = at::arange(side, at::kFloat).view({1, side}).expand({side, side});
   return at::stack({columns, rows}, 2).view({-1, 2});
 }
 

@@ -14,8 +14,11 @@ namespace {
 std::vector<float> numbers(const Person& p) {
   std::vector<float> out;
   for (const Colour& c : {p.skin, p.hair, p.eyes, p.lips, p.hat_colour, p.glasses_colour}) out.insert(out.end(), {c.red, c.green, c.blue});
-  for (const int i : {static_cast<int>(p.hair_style), static_cast<int>(p.beard), static_cast<int>(p.hat), static_cast<int>(p.glasses), static_cast<int>(p.mark)}) out.push_back(static_cast<float>(i));
-  out.insert(out.end(), {p.face_width, p.jaw, p.eye_distance, p.eye_size, p.eye_height, p.brow_thickness, p.brow_angle, p.nose_size, p.mouth_width, p.ear_size});
+  for (const int i :
+       {static_cast<int>(p.hair_style), static_cast<int>(p.beard), static_cast<int>(p.hat), static_cast<int>(p.glasses), static_cast<int>(p.mark)})
+    out.push_back(static_cast<float>(i));
+  out.insert(out.end(),
+             {p.face_width, p.jaw, p.eye_distance, p.eye_size, p.eye_height, p.brow_thickness, p.brow_angle, p.nose_size, p.mouth_width, p.ear_size});
   return out;
 }
 
@@ -75,7 +78,8 @@ TEST(Scenes, AreFunctionsOfSeedAndIndexAndCoverEveryChoice) {
   int still = 0;
   for (std::int64_t i = 0; i < 500; ++i) {
     const Scene s = draw_scene(p, 5, i), again = draw_scene(p, 5, i);
-    EXPECT_EQ(std::tie(s.action, s.speed, s.background, s.camera, s.variation), std::tie(again.action, again.speed, again.background, again.camera, again.variation));
+    EXPECT_EQ(std::tie(s.action, s.speed, s.background, s.camera, s.variation),
+              std::tie(again.action, again.speed, again.background, again.camera, again.variation));
     seen_actions.insert(s.action);
     seen_speeds.insert(s.speed);
     seen_backgrounds.insert(s.background);

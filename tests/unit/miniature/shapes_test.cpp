@@ -10,8 +10,9 @@ namespace {
 
 // Distance functions agree with the outline to first order, and their bounds hold everything inside.
 TEST(Shapes, DistancesAreNegativeInsideTheirBoundsOnly) {
-  for (const Primitive& p : {ellipse(0.1f, 0.2f, 0.5f, 0.3f, 0.4f), circle(0, 0, 0.4f), box(0.1f, -0.1f, 0.5f, 0.2f, 0.1f, -0.7f), segment({-0.3f, 0}, {0.4f, 0.3f}, 0.1f, 0.2f),
-                             arc(0, -0.2f, 0.6f, 0.8f, 0.05f), polygon({{-0.4f, 0.3f}, {0, -0.5f}, {0.5f, 0.2f}}), polygon({{0.5f, 0.2f}, {0, -0.5f}, {-0.4f, 0.3f}})}) {
+  for (const Primitive& p :
+       {ellipse(0.1f, 0.2f, 0.5f, 0.3f, 0.4f), circle(0, 0, 0.4f), box(0.1f, -0.1f, 0.5f, 0.2f, 0.1f, -0.7f), segment({-0.3f, 0}, {0.4f, 0.3f}, 0.1f, 0.2f),
+        arc(0, -0.2f, 0.6f, 0.8f, 0.05f), polygon({{-0.4f, 0.3f}, {0, -0.5f}, {0.5f, 0.2f}}), polygon({{0.5f, 0.2f}, {0, -0.5f}, {-0.4f, 0.3f}})}) {
     int inside = 0;
     for (float x = -1.5f; x < 1.5f; x += 0.05f) {
       for (float y = -1.5f; y < 1.5f; y += 0.05f) {

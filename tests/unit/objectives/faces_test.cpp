@@ -32,7 +32,8 @@ miniature::Photo photo_of(std::int64_t person, std::int64_t scene, std::int64_t 
 at::Tensor aligned(const miniature::Photo& photo) {
   media::FaceDetection face;
   face.landmarks.emplace();
-  for (std::size_t k = 0; k < 5; ++k) (*face.landmarks)[k] = {photo.landmarks[static_cast<std::int64_t>(k)][0].item<double>(), photo.landmarks[static_cast<std::int64_t>(k)][1].item<double>()};
+  for (std::size_t k = 0; k < 5; ++k)
+    (*face.landmarks)[k] = {photo.landmarks[static_cast<std::int64_t>(k)][0].item<double>(), photo.landmarks[static_cast<std::int64_t>(k)][1].item<double>()};
   return media::align_face(photo.image, face) * 2 - 1;
 }
 
@@ -93,19 +94,23 @@ void expect_gradient(training::Objective& objective, Parameters& parameters, con
   EXPECT_NEAR(numeric / norm, 1, tolerance);
 }
 
-Parameters face_parameters(std::int64_t people) { return Parameters(face_margin_tensors(vision::initial_face_embedder(tiny, 5).tensors, people, tiny.embedding_size, 5), at::kCPU, "test"); }
+Parameters face_parameters(std::int64_t people) {
+  return Parameters(face_margin_tensors(vision::initial_face_embedder(tiny, 5).tensors, people, tiny.embedding_size, 5), at::kCPU, "test");
+}
 
 TEST(FaceMargin, GradientIsTheDifferenceQuotient) {
   auto parameters = face_parameters(4);
   const auto batch = faces_of(0, 4, 8);
   FaceMargin objective(tiny, parameters, at::kFloat, [&](auto, auto, auto) { return batch; }, {.scale = 8, .margin = 0.3});
-  for (const char* part : {"classes.weight", "linear.weight", "conv_34.project.bn", "conv_3.model.0.conv_dw.conv", "conv2_dw.prelu"}) expect_gradient(objective, parameters, part, 1e-3, 0.03);
+  for (const char* part : {"classes.weight", "linear.weight", "conv_34.project.bn", "conv_3.model.0.conv_dw.conv", "conv2_dw.prelu"})
+    expect_gradient(objective, parameters, part, 1e-3, 0.03);
 }
 
 TEST(FaceMargin, Bfloat16IsNearFloat) {
   auto parameters = face_parameters(4);
   const auto batches = [batch = faces_of(0, 4, 8)](auto, auto, auto) { return batch; };
-  FaceMargin single(tiny, parameters, at::kFloat, batches, {.scale = 8, .margin = 0.3}), half(tiny, parameters, at::kBFloat16, batches, {.scale = 8, .margin = 0.3});
+  FaceMargin single(tiny, parameters, at::kFloat, batches, {.scale = 8, .margin = 0.3}),
+      half(tiny, parameters, at::kBFloat16, batches, {.scale = 8, .margin = 0.3});
   // A batch of 8 faces through many norms, each with the statistics of that batch: what rounding does grows from one to the next.
   expect_bfloat16_near_float(parameters, single, half, 0.04, 0.35);
 }
@@ -186,7 +191,8 @@ TEST(LandmarkRegression, GradientIsTheDifferenceQuotient) {
   Parameters parameters(vision::initial_landmark_detector(small_detector, 5).tensors, at::kCPU, "test");
   const auto batch = landmarks_of(0, 8);
   LandmarkRegression objective(small_detector, parameters, at::kFloat, [&](auto, auto, auto) { return batch; });
-  for (const char* part : {"score.weight", "heat.weight", "merge2.weight", "lateral4.weight", "down.7.weight", "down.3.weight", "down.0.weight"}) expect_gradient(objective, parameters, part, 4e-3, 0.03);
+  for (const char* part : {"score.weight", "heat.weight", "merge2.weight", "lateral4.weight", "down.7.weight", "down.3.weight", "down.0.weight"})
+    expect_gradient(objective, parameters, part, 4e-3, 0.03);
 }
 
 TEST(LandmarkRegression, Bfloat16IsNearFloat) {

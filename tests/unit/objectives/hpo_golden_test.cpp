@@ -8,8 +8,8 @@
 #include "comm/local.h"
 #include "comm/threads.h"
 #include "models/hunyuan_video/initialize.h"
-#include "models/nn/network_config.h"
 #include "models/hunyuan_video/transformer.h"
+#include "models/nn/network_config.h"
 #include "models/text/prompt_encoder.h"
 #include "objectives/pair_gradient.h"
 #include "support/formula_weights.h"
@@ -60,14 +60,16 @@ Outcome run(const json& c, comm::Communicator& world, const comm::Mesh& mesh, at
   at::Tensor mask = at::zeros({1, rows}, at::kLong);
   mask.narrow(1, 0, length).fill_(1);
   const models::text::PromptEmbeddings condition{.prompt_embeds = input("prompt_embeds", {1, rows, config.text_embed_dim}, dtype),
-                                                 .pooled_prompt_embeds = input("pooled_prompt_embeds", {1, config.pooled_projection_dim}, dtype), .prompt_attention_mask = mask};
+                                                 .pooled_prompt_embeds = input("pooled_prompt_embeds", {1, config.pooled_projection_dim}, dtype),
+                                                 .prompt_attention_mask = mask};
   const at::Tensor noise = input("noise", latents, dtype);
   const double sigma = c.at("sigma");
   const NoisySample winner{input("latents_winner", latents, dtype), noise, sigma}, loser{input("latents_loser", latents, dtype), noise, sigma};
   at::Tensor total = at::zeros_like(policy.flat_parameters());
   const PairLoss loss{.beta = c.at("beta").get<double>()};
   Outcome outcome;
-  outcome.errors = accumulate_pair(transformer, policy, c.at("reference").get<bool>() ? &reference : nullptr, winner, loser, condition, c.at("guidance").get<double>(), loss, {.ranks = &ranks}, total);
+  outcome.errors = accumulate_pair(transformer, policy, c.at("reference").get<bool>() ? &reference : nullptr, winner, loser, condition,
+                                   c.at("guidance").get<double>(), loss, {.ranks = &ranks}, total);
   outcome.loss = loss(outcome.errors);
   world.all_reduce(total);
   std::int64_t offset = 0;
@@ -80,7 +82,9 @@ Outcome run(const json& c, comm::Communicator& world, const comm::Mesh& mesh, at
 }
 
 void compare(const std::string& name, const json& c, const Outcome& outcome, double tolerance) {
-  const auto near = [&](double actual, double expected, const char* what) { EXPECT_NEAR(actual, expected, tolerance * std::abs(expected)) << name << ": " << what; };
+  const auto near = [&](double actual, double expected, const char* what) {
+    EXPECT_NEAR(actual, expected, tolerance * std::abs(expected)) << name << ": " << what;
+  };
   near(outcome.loss, c.at("loss"), "loss");
   near(outcome.errors.winner, c.at("errors").at("winner"), "winner");
   near(outcome.errors.loser, c.at("errors").at("loser"), "loser");
@@ -118,7 +122,9 @@ TEST_P(Golden, OnAMesh) {
     comm::run_threads(mesh.world_size(), [&](comm::Communicator& world) { compare(GetParam(), c, run(c, world, mesh, at::kDouble), 5e-6); });
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, Golden, ::testing::Values("plain", "padded_text_odd_tokens", "bare_reference", "three_heads_with_modulations", "no_single_blocks", "late_one_frame"),
+INSTANTIATE_TEST_SUITE_P(Cases, Golden,
+                         ::testing::Values("plain", "padded_text_odd_tokens", "bare_reference", "three_heads_with_modulations", "no_single_blocks",
+                                           "late_one_frame"),
                          [](const auto& info) { return std::string(info.param); });
 
 }  // namespace

@@ -41,16 +41,19 @@ void expect_equal_to_one_rank(const SmallHpoOptions& options, double tolerance, 
 TEST(HpoOnAMesh, EqualsOneRankInDoublePrecision) { expect_equal_to_one_rank({.dtype = at::kDouble}, 1e-10); }
 TEST(HpoOnAMesh, EqualsOneRankInSinglePrecision) { expect_equal_to_one_rank({.dtype = at::kFloat}, 1e-5); }
 TEST(HpoOnAMesh, EqualsOneRankWithASupervisedTerm) {
-  expect_equal_to_one_rank({.dtype = at::kDouble, .global_batch = 2, .supervised = 0.3}, 1e-10, {comm::Mesh({.replica = 2}), comm::Mesh({.replica = 1, .pair = 2, .sequence = 2})});
+  expect_equal_to_one_rank({.dtype = at::kDouble, .global_batch = 2, .supervised = 0.3}, 1e-10,
+                           {comm::Mesh({.replica = 2}), comm::Mesh({.replica = 1, .pair = 2, .sequence = 2})});
 }
 
 // What every mesh is compared with: the whole loss of a sample, supervised term and all, moved along a direction of its own in each tensor of the adapter.
 TEST(HpoOnOneRank, GradientEqualsFiniteDifferencesOfEachTensor) {
   const auto config = small_hpo_config();
-  const auto transformer = hv::Transformer::load(config, models::nn::Weights::from_tensors(hv::initialize_transformer(config, 3), "test", {.dtype = at::kDouble}));
+  const auto transformer =
+      hv::Transformer::load(config, models::nn::Weights::from_tensors(hv::initialize_transformer(config, 3), "test", {.dtype = at::kDouble}));
   auto policy = small_hpo_adapter(at::kDouble, 0.03);
   const auto reference = small_hpo_adapter(at::kDouble);
-  Hpo objective(transformer, policy, &reference, small_hpo_pairs(at::kDouble), {.beta = 30, .share_dynamic = 0.5, .identity_supervised_weight = 0.2, .dynamic_supervised_weight = 0.3}, 1, 7);
+  Hpo objective(transformer, policy, &reference, small_hpo_pairs(at::kDouble),
+                {.beta = 30, .share_dynamic = 0.5, .identity_supervised_weight = 0.2, .dynamic_supervised_weight = 0.3}, 1, 7);
   const auto loss = [&] {
     objective.gradient().zero_();
     return objective.accumulate(2, 1, 3)[0];
@@ -119,7 +122,8 @@ TEST(HpoOnAMesh, ReplicasBeyondTheBatchAndRanksOfASampleChangeNothing) {
       auto groups = comm::make_groups(world, mesh);
       parallel::SampleRanks ranks(groups);
       const auto config = small_hpo_config();
-      const auto transformer = hv::Transformer::load(config, models::nn::Weights::from_tensors(hv::initialize_transformer(config, 3), "test", {.dtype = at::kDouble}));
+      const auto transformer =
+          hv::Transformer::load(config, models::nn::Weights::from_tensors(hv::initialize_transformer(config, 3), "test", {.dtype = at::kDouble}));
       auto policy = small_hpo_adapter(at::kDouble);
       const auto reference = small_hpo_adapter(at::kDouble);
       Hpo objective(transformer, policy, &reference, small_hpo_pairs(at::kDouble), {.beta = 30, .share_dynamic = 0.5}, 1, 7, 1.0, {.ranks = &ranks});
@@ -127,8 +131,8 @@ TEST(HpoOnAMesh, ReplicasBeyondTheBatchAndRanksOfASampleChangeNothing) {
       options.steps = 2, options.global_batch = 2, options.learning_rate = 1e-3, options.hash_check_every = 1;
       training::StepRecord first;
       training::run_steps("step", options, objective, world, mesh, {.record = [&](const training::StepRecord& r) {
-        if (r.step == 1) first = r;
-      }});
+                            if (r.step == 1) first = r;
+                          }});
       if (world.rank() == 0) {
         EXPECT_EQ(first.metrics.at("loss"), std::numbers::ln2);
         EXPECT_EQ(first.metrics.at("dynamic_share"), 0.5);
@@ -152,7 +156,8 @@ TEST(ReconstructionOnAMesh, ASharedSequenceEqualsOneRank) {
       auto groups = comm::make_groups(world, mesh);
       parallel::SampleRanks ranks(groups);
       const auto config = small_hpo_config();
-      const auto transformer = hv::Transformer::load(config, models::nn::Weights::from_tensors(hv::initialize_transformer(config, 3), "test", {.dtype = at::kDouble}));
+      const auto transformer =
+          hv::Transformer::load(config, models::nn::Weights::from_tensors(hv::initialize_transformer(config, 3), "test", {.dtype = at::kDouble}));
       auto adapter = small_hpo_adapter(at::kDouble);
       std::vector<ReconstructionItem> items;
       for (auto& pair : small_hpo_pairs(at::kDouble)) items.push_back({pair.winner, pair.condition});
@@ -176,7 +181,8 @@ TEST(ReconstructionOnAMesh, ASharedSequenceEqualsOneRank) {
     auto groups = comm::make_groups(world, comm::Mesh({.replica = 1, .pair = 2, .sequence = 1}));
     parallel::SampleRanks ranks(groups);
     const auto config = small_hpo_config();
-    const auto transformer = hv::Transformer::load(config, models::nn::Weights::from_tensors(hv::initialize_transformer(config, 3), "test", {.dtype = at::kFloat}));
+    const auto transformer =
+        hv::Transformer::load(config, models::nn::Weights::from_tensors(hv::initialize_transformer(config, 3), "test", {.dtype = at::kFloat}));
     auto adapter = small_hpo_adapter(at::kFloat);
     const auto pairs = small_hpo_pairs(at::kFloat);
     EXPECT_THROW(Reconstruction(transformer, adapter, {{pairs[0].winner, pairs[0].condition}}, 1, 3, 1.0, {}, {.ranks = &ranks}), base::InvariantError);

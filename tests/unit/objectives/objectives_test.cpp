@@ -61,7 +61,9 @@ models::generator::Adapter make_adapter(double b_scale) {
 std::vector<HpoPair> make_pairs() {
   std::vector<HpoPair> pairs;
   for (int i = 0; i < 5; ++i)
-    pairs.push_back({.winner = numbers({1, 4, 2, 4, 6}, i), .loser = numbers({1, 4, 2, 4, 6}, i + 0.5), .condition = condition(i, 3 + i % 4),
+    pairs.push_back({.winner = numbers({1, 4, 2, 4, 6}, i),
+                     .loser = numbers({1, 4, 2, 4, 6}, i + 0.5),
+                     .condition = condition(i, 3 + i % 4),
                      .kind = i % 2 ? preference::PairKind::dynamic : preference::PairKind::identity});
   return pairs;
 }
@@ -85,7 +87,8 @@ TEST(Hpo, LossOfTheFirstStepIsExactlyLogTwo) {
 }
 
 // Finite differences of the loss along the gradient's direction.
-void expect_gradient_of_loss(training::Objective& objective, const models::generator::Adapter& policy, std::int64_t step, std::int64_t slot, std::int64_t global_batch) {
+void expect_gradient_of_loss(training::Objective& objective, const models::generator::Adapter& policy, std::int64_t step, std::int64_t slot,
+                             std::int64_t global_batch) {
   objective.gradient().zero_();
   objective.accumulate(step, slot, global_batch);
   const at::Tensor ours = objective.gradient().clone();
@@ -159,7 +162,8 @@ TEST(Hpo, WeightsOfEachKindOfPairAndOfTheWinnersOwnError) {
     return Hpo(transformer, policy, &reference, make_pairs(), options, 1, 7);
   };
   Hpo plain = with({.beta = 30}), weighted = with({.beta = 30, .identity_weight = 0.5, .dynamic_weight = 3});
-  Hpo supervised = with({.beta = 30, .identity_supervised_weight = 0.25, .dynamic_supervised_weight = 4}), only = with({.beta = 30, .identity_weight = 0, .dynamic_weight = 0, .dynamic_supervised_weight = 4});
+  Hpo supervised = with({.beta = 30, .identity_supervised_weight = 0.25, .dynamic_supervised_weight = 4}),
+      only = with({.beta = 30, .identity_weight = 0, .dynamic_weight = 0, .dynamic_supervised_weight = 4});
   int kinds[2] = {0, 0};
   for (int slot = 0; slot < 4; ++slot) {
     const auto gradient = [&](Hpo& objective) {
@@ -189,13 +193,15 @@ TEST(Hpo, WeightsOfEachKindOfPairAndOfTheWinnersOwnError) {
   EXPECT_EQ(kinds[1], 2);
 }
 
-ReconstructionPrior make_prior(double weight) { return {{{numbers({1, 4, 1, 4, 4}, 5), condition(5, 3)}, {numbers({1, 4, 3, 4, 4}, 6), condition(6, 5)}}, weight, 7}; }
+ReconstructionPrior make_prior(double weight) {
+  return {{{numbers({1, 4, 1, 4, 4}, 5), condition(5, 3)}, {numbers({1, 4, 3, 4, 4}, 6), condition(6, 5)}}, weight, 7};
+}
 
 TEST(PriorPreservation, AddsTheClassSamplesErrorAndLeavesThePhotosAsTheyWere) {
   const auto transformer = make_transformer(at::kFloat);
   auto adapter = make_adapter(0.05);
-  Reconstruction plain(transformer, adapter, make_items(), 1, 3), off(transformer, adapter, make_items(), 1, 3, 1.0, make_prior(0)), half(transformer, adapter, make_items(), 1, 3, 1.0, make_prior(0.5)),
-      twice(transformer, adapter, make_items(), 1, 3, 1.0, make_prior(2));
+  Reconstruction plain(transformer, adapter, make_items(), 1, 3), off(transformer, adapter, make_items(), 1, 3, 1.0, make_prior(0)),
+      half(transformer, adapter, make_items(), 1, 3, 1.0, make_prior(0.5)), twice(transformer, adapter, make_items(), 1, 3, 1.0, make_prior(2));
   EXPECT_EQ(off.metric_names(), plain.metric_names());
   EXPECT_EQ(half.metric_names().size(), 4u);
   std::set<double> prior_errors;
@@ -242,7 +248,9 @@ at::Tensor one_step(int ranks, Make make) {
 double relative(const at::Tensor& a, const at::Tensor& b) { return ((a - b).abs().max() / b.abs().max()).item<double>(); }
 
 TEST(OneStep, HpoGivesTheSameParametersOnOneTwoAndFourRanks) {
-  const auto make = [](const hv::Transformer& t, models::generator::Adapter& a, const models::generator::Adapter& r) { return Hpo(t, a, &r, make_pairs(), {.beta = 100}, 1, 7); };
+  const auto make = [](const hv::Transformer& t, models::generator::Adapter& a, const models::generator::Adapter& r) {
+    return Hpo(t, a, &r, make_pairs(), {.beta = 100}, 1, 7);
+  };
   const at::Tensor one = one_step<Hpo>(1, make);
   EXPECT_GT(relative(make_adapter(0.05).flat_parameters(), one), 1e-3) << "the step changed nothing";
   for (int ranks : {2, 3, 4}) EXPECT_LT(relative(one_step<Hpo>(ranks, make), one), 1e-5) << ranks;
@@ -250,12 +258,16 @@ TEST(OneStep, HpoGivesTheSameParametersOnOneTwoAndFourRanks) {
 }
 
 TEST(OneStep, ReconstructionGivesTheSameParametersOnOneTwoAndFourRanks) {
-  const auto make = [](const hv::Transformer& t, models::generator::Adapter& a, const models::generator::Adapter&) { return Reconstruction(t, a, make_items(), 1, 3); };
+  const auto make = [](const hv::Transformer& t, models::generator::Adapter& a, const models::generator::Adapter&) {
+    return Reconstruction(t, a, make_items(), 1, 3);
+  };
   const at::Tensor one = one_step<Reconstruction>(1, make);
   EXPECT_GT(relative(make_adapter(0.05).flat_parameters(), one), 1e-3) << "the step changed nothing";
   for (int ranks : {2, 3, 4}) EXPECT_LT(relative(one_step<Reconstruction>(ranks, make), one), 1e-5) << ranks;
   EXPECT_TRUE(at::equal(one_step<Reconstruction>(4, make), one_step<Reconstruction>(4, make)));
-  const auto with_prior = [](const hv::Transformer& t, models::generator::Adapter& a, const models::generator::Adapter&) { return Reconstruction(t, a, make_items(), 1, 3, 1.0, make_prior(1)); };
+  const auto with_prior = [](const hv::Transformer& t, models::generator::Adapter& a, const models::generator::Adapter&) {
+    return Reconstruction(t, a, make_items(), 1, 3, 1.0, make_prior(1));
+  };
   const at::Tensor prior = one_step<Reconstruction>(1, with_prior);
   EXPECT_GT(relative(prior, one), 1e-4) << "the prior changed nothing";
   EXPECT_LT(relative(one_step<Reconstruction>(3, with_prior), prior), 1e-5);
@@ -270,9 +282,9 @@ TEST(Objectives, LearnWhatTheyAreShown) {
     options.steps = 60, options.global_batch = 4, options.learning_rate = 5e-3;
     double first = 0, last = 0;
     training::run_steps("learn", options, objective, world, {.record = [&](const training::StepRecord& r) {
-      if (r.step <= 5) first += r.metrics.at("loss");
-      if (r.step > 55) last += r.metrics.at("loss");
-    }});
+                          if (r.step <= 5) first += r.metrics.at("loss");
+                          if (r.step > 55) last += r.metrics.at("loss");
+                        }});
     EXPECT_LT(last, 0.9 * first);
   });
 }

@@ -12,8 +12,8 @@
 #include "diffusion/initial_noise.h"
 #include "models/hunyuan_video/initialize.h"
 #include "models/hunyuan_video/transformer.h"
-#include "models/text/prompt_encoder.h"
 #include "models/nn/parameters.h"
+#include "models/text/prompt_encoder.h"
 #include "objectives/autoencoder_reconstruction.h"
 #include "objectives/text_to_video.h"
 #include "objectives/velocity_error.h"
@@ -57,8 +57,9 @@ TextToVideoBatch batch_of(double phase, std::int64_t items) {
 }
 
 TextToVideo text_to_video(Parameters& parameters, const TextToVideoOptions& options, std::int64_t items = 3) {
-  return TextToVideo(small_transformer(), parameters, at::kFloat,
-                     [=](std::int64_t step, std::int64_t slot, std::int64_t) { return batch_of(static_cast<double>(step + slot), items); }, options, 5);
+  return TextToVideo(
+      small_transformer(), parameters, at::kFloat,
+      [=](std::int64_t step, std::int64_t slot, std::int64_t) { return batch_of(static_cast<double>(step + slot), items); }, options, 5);
 }
 
 // Central difference of the loss along the gradient.
@@ -119,7 +120,8 @@ TEST(TextToVideo, Bfloat16IsNearFloat) {
 TEST(TextToVideo, GradientsOfTheQueryAndKeyNormsEqualFiniteDifferences) {
   Parameters parameters(hv::initialize_transformer(small_transformer(), 3), at::kCPU, "test");
   auto objective = text_to_video(parameters, {});
-  for (const char* name : {"transformer_blocks.0.attn.norm_q.weight", "transformer_blocks.0.attn.norm_added_k.weight", "single_transformer_blocks.0.attn.norm_k.weight"}) {
+  for (const char* name :
+       {"transformer_blocks.0.attn.norm_q.weight", "transformer_blocks.0.attn.norm_added_k.weight", "single_transformer_blocks.0.attn.norm_k.weight"}) {
     at::Tensor weight = parameters.named_tensors().at(name), all = objective.gradient();
     all.zero_();
     objective.accumulate(1, 0, 2);
@@ -138,13 +140,14 @@ TEST(TextToVideo, GradientsOfTheQueryAndKeyNormsEqualFiniteDifferences) {
 TEST(TextToVideo, WeightsOfTokens) {
   Parameters parameters(initialize_at_zero(hv::initialize_transformer(small_transformer(), 3)), at::kCPU, "test");
   const at::Tensor weights = numbers({2, 12}, 0.3).abs() + 0.1;
-  TextToVideo objective(small_transformer(), parameters, at::kFloat,
-                        [&](std::int64_t, std::int64_t, std::int64_t) {
-                          auto batch = batch_of(7, 2);
-                          batch.weights = weights;
-                          return batch;
-                        },
-                        {}, 5);
+  TextToVideo objective(
+      small_transformer(), parameters, at::kFloat,
+      [&](std::int64_t, std::int64_t, std::int64_t) {
+        auto batch = batch_of(7, 2);
+        batch.weights = weights;
+        return batch;
+      },
+      {}, 5);
   // The network predicts zero: the error of a token is the mean square of its target.
   const auto batch = batch_of(7, 2);
   const auto transformer = hv::Transformer::load(small_transformer(), parameters.weights(at::kFloat));
@@ -188,36 +191,42 @@ TEST(TextToVideo, LossOfOneSampleIsTheVelocityError) {
   const auto transformer = hv::Transformer::load(small_transformer(), models::nn::Weights::from_tensors(initial, "test", {}));
   const auto batch = batch_of(5, 1);
   const NoisySample noisy{batch.latents, diffusion::initial_noise(5, "text-to-video-noise", batch.latents.sizes(), 9), diffusion::sample_sigma(5, 4, 1, 2, 2)};
-  const models::text::PromptEmbeddings condition{.prompt_embeds = batch.prompt_embeds, .pooled_prompt_embeds = batch.pooled, .prompt_attention_mask = batch.prompt_mask};
+  const models::text::PromptEmbeddings condition{
+      .prompt_embeds = batch.prompt_embeds, .pooled_prompt_embeds = batch.pooled, .prompt_attention_mask = batch.prompt_mask};
   EXPECT_NEAR(figures[0], velocity_error(transformer, nullptr, noisy, condition, 1.0).item<double>(), 1e-5 * figures[0]);
 }
 
 TEST(AutoencoderReconstruction, GradientEqualsFiniteDifferencesForFramesAndClips) {
   for (const std::int64_t frames : {1, 5}) {
     Parameters parameters(hv::initialize_autoencoder(small_autoencoder(), 3), at::kCPU, "test");
-    AutoencoderReconstruction objective(small_autoencoder(), parameters, at::kFloat,
-                                        [&](std::int64_t step, std::int64_t slot, std::int64_t) {
-                                          return AutoencoderBatch{numbers({2, 3, frames, 8, 12}, static_cast<double>(step + slot)), numbers({2, 1, frames, 8, 12}, 1).abs() + 0.5};
-                                        },
-                                        {.gradient_weight = 0.5, .kl_weight = 0.1, .latent_noise = frames == 1 ? 0.0 : 0.3}, 5);
+    AutoencoderReconstruction objective(
+        small_autoencoder(), parameters, at::kFloat,
+        [&](std::int64_t step, std::int64_t slot, std::int64_t) {
+          return AutoencoderBatch{numbers({2, 3, frames, 8, 12}, static_cast<double>(step + slot)), numbers({2, 1, frames, 8, 12}, 1).abs() + 0.5};
+        },
+        {.gradient_weight = 0.5, .kl_weight = 0.1, .latent_noise = frames == 1 ? 0.0 : 0.3}, 5);
     expect_gradient(objective, 0, 1, 2e-4, 5e-2);
   }
 }
 
 TEST(AutoencoderReconstruction, Bfloat16IsNearFloat) {
   Parameters parameters(hv::initialize_autoencoder(small_autoencoder(), 3), at::kCPU, "test");
-  const auto batches = [](std::int64_t step, std::int64_t slot, std::int64_t) { return AutoencoderBatch{numbers({2, 3, 5, 8, 12}, static_cast<double>(step + slot)), numbers({2, 1, 5, 8, 12}, 1).abs() + 0.5}; };
+  const auto batches = [](std::int64_t step, std::int64_t slot, std::int64_t) {
+    return AutoencoderBatch{numbers({2, 3, 5, 8, 12}, static_cast<double>(step + slot)), numbers({2, 1, 5, 8, 12}, 1).abs() + 0.5};
+  };
   const AutoencoderLoss loss{.gradient_weight = 0.5, .kl_weight = 0.1, .latent_noise = 0.3};
-  AutoencoderReconstruction single(small_autoencoder(), parameters, at::kFloat, batches, loss, 5), half(small_autoencoder(), parameters, at::kBFloat16, batches, loss, 5);
+  AutoencoderReconstruction single(small_autoencoder(), parameters, at::kFloat, batches, loss, 5),
+      half(small_autoencoder(), parameters, at::kBFloat16, batches, loss, 5);
   expect_bfloat16_near_float(parameters, single, half, 0.01, 0.15);
 }
 
 TEST(AutoencoderReconstruction, NoiseOnLatentsIsTheSamplesOwnAndCostsTheDecoderAlone) {
   Parameters parameters(hv::initialize_autoencoder(small_autoencoder(), 3), at::kCPU, "test");
   const auto figures = [&](double noise, std::int64_t slot) {
-    AutoencoderReconstruction objective(small_autoencoder(), parameters, at::kFloat,
-                                        [](std::int64_t, std::int64_t, std::int64_t) { return AutoencoderBatch{numbers({2, 3, 1, 8, 8}, 0), at::ones({1, 1, 1, 1, 1})}; },
-                                        {.gradient_weight = 1, .kl_weight = 1, .latent_noise = noise}, 5);
+    AutoencoderReconstruction objective(
+        small_autoencoder(), parameters, at::kFloat,
+        [](std::int64_t, std::int64_t, std::int64_t) { return AutoencoderBatch{numbers({2, 3, 1, 8, 8}, 0), at::ones({1, 1, 1, 1, 1})}; },
+        {.gradient_weight = 1, .kl_weight = 1, .latent_noise = noise}, 5);
     return objective.accumulate(3, slot, 2);
   };
   const auto none = figures(0, 0), some = figures(0.5, 0), more = figures(50, 0);
@@ -232,8 +241,9 @@ TEST(AutoencoderReconstruction, NoiseOnLatentsIsTheSamplesOwnAndCostsTheDecoderA
 TEST(AutoencoderReconstruction, SingleFramesTrainTheLastTemporalTap) {
   Parameters parameters(initialize_framewise(hv::initialize_autoencoder(small_autoencoder(), 3)), at::kCPU, "test");
   for (const std::int64_t frames : {1, 5}) {
-    AutoencoderReconstruction objective(small_autoencoder(), parameters, at::kFloat,
-                                        [&](std::int64_t, std::int64_t, std::int64_t) { return AutoencoderBatch{numbers({2, 3, frames, 8, 8}, 0), at::ones({1, 1, 1, 1, 1})}; }, {}, 5);
+    AutoencoderReconstruction objective(
+        small_autoencoder(), parameters, at::kFloat,
+        [&](std::int64_t, std::int64_t, std::int64_t) { return AutoencoderBatch{numbers({2, 3, frames, 8, 8}, 0), at::ones({1, 1, 1, 1, 1})}; }, {}, 5);
     objective.gradient().zero_();
     objective.accumulate(0, 0, 1);
     for (const char* name : {"encoder.conv_in.conv.weight", "decoder.up_blocks.1.resnets.0.conv1.conv.weight"}) {
@@ -252,8 +262,9 @@ TEST(AutoencoderReconstruction, SingleFramesTrainTheLastTemporalTap) {
 TEST(AutoencoderReconstruction, LossIsTheSumOfItsPartsAndFalls) {
   Parameters parameters(hv::initialize_autoencoder(small_autoencoder(), 3), at::kCPU, "test");
   const AutoencoderLoss weights{.gradient_weight = 0.5, .kl_weight = 1e-2};
-  AutoencoderReconstruction objective(small_autoencoder(), parameters, at::kFloat,
-                                      [](std::int64_t, std::int64_t, std::int64_t) { return AutoencoderBatch{numbers({2, 3, 1, 8, 8}, 0), at::ones({1, 1, 1, 1, 1})}; }, weights, 5);
+  AutoencoderReconstruction objective(
+      small_autoencoder(), parameters, at::kFloat,
+      [](std::int64_t, std::int64_t, std::int64_t) { return AutoencoderBatch{numbers({2, 3, 1, 8, 8}, 0), at::ones({1, 1, 1, 1, 1})}; }, weights, 5);
   at::Tensor values = objective.parameters(), gradient = objective.gradient();
   training::Options options;
   options.learning_rate = 5e-3, options.weight_decay = 0;

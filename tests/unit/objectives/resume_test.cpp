@@ -4,11 +4,11 @@
 #include <csignal>
 
 #include "base/errors.h"
+#include "base/stop_signals.h"
 #include "comm/threads.h"
 #include "run_directory/checkpoints.h"
 #include "support/small_hpo.h"
 #include "support/temporary_folder.h"
-#include "base/stop_signals.h"
 #include "training/step_loop.h"
 
 namespace magicid::objectives {
@@ -39,12 +39,18 @@ training::StepHooks files_in(const std::filesystem::path& folder) {
   hooks.load = [folder]() -> std::optional<training::Checkpoint> {
     auto found = run_directory::latest_intact(folder);
     if (!found) return std::nullopt;
-    training::Checkpoint checkpoint{.step = found->step, .parameters = found->tensors.at("parameters"), .first_moment = found->tensors.at("first_moment"), .second_moment = found->tensors.at("second_moment")};
+    training::Checkpoint checkpoint{.step = found->step,
+                                    .parameters = found->tensors.at("parameters"),
+                                    .first_moment = found->tensors.at("first_moment"),
+                                    .second_moment = found->tensors.at("second_moment")};
     training::read_position(found->state, checkpoint);
     return checkpoint;
   };
   hooks.save = [folder](training::Checkpoint c) {
-    return [folder, c] { run_directory::save_checkpoint(folder, c.step, {{"parameters", c.parameters}, {"first_moment", c.first_moment}, {"second_moment", c.second_moment}}, training::position_of(c)); };
+    return [folder, c] {
+      run_directory::save_checkpoint(folder, c.step, {{"parameters", c.parameters}, {"first_moment", c.first_moment}, {"second_moment", c.second_moment}},
+                                     training::position_of(c));
+    };
   };
   return hooks;
 }
@@ -59,10 +65,12 @@ std::int64_t train(const std::filesystem::path& folder, const comm::Mesh& mesh, 
     const auto transformer = hv::Transformer::load(config, models::nn::Weights::from_tensors(hv::initialize_transformer(config, 3), "test", {.dtype = dtype}));
     auto policy = small_hpo_adapter(dtype);
     const auto reference = small_hpo_adapter(dtype);
-    Hpo hpo(transformer, policy, &reference, small_hpo_pairs(dtype), {.beta = 30, .share_dynamic = 0.5, .noise_draws = noise_draws}, 1, 7, 1.0, {.ranks = &ranks});
+    Hpo hpo(transformer, policy, &reference, small_hpo_pairs(dtype), {.beta = 30, .share_dynamic = 0.5, .noise_draws = noise_draws}, 1, 7, 1.0,
+            {.ranks = &ranks});
     Stopping objective(hpo, stop_at, world.rank() == 0);
     training::Options options;
-    options.steps = 20, options.global_batch = 2, options.learning_rate = 1e-3, options.warmup_steps = 3, options.schedule = "cosine", options.checkpoint_every = 4, options.hash_check_every = 5;
+    options.steps = 20, options.global_batch = 2, options.learning_rate = 1e-3, options.warmup_steps = 3, options.schedule = "cosine",
+    options.checkpoint_every = 4, options.hash_check_every = 5;
     const auto result = training::run_steps("optimize", options, objective, world, mesh, files_in(folder));
     if (world.rank() == 0) first_step = result.first_step;
   };
@@ -75,7 +83,8 @@ std::int64_t train(const std::filesystem::path& folder, const comm::Mesh& mesh, 
 const std::string last = "checkpoint-000020.h5";
 
 TEST(Resume, SevenAndThirteenStepsAreTwentyToTheBit) {
-  for (const auto& mesh : {comm::Mesh({}), comm::Mesh({.replica = 2}), comm::Mesh({.replica = 1, .pair = 1, .sequence = 2}), comm::Mesh({.replica = 1, .pair = 2, .sequence = 1})}) {
+  for (const auto& mesh : {comm::Mesh({}), comm::Mesh({.replica = 2}), comm::Mesh({.replica = 1, .pair = 1, .sequence = 2}),
+                           comm::Mesh({.replica = 1, .pair = 2, .sequence = 1})}) {
     TemporaryFolder whole, parts;
     EXPECT_EQ(train(whole.path(), mesh, at::kFloat), 0);
     train(parts.path(), mesh, at::kFloat, 7);
@@ -106,7 +115,8 @@ TEST(Resume, OnAnotherLayoutToRounding) {
   train(whole.path(), comm::Mesh({}), at::kDouble);
   train(seven.path(), comm::Mesh({}), at::kDouble, 7);
   const auto expected = run_directory::load_checkpoint(whole / last);
-  for (const auto& mesh : {comm::Mesh({.replica = 2}), comm::Mesh({.replica = 1, .pair = 1, .sequence = 2}), comm::Mesh({.replica = 1, .pair = 2, .sequence = 1})}) {
+  for (const auto& mesh :
+       {comm::Mesh({.replica = 2}), comm::Mesh({.replica = 1, .pair = 1, .sequence = 2}), comm::Mesh({.replica = 1, .pair = 2, .sequence = 1})}) {
     TemporaryFolder parts;
     std::filesystem::copy(seven.path(), parts.path(), std::filesystem::copy_options::recursive);
     EXPECT_EQ(train(parts.path(), mesh, at::kDouble), 7);

@@ -78,7 +78,8 @@ models::vision::ClipVisionConfig small_vision() {
 
 models::text::ClipTextConfig small_text() {
   models::text::ClipTextConfig c;
-  c.vocab_size = 20, c.eos_token_id = 19, c.hidden_size = 16, c.intermediate_size = 32, c.num_hidden_layers = 1, c.num_attention_heads = 2, c.max_position_embeddings = 8, c.projection_dim = 8;
+  c.vocab_size = 20, c.eos_token_id = 19, c.hidden_size = 16, c.intermediate_size = 32, c.num_hidden_layers = 1, c.num_attention_heads = 2,
+  c.max_position_embeddings = 8, c.projection_dim = 8;
   return c;
 }
 
@@ -117,7 +118,8 @@ TEST(Contrastive, LossIsTheSymmetricCrossEntropyWithSharedTargets) {
   }
   EXPECT_NEAR(contrastive_loss(image, text, at::scalar_tensor(1.2), matches).item<double>(), expected, 1e-5);
   // The factor is at most 100, however large its logarithm has grown.
-  EXPECT_EQ(contrastive_loss(image, text, at::scalar_tensor(9.0), matches).item<double>(), contrastive_loss(image, text, at::scalar_tensor(7.0), matches).item<double>());
+  EXPECT_EQ(contrastive_loss(image, text, at::scalar_tensor(9.0), matches).item<double>(),
+            contrastive_loss(image, text, at::scalar_tensor(7.0), matches).item<double>());
   EXPECT_THROW(contrastive_loss(image, text, at::scalar_tensor(1.2), at::zeros({3, 3}, at::kBool)), base::InvariantError);
   EXPECT_THROW(contrastive_loss(image, text.narrow(0, 0, 2), at::scalar_tensor(1.2), matches), base::InvariantError);
 }
@@ -126,13 +128,15 @@ TEST(Contrastive, GradientEqualsFiniteDifferencesAndReachesBothHalves) {
   Parameters parameters(small_clip(), at::kCPU, "test");
   Contrastive objective(small_vision(), small_text(), parameters, at::kFloat, clip_batch);
   expect_gradient(objective, 1e-2, 2e-2);
-  for (const char* name : {"logit_scale", "visual_projection.weight", "text_projection.weight", "vision_model.embeddings.patch_embedding.weight", "text_model.embeddings.position_embedding.weight"})
+  for (const char* name : {"logit_scale", "visual_projection.weight", "text_projection.weight", "vision_model.embeddings.patch_embedding.weight",
+                           "text_model.embeddings.position_embedding.weight"})
     EXPECT_GT(parameters.at(name).grad().abs().max().item<double>(), 0) << name;
 }
 
 TEST(Contrastive, Bfloat16IsNearFloat) {
   Parameters parameters(small_clip(), at::kCPU, "test");
-  Contrastive single(small_vision(), small_text(), parameters, at::kFloat, clip_batch), half(small_vision(), small_text(), parameters, at::kBFloat16, clip_batch);
+  Contrastive single(small_vision(), small_text(), parameters, at::kFloat, clip_batch),
+      half(small_vision(), small_text(), parameters, at::kBFloat16, clip_batch);
   expect_bfloat16_near_float(parameters, single, half, 0.03, 0.05);
 }
 
@@ -159,7 +163,8 @@ storage::NamedTensors small_language_model() {
 }
 
 LanguageBatch language_batch(std::int64_t, std::int64_t, std::int64_t) {
-  return {at::tensor({1, 2, 3, 7, 9, 4, 1, 2, 3, 8, 0, 0}, at::kLong).view({2, 6}), at::tensor({1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0}, at::kLong).view({2, 6}), 3};
+  return {at::tensor({1, 2, 3, 7, 9, 4, 1, 2, 3, 8, 0, 0}, at::kLong).view({2, 6}), at::tensor({1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0}, at::kLong).view({2, 6}),
+          3};
 }
 
 TEST(LanguageModelling, LossCountsTheTokensFromTheFirstOnAndNoPadding) {
@@ -235,7 +240,8 @@ TEST(FlowSequence, GradientEqualsFiniteDifferencesAndTheLossFalls) {
 
 // What training differentiates is what the reward uses.
 TEST(FlowSequence, TheLastOfAllFlowsIsTheEstimate) {
-  const auto network = models::vision::Raft::from_weights(models::nn::Weights::from_tensors(models::vision::initial_raft("raft_small", 5).tensors, "test", {}), "raft_small");
+  const auto network =
+      models::vision::Raft::from_weights(models::nn::Weights::from_tensors(models::vision::initial_raft("raft_small", 5).tensors, "test", {}), "raft_small");
   const auto batch = flow_batch(0, 0, 1);
   const auto flows = models::vision::estimate_flows(network, batch.first, batch.second, 3);
   ASSERT_EQ(flows.size(), 3u);

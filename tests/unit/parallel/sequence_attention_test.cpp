@@ -16,9 +16,7 @@
 namespace magicid::parallel {
 namespace {
 
-at::Tensor wave(at::IntArrayRef shape, double phase) {
-  return at::sin(at::arange(c10::multiply_integers(shape), at::kDouble) * 0.7 + phase).reshape(shape);
-}
+at::Tensor wave(at::IntArrayRef shape, double phase) { return at::sin(at::arange(c10::multiply_integers(shape), at::kDouble) * 0.7 + phase).reshape(shape); }
 
 double relative(const at::Tensor& a, const at::Tensor& b) { return b.numel() == 0 ? 0 : ((a - b).abs().max() / b.abs().max()).item<double>(); }
 
@@ -58,7 +56,9 @@ TEST_P(Shapes, ValuesAndGradientsAreOneRanks) {
       comm::run_threads(ranks, [&](comm::Communicator& group) {
         SequenceAttention attention(group);
         const auto v = attention.video_range(video), t = attention.text_range(text);
-        const auto mine = [&](const at::Tensor& all) { return at::cat({all.narrow(1, v.begin, v.count), all.narrow(1, video + t.begin, t.count)}, 1).detach(); };
+        const auto mine = [&](const at::Tensor& all) {
+          return at::cat({all.narrow(1, v.begin, v.count), all.narrow(1, video + t.begin, t.count)}, 1).detach();
+        };
         std::array<at::Tensor, 3> local;
         for (std::size_t i = 0; i < 3; ++i) local[i] = mine(whole[i]).requires_grad_();
         const models::generator::TokenCounts counts{.video = video, .text = text};

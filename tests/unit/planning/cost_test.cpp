@@ -30,7 +30,9 @@ namespace hv = models::hunyuan_video;
 
 double counted_products = 0, counted_attention = 0, counted_convolutions = 0;
 
-std::vector<std::int64_t> shape(const c10::IValue& value) { return value.isTensor() && value.toTensor().defined() ? value.toTensor().sizes().vec() : std::vector<std::int64_t>{}; }
+std::vector<std::int64_t> shape(const c10::IValue& value) {
+  return value.isTensor() && value.toTensor().defined() ? value.toTensor().sizes().vec() : std::vector<std::int64_t>{};
+}
 
 double two_times(std::initializer_list<std::int64_t> factors) {
   double result = 2;
@@ -75,8 +77,8 @@ struct Counting {
   at::CallbackHandle handle;
 };
 
-// Bytes alive above those at its start, on this thread. What the CPU's attention and matrix products free before they return is left out: scratch whose size does not grow with
-// the tokens (1.8 MB in bf16: a quarter of all at these sizes, nothing at a model's).
+// Bytes alive above those at its start, on this thread. What the CPU's attention and matrix products free before they return is left out: scratch whose size
+// does not grow with the tokens (1.8 MB in bf16: a quarter of all at these sizes, nothing at a model's).
 class PeakBytes : public c10::MemoryReportingInfoBase {
  public:
   PeakBytes() {
@@ -130,7 +132,8 @@ hv::TransformerConfig small_config() {
 }
 
 struct Small {
-  explicit Small(hv::TransformerConfig c, models::generator::AdapterOptions options = {.targets = {}, .lora_rank = 5, .alpha = 5}, at::ScalarType dtype = at::kFloat)
+  explicit Small(hv::TransformerConfig c, models::generator::AdapterOptions options = {.targets = {}, .lora_rank = 5, .alpha = 5},
+                 at::ScalarType dtype = at::kFloat)
       : config(c),
         transformer(hv::Transformer::load(c, models::nn::Weights::from_tensors(hv::initialize_transformer(c, 1), "test", {.dtype = dtype}))),
         adapter(models::generator::Adapter::create(adaptable(c), options)) {}
@@ -151,8 +154,10 @@ struct Small {
 
 // One kind for all blocks, and mixtures for models of up to 6: the others' last mode stands for the rest.
 std::vector<models::generator::RecomputePlan> plans() {
-  std::vector<models::generator::RecomputePlan> all{models::generator::Recompute::none, models::generator::Recompute::attention_kept, models::generator::Recompute::full};
-  for (const char* text : {"attention_kept:1,none", "full:1,attention_kept:1,none", "none:1,full"}) all.push_back(models::generator::RecomputePlan::parse(text));
+  std::vector<models::generator::RecomputePlan> all{models::generator::Recompute::none, models::generator::Recompute::attention_kept,
+                                                    models::generator::Recompute::full};
+  for (const char* text : {"attention_kept:1,none", "full:1,attention_kept:1,none", "none:1,full"})
+    all.push_back(models::generator::RecomputePlan::parse(text));
   return all;
 }
 
@@ -221,7 +226,8 @@ struct Alive {
 };
 
 // Of a forward, and of the backward of its error with `adapter`; null: of a forward without a graph.
-Alive alive_in(const Small& small, const hv::TransformerInputs& in, const models::generator::Adapter* adapter, models::generator::JointAttention& attention, const models::generator::RecomputePlan& recompute) {
+Alive alive_in(const Small& small, const hv::TransformerInputs& in, const models::generator::Adapter* adapter, models::generator::JointAttention& attention,
+               const models::generator::RecomputePlan& recompute) {
   const c10::AutoGradMode grad(adapter != nullptr);
   PeakBytes bytes;
   at::Tensor out = small.transformer.forward_tokens(in, adapter, attention, recompute);
@@ -234,13 +240,14 @@ Alive alive_in(const Small& small, const hv::TransformerInputs& in, const models
 }
 
 // Every mode of one rank's share against the formulas.
-void expect_as_predicted(const Small& small, const models::generator::Adapter& adapter, const hv::TransformerInputs& in, const Share& share, std::int64_t element, models::generator::JointAttention& attention,
-                         const std::string& name) {
+void expect_as_predicted(const Small& small, const models::generator::Adapter& adapter, const hv::TransformerInputs& in, const Share& share,
+                         std::int64_t element, models::generator::JointAttention& attention, const std::string& name) {
   const auto report = [&](const std::string& what, double measured, double predicted, double tolerance) {
     std::printf("%s, %s: %6.2f MB, predicted %6.2f, %.3f\n", name.c_str(), what.c_str(), measured / 1e6, predicted / 1e6, measured / predicted);
     EXPECT_NEAR(measured / predicted, 1, tolerance) << name << ", " << what;
   };
-  report("forward alone", alive_in(small, in, nullptr, attention, models::generator::Recompute::none).peak, forward_bytes(small.config, share, element, true), 0.06);  // the scratch of bfloat16 products, some 50 kB a thread, is not reckoned
+  report("forward alone", alive_in(small, in, nullptr, attention, models::generator::Recompute::none).peak, forward_bytes(small.config, share, element, true),
+         0.06);  // the scratch of bfloat16 products, some 50 kB a thread, is not reckoned
   for (const auto& recompute : plans()) {
     const Alive alive = alive_in(small, in, &adapter, attention, recompute);
     const ActivationBytes predicted = training_bytes(small.config, share, {.lora_rank = 5, .targets = {}}, recompute, element, true);
@@ -260,7 +267,8 @@ TEST(TransformerCost, ActivationsAreThoseThatAreAlive) {
       config.num_single_layers = singles;
       Small small(config, {.targets = {}, .lora_rank = 5, .alpha = 5}, dtype);
       small.adapter.set_requires_grad(true);
-      expect_as_predicted(small, small.adapter, small.inputs(4, 32, 20), largest_share(config, {1024, 20}, 1), dtype == at::kFloat ? 4 : 2, models::generator::local_joint_attention(),
+      expect_as_predicted(small, small.adapter, small.inputs(4, 32, 20), largest_share(config, {1024, 20}, 1), dtype == at::kFloat ? 4 : 2,
+                          models::generator::local_joint_attention(),
                           std::to_string(doubles) + " double, " + std::to_string(singles) + " single, " + c10::toString(dtype));
     }
 }
@@ -279,9 +287,13 @@ TEST(TransformerCost, ActivationsOfASharedSequenceAreThoseThatAreAlive) {
         models::generator::Adapter adapter = small.adapter.frozen_copy({});
         adapter.set_requires_grad(true);
         const Tokens whole{2023, 21}, local{attention.video_range(whole.video).count, attention.text_range(whole.text).count};
-        const Share share{.whole = whole, .local = local, .heads = parallel::slice_of(config.num_attention_heads, group.rank(), group.size()).count, .sequence = group.size()};
+        const Share share{.whole = whole,
+                          .local = local,
+                          .heads = parallel::slice_of(config.num_attention_heads, group.rank(), group.size()).count,
+                          .sequence = group.size()};
         expect_as_predicted(small, adapter, in, share, dtype == at::kFloat ? 4 : 2, attention,
-                            std::to_string(doubles) + " double, " + std::to_string(singles) + " single, " + c10::toString(dtype) + ", rank " + std::to_string(group.rank()) + " of 2");
+                            std::to_string(doubles) + " double, " + std::to_string(singles) + " single, " + c10::toString(dtype) + ", rank " +
+                                std::to_string(group.rank()) + " of 2");
       });
     }
 }

@@ -80,7 +80,8 @@ TEST(Plan, LayoutsOfTheFullModel) {
 // One device of some memory between what two kinds need: the first blocks take the leaner one, as few as fit.
 TEST(Plan, MixesRecomputationByBlock) {
   const auto with = [](const models::generator::RecomputePlan& recompute) { return estimate(kFull, {}, cluster(1, 1), {}, {1, 1, 1, recompute}); };
-  const Plan none = with(models::generator::Recompute::none), kept = with(models::generator::Recompute::attention_kept), full = with(models::generator::Recompute::full);
+  const Plan none = with(models::generator::Recompute::none), kept = with(models::generator::Recompute::attention_kept),
+             full = with(models::generator::Recompute::full);
   for (const auto& [lean, other, leaner] : {std::tuple{&kept, &none, "attention_kept"}, {&full, &kept, "full"}}) {
     Cluster c = cluster(1, 1);
     c.device.memory_bytes = 0.4 * lean->memory() + 0.6 * other->memory();
@@ -93,10 +94,13 @@ TEST(Plan, MixesRecomputationByBlock) {
     EXPECT_GT(plan.seconds(), other->seconds());
     // One block fewer does not fit.
     const auto count = std::stoll(text.substr(text.find(':') + 1));
-    EXPECT_GT(with(models::generator::RecomputePlan::parse(std::string(leaner) + ":" + std::to_string(count - 1) + "," + other->layout.recompute.text())).memory(), c.device.memory_bytes);
+    EXPECT_GT(
+        with(models::generator::RecomputePlan::parse(std::string(leaner) + ":" + std::to_string(count - 1) + "," + other->layout.recompute.text())).memory(),
+        c.device.memory_bytes);
     EXPECT_THAT(to_table(plan, kFull, {}, c, {}), HasSubstr("model.recompute=" + text));
   }
-  EXPECT_THAT(refusal(kFull, {}, cluster(1, 8), {.pair = {}, .sequence = {}, .recompute = models::generator::RecomputePlan::parse("full:61,none")}), HasSubstr("at least 61 blocks, the model has 60"));
+  EXPECT_THAT(refusal(kFull, {}, cluster(1, 8), {.pair = {}, .sequence = {}, .recompute = models::generator::RecomputePlan::parse("full:61,none")}),
+              HasSubstr("at least 61 blocks, the model has 60"));
 }
 
 TEST(Plan, OneDeviceFitsOrIsRefused) {
@@ -139,7 +143,8 @@ TEST(Plan, FollowsWishes) {
   EXPECT_EQ(make_plan(kFull, {}, cluster(2, 4), {}, {.pair = 1, .sequence = 8, .recompute = {}}).layout.sequence, 8);
   EXPECT_THAT(refusal(kFull, {}, cluster(3, 5), {.pair = 2, .sequence = 5, .recompute = {}}), HasSubstr("mesh.pair"));
   EXPECT_THAT(refusal(kFull, {}, cluster(1, 8), {.pair = 1, .sequence = 3, .recompute = {}}), HasSubstr("mesh.sequence can be 1, 2, 4, 8"));
-  EXPECT_THAT(refusal(kFull, {}, cluster(1, 8), {.pair = 1, .sequence = 1, .recompute = models::generator::Recompute::none}), HasSubstr("without --pair, --sequence, --recompute it fits"));
+  EXPECT_THAT(refusal(kFull, {}, cluster(1, 8), {.pair = 1, .sequence = 1, .recompute = models::generator::Recompute::none}),
+              HasSubstr("without --pair, --sequence, --recompute it fits"));
 }
 
 TEST(Plan, TimesFollowFromTheirParts) {
@@ -152,7 +157,8 @@ TEST(Plan, TimesFollowFromTheirParts) {
   EXPECT_DOUBLE_EQ(phase(plan, "generate").seconds, 15 * 50 * forward / (989.5e12 * 0.5));
   EXPECT_EQ(phase(plan, "generate").sent_bytes, 0);
   // 625 steps of 8 pairs over 4 replicas, one video a rank: 2 times (reference, policy forward, backward, the blocks' forward again), then the reduction.
-  const double one = 2 * forward + backward_flops(kFull.transformer, share, w.adapter, true).total() + recomputed_flops(kFull.transformer, share, w.adapter, models::generator::Recompute::full).total();
+  const double one = 2 * forward + backward_flops(kFull.transformer, share, w.adapter, true).total() +
+                     recomputed_flops(kFull.transformer, share, w.adapter, models::generator::Recompute::full).total();
   const double reduction = 2.0 * 7 / 8 * 4 * static_cast<double>(adapter_parameters(kFull.transformer, w.adapter));
   EXPECT_NEAR(phase(plan, "optimize").seconds / (625 * (2 * one / (989.5e12 * 0.45) + reduction / (450e9 * 0.7))), 1, 1e-12);
   EXPECT_NEAR(phase(plan, "optimize").sent_bytes / (625 * reduction), 1, 1e-12);
@@ -199,7 +205,9 @@ TEST(Plan, PreviewsAreCounted) {
 // 5000 samples of 100 pairs of each kind are 25 rounds.
 TEST(Plan, KnownReferencesAreNotComputedAgain) {
   Workload w;
-  const auto optimize = [&](int replicas) { return phase(estimate(kFull, w, cluster(1, replicas), {}, {replicas, 1, 1, models::generator::Recompute::full}), "optimize"); };
+  const auto optimize = [&](int replicas) {
+    return phase(estimate(kFull, w, cluster(1, replicas), {}, {replicas, 1, 1, models::generator::Recompute::full}), "optimize");
+  };
   const double forward = forward_flops(kFull.transformer, largest_share(kFull.transformer, {57'600, 256}, 1), &w.adapter).total();
   const auto left = [&](int replicas) {
     const std::int64_t draws = w.noise_draws;
@@ -287,7 +295,8 @@ TEST(Devices, AreFoundByTheNameThatTheDriverGives) {
   EXPECT_EQ(device_of_gpu("NVIDIA H100 80GB HBM3")->name, "h100-80gb");
   EXPECT_EQ(device_of_gpu("NVIDIA GeForce RTX 4090")->peak_flops, device_named("rtx4090-24gb").peak_flops);
   // Slower ones, and those of which nothing is known.
-  for (const char* other : {"NVIDIA H100 PCIe", "NVIDIA H200 NVL", "NVIDIA GeForce RTX 4090 D", "Tesla T4", ""}) EXPECT_EQ(device_of_gpu(other), nullptr) << other;
+  for (const char* other : {"NVIDIA H100 PCIe", "NVIDIA H200 NVL", "NVIDIA GeForce RTX 4090 D", "Tesla T4", ""})
+    EXPECT_EQ(device_of_gpu(other), nullptr) << other;
 }
 
 TEST(Text, Units) {

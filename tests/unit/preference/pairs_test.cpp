@@ -19,8 +19,11 @@ std::vector<Candidate> pool(int seed) {
   std::vector<Candidate> candidates;
   const auto add = [&](Source source, int prompt, double identity, double dynamics) {
     const auto i = candidates.size();
-    candidates.push_back({.key = "key" + std::to_string(1000 + i), .source = source, .prompt = prompt,
-                          .identity = 1 + 9 * identity * random.uniform(i, 0), .dynamics = 1 + 9 * dynamics * random.uniform(i, 1),
+    candidates.push_back({.key = "key" + std::to_string(1000 + i),
+                          .source = source,
+                          .prompt = prompt,
+                          .identity = 1 + 9 * identity * random.uniform(i, 0),
+                          .dynamics = 1 + 9 * dynamics * random.uniform(i, 1),
                           .semantics = 1 + 9 * random.uniform(i, 2)});
   };
   for (int i = 0; i < 3; ++i) add(Source::still, -1, 1, 0);
@@ -135,7 +138,8 @@ TEST(Pairs, IdentityPairsAreStillsOverTheInitialModel) {
 
 TEST(Pairs, DegeneratePoolsGiveNoPairsAndSaySo) {
   std::vector<Candidate> equal;
-  for (int i = 0; i < 6; ++i) equal.push_back({.key = std::to_string(i), .source = i % 2 ? Source::initial : Source::tuned, .prompt = 0, .identity = 5, .dynamics = 5, .semantics = 5});
+  for (int i = 0; i < 6; ++i)
+    equal.push_back({.key = std::to_string(i), .source = i % 2 ? Source::initial : Source::tuned, .prompt = 0, .identity = 5, .dynamics = 5, .semantics = 5});
   const auto selection = select_pairs(equal, {});
   EXPECT_TRUE(selection.pairs.empty());
   EXPECT_EQ(selection.notes.size(), 2u);

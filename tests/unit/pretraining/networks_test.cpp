@@ -83,7 +83,8 @@ TEST_F(PretrainClip, WritesThePairAndThePipelinesSecondTextEncoder) {
     const c10::AutoGradMode no_grad(false);
     const auto figures = network->validate();
     EXPECT_EQ(figures, network->validate());
-    for (const char* share : {"text_retrieval", "image_retrieval", "action_accuracy", "speed_accuracy", "camera_accuracy", "background_accuracy", "frame_background_accuracy"}) {
+    for (const char* share :
+         {"text_retrieval", "image_retrieval", "action_accuracy", "speed_accuracy", "camera_accuracy", "background_accuracy", "frame_background_accuracy"}) {
       EXPECT_GE(figures.at(share), 0) << share;
       EXPECT_LE(figures.at(share), 0.8) << share << " of a network that knows nothing";
     }
@@ -93,7 +94,8 @@ TEST_F(PretrainClip, WritesThePairAndThePipelinesSecondTextEncoder) {
   const auto images = models::vision::ClipVision::load(folder_ / "rewards/clip", {});
   EXPECT_EQ(images.preprocessing.crop_width, 48);
   EXPECT_EQ(images.encode_frames(at::rand({2, 3, 96, 96})).sizes(), (std::vector<std::int64_t>{2, 8}));
-  const auto pair = models::text::ClipTextEncoder::load(folder_ / "rewards/clip", {}), half = models::text::ClipTextEncoder::load(folder_ / "text_encoder_2", {});
+  const auto pair = models::text::ClipTextEncoder::load(folder_ / "rewards/clip", {}),
+             half = models::text::ClipTextEncoder::load(folder_ / "text_encoder_2", {});
   EXPECT_TRUE(pair.has_projection());
   EXPECT_FALSE(half.has_projection());
   const auto tokenizer = models::text::Tokenizer::load(folder_ / "tokenizer_2");
@@ -133,7 +135,8 @@ TEST_F(PretrainTextEncoder, WritesAFolderWhoseStatesThePipelineReads) {
   const c10::AutoGradMode no_grad(false);
   make_clip(context_, small_clip())->write();
   const auto prompts = models::text::PromptEncoder::load(folder_, {});
-  const auto left = prompts("a person moves left slowly in the city", models::text::PromptTemplate::hunyuan_video(), 32), right = prompts("a person moves right slowly in the city", models::text::PromptTemplate::hunyuan_video(), 32);
+  const auto left = prompts("a person moves left slowly in the city", models::text::PromptTemplate::hunyuan_video(), 32),
+             right = prompts("a person moves right slowly in the city", models::text::PromptTemplate::hunyuan_video(), 32);
   EXPECT_EQ(left.prompt_embeds.sizes(), (std::vector<std::int64_t>{1, 32, 16}));
   EXPECT_EQ(left.prompt_attention_mask.sum().item<std::int64_t>(), 8 + 1) << "words, and the end of the turn";
   EXPECT_GT((left.prompt_embeds - right.prompt_embeds).abs().max().item<double>(), 1e-2);

@@ -36,9 +36,9 @@ TEST(Record, WeightsAreNotTakenForThoseOfOtherOptions) {
   other.transformer.heads = 1;    // of another network
   EXPECT_TRUE(same_determinants("clip", of_clip(), of_clip()));
   EXPECT_FALSE(same_determinants("clip", of_clip(), of_clip(other)));
-  EXPECT_THAT(refusal(of_clip(), of_clip(other), ""), AllOf(HasSubstr("a/checkpoint: clip was trained"), HasSubstr("seed is 7 now, was 1 then"),
-                                                            HasSubstr("world.fps is 12.0 now, was 8.0 then"), HasSubstr("clip.width is 64 now, was 128 then"),
-                                                            Not(HasSubstr("validate_every")), Not(HasSubstr("heads"))));
+  EXPECT_THAT(refusal(of_clip(), of_clip(other), ""),
+              AllOf(HasSubstr("a/checkpoint: clip was trained"), HasSubstr("seed is 7 now, was 1 then"), HasSubstr("world.fps is 12.0 now, was 8.0 then"),
+                    HasSubstr("clip.width is 64 now, was 128 then"), Not(HasSubstr("validate_every")), Not(HasSubstr("heads"))));
   EXPECT_EQ(refusal(of_clip(), of_clip(), ""), "");
 }
 
@@ -47,7 +47,8 @@ TEST(Record, AScheduleMayChangeWhileStepsRemain) {
   longer.clip.training.steps += 10;
   EXPECT_FALSE(same_determinants("clip", of_clip(), of_clip(longer)));
   EXPECT_EQ(refusal(of_clip(), of_clip(longer), ""), "");
-  EXPECT_THAT(refusal(of_clip(), of_clip(longer), "this is of step 5"), HasSubstr("clip.steps is 1510 now, was 1500 then. A schedule may change while steps remain, but this is of step 5"));
+  EXPECT_THAT(refusal(of_clip(), of_clip(longer), "this is of step 5"),
+              HasSubstr("clip.steps is 1510 now, was 1500 then. A schedule may change while steps remain, but this is of step 5"));
 }
 
 TEST(Record, AYoungerKeyHadItsDefault) {

@@ -18,8 +18,16 @@ using testing::Not;
 TEST(Ticks, AreRoundAndInside) {
   EXPECT_THAT(nice_ticks(0, 1, 5).labels, ElementsAre("0", "0.2", "0.4", "0.6", "0.8", "1.0"));
   EXPECT_THAT(nice_ticks(0, 5000, 5).labels, ElementsAre("0", "1k", "2k", "3k", "4k", "5k"));
-  EXPECT_THAT(nice_ticks(-1.1, 1.1, 4).labels, ElementsAre("\xE2\x88\x92" "1.0", "\xE2\x88\x92" "0.5", "0", "0.5", "1.0"));
-  EXPECT_THAT(nice_ticks(0, 2e-5, 2).labels, ElementsAre("0", "1e\xE2\x88\x92" "5", "2e\xE2\x88\x92" "5"));
+  EXPECT_THAT(nice_ticks(-1.1, 1.1, 4).labels, ElementsAre("\xE2\x88\x92"
+                                                           "1.0",
+                                                           "\xE2\x88\x92"
+                                                           "0.5",
+                                                           "0", "0.5", "1.0"));
+  EXPECT_THAT(nice_ticks(0, 2e-5, 2).labels, ElementsAre("0",
+                                                         "1e\xE2\x88\x92"
+                                                         "5",
+                                                         "2e\xE2\x88\x92"
+                                                         "5"));
 }
 
 TEST(Ticks, LabelsAreDistinctForEveryScale) {

@@ -25,7 +25,9 @@ int main(int count, char** arguments) {
     return 2;
   }
   const auto videos = files(arguments[2], ".mp4"), pictures = files(arguments[2], ".jpg");
-  const auto pick = [](const std::vector<std::filesystem::path>& from, std::size_t i) { return from.empty() ? report::Media{} : report::Media{.path = from[i % from.size()]}; };
+  const auto pick = [](const std::vector<std::filesystem::path>& from, std::size_t i) {
+    return from.empty() ? report::Media{} : report::Media{.path = from[i % from.size()]};
+  };
   const std::string mode = count > 3 ? arguments[3] : "";
   report::ReportData data;
   report::ReportOptions options;

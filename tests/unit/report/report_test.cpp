@@ -18,7 +18,9 @@ using testing::IsEmpty;
 using testing::Not;
 using namespace std::string_literals;
 
-std::string word(std::uint32_t value) { return {static_cast<char>(value >> 24), static_cast<char>(value >> 16), static_cast<char>(value >> 8), static_cast<char>(value)}; }
+std::string word(std::uint32_t value) {
+  return {static_cast<char>(value >> 24), static_cast<char>(value >> 16), static_cast<char>(value >> 8), static_cast<char>(value)};
+}
 
 // The boxes that the page looks at; `filler` makes videos differ and sets their size.
 std::string small_mp4(std::size_t filler, std::uint32_t width = 320, std::uint32_t height = 192) {
@@ -29,7 +31,8 @@ std::string small_mp4(std::size_t filler, std::uint32_t width = 320, std::uint32
 std::string small_jpeg() { return "\xFF\xD8\xFF\xE0" + std::string(40, 'j'); }
 
 ReportData sample() {
-  return tests::sample_data([](std::size_t i) { return Media{.bytes = small_mp4(300 + i)}; }, [](std::size_t) { return Media{.bytes = small_jpeg()}; }, 14, 120);
+  return tests::sample_data([](std::size_t i) { return Media{.bytes = small_mp4(300 + i)}; }, [](std::size_t) { return Media{.bytes = small_jpeg()}; }, 14,
+                            120);
 }
 
 tests::Markup checked(const std::string& page) {
@@ -41,7 +44,8 @@ tests::Markup checked(const std::string& page) {
 TEST(MarkupCheck, FindsFaults) {
   const auto errors = [](const std::string& body) { return tests::MarkupReader("<!DOCTYPE html>\n<html>" + body + "</html>").read().errors; };
   EXPECT_THAT(errors("<p title=\"a\">b &amp; c</p><img alt=\"\" />"), IsEmpty());
-  for (const char* faulty : {"<p>", "</p>", "<p><b></p></b>", "a > b", "a < b", "a & b", "<p title=a></p>", "<p id=\"x\"></p><p id=\"x\"></p>", "<a href=\"#no\"></a>", "<div />", "<p x=\"1\" x=\"2\"></p>"}) {
+  for (const char* faulty : {"<p>", "</p>", "<p><b></p></b>", "a > b", "a < b", "a & b", "<p title=a></p>", "<p id=\"x\"></p><p id=\"x\"></p>",
+                             "<a href=\"#no\"></a>", "<div />", "<p x=\"1\" x=\"2\"></p>"}) {
     EXPECT_THAT(errors(faulty), Not(IsEmpty())) << faulty;
   }
 }
@@ -85,7 +89,9 @@ TEST(Report, IsWellFormedAndHoldsEverything) {
     says(setting.value);
   }
   says(data.settings_yaml);
-  for (const char* title : {"Loss", "Implicit reward accuracy", "Reward margin", "Error on winners", "Error on losers", "Learning rate", "Gradient norm", "dynamic share", "sigma", "reconstruct", "optimize"}) says(title);
+  for (const char* title : {"Loss", "Implicit reward accuracy", "Reward margin", "Error on winners", "Error on losers", "Learning rate", "Gradient norm",
+                            "dynamic share", "sigma", "reconstruct", "optimize"})
+    says(title);
 
   std::size_t identity = 0;
   for (const PreferencePair& pair : data.pairs) identity += pair.kind == preference::PairKind::identity;
@@ -172,7 +178,8 @@ TEST(Report, IsTheSameBytesForTheSameData) { EXPECT_EQ(render_report(sample()), 
 TEST(Report, SaysInWordsWhatIsNotThere) {
   const std::string page = render_report({});
   const tests::Markup markup = checked(page);
-  for (const char* what : {"No references", "No pairs have been selected", "No candidates have been scored", "No training metrics", "Nothing has been evaluated", "No adapter has been exported", "settings of this run were not kept"}) {
+  for (const char* what : {"No references", "No pairs have been selected", "No candidates have been scored", "No training metrics",
+                           "Nothing has been evaluated", "No adapter has been exported", "settings of this run were not kept"}) {
     EXPECT_THAT(markup.words, HasSubstr(what));
   }
   EXPECT_THAT(markup.with("video", "src"), IsEmpty());
@@ -184,7 +191,9 @@ TEST(Report, PreviewsAreCurvesBesideTheLossAndVideosByStep) {
   for (std::int64_t i = 0; i < 9; ++i) {
     PreviewRound round{.step = 50 * i, .mean = {0.3 + 0.01 * static_cast<double>(i), 5.0, unknown}};
     for (const char* prompt : {"sks woman dances", "sks woman & a dog"})
-      round.videos.push_back({.prompt = prompt, .raw = {0.25, i == 0 ? unknown : 7.125, 0.5}, .video = {.bytes = small_mp4(5000 + static_cast<std::size_t>(i) * 2 + (prompt[10] == '&'))}});
+      round.videos.push_back({.prompt = prompt,
+                              .raw = {0.25, i == 0 ? unknown : 7.125, 0.5},
+                              .video = {.bytes = small_mp4(5000 + static_cast<std::size_t>(i) * 2 + (prompt[10] == '&'))}});
     stage.previews.push_back(round);
   }
   stage.previews[8].videos.pop_back();
@@ -193,7 +202,9 @@ TEST(Report, PreviewsAreCurvesBesideTheLossAndVideosByStep) {
   const std::string page = render_report(data);
   const tests::Markup markup = checked(page);
   const auto says = [&](const std::string& what) { EXPECT_THAT(markup.words, HasSubstr(what)); };
-  for (const char* what : {"Identity of previews", "Dynamics of previews", "sks woman & a dog", "7.12", "The result is the adapter of step 150: its identity is the highest.", "taken", "No preview of this prompt."}) says(what);
+  for (const char* what : {"Identity of previews", "Dynamics of previews", "sks woman & a dog", "7.12",
+                           "The result is the adapter of step 150: its identity is the highest.", "taken", "No preview of this prompt."})
+    says(what);
   EXPECT_THAT(markup.words, Not(HasSubstr("Semantics of previews"))) << "no value of it is known";
   // The first, the last, the taken one and others between.
   says("Show previews of 6 steps");
@@ -205,14 +216,16 @@ TEST(Report, PreviewsAreCurvesBesideTheLossAndVideosByStep) {
 
 TEST(Report, PartsMayBeMissing) {
   ReportData data = sample();
-  data.pairs.erase(std::remove_if(data.pairs.begin(), data.pairs.end(), [](const PreferencePair& pair) { return pair.kind == preference::PairKind::dynamic; }), data.pairs.end());
+  data.pairs.erase(std::remove_if(data.pairs.begin(), data.pairs.end(), [](const PreferencePair& pair) { return pair.kind == preference::PairKind::dynamic; }),
+                   data.pairs.end());
   data.candidates.erase(data.candidates.begin(), data.candidates.begin() + 5);  // winners of identity pairs
   for (ScoredCandidate& candidate : data.candidates) candidate.normalised = {};
   data.training = {{.name = "reconstruct"}, {.name = "optimize", .records = {{1, {{"loss", unknown}}}}}};
   data.evaluation.samples.resize(4);
   data.evaluation.arms[2].estimates.assign(3, {});
   const tests::Markup markup = checked(render_report(data));
-  for (const char* what : {"No dynamic pairs were selected", "unknown candidate", "nothing to draw", "No steps have been recorded", "No sample of this prompt"}) EXPECT_THAT(markup.words, HasSubstr(what));
+  for (const char* what : {"No dynamic pairs were selected", "unknown candidate", "nothing to draw", "No steps have been recorded", "No sample of this prompt"})
+    EXPECT_THAT(markup.words, HasSubstr(what));
 }
 
 TEST(Report, ContradictionsAreErrors) {
@@ -229,7 +242,8 @@ TEST(Report, ContradictionsAreErrors) {
 
 std::int64_t embedded_bytes(const tests::Markup& markup) {
   std::int64_t bytes = 0;
-  for (const tests::Element& video : markup.with("video", "src")) bytes += static_cast<std::int64_t>(video.attributes.at("src").size() - "data:video/mp4;base64,"s.size());
+  for (const tests::Element& video : markup.with("video", "src"))
+    bytes += static_cast<std::int64_t>(video.attributes.at("src").size() - "data:video/mp4;base64,"s.size());
   return bytes;
 }
 
@@ -323,7 +337,9 @@ TEST(Report, FiguresOfEveryPromptAndWhatForbidsAComparison) {
                  {.arm = "base", .prompt = "she <waves>", .estimates = {{0.11, unknown, unknown}, {9.5, unknown, unknown}, {26, 25, 27}, {}}}};
   const std::string page = render_report(data);
   const tests::Markup markup = checked(page);
-  for (const char* what : {"37 videos", "Arm <other> has videos of another size", "Figures of every prompt", "she <waves>", "0.614", "0.500 to 0.750", "7.25", "Absent: it needs real videos."}) EXPECT_THAT(markup.words, HasSubstr(what));
+  for (const char* what : {"37 videos", "Arm <other> has videos of another size", "Figures of every prompt", "she <waves>", "0.614", "0.500 to 0.750", "7.25",
+                           "Absent: it needs real videos."})
+    EXPECT_THAT(markup.words, HasSubstr(what));
   // The distance has a column in the arms' table, lower is better, and none in the prompts' table, where nobody has it.
   const std::size_t table = page.find("Figures of every prompt");
   EXPECT_NE(page.substr(0, table).find("CLIP distance<span class=\"quiet\">lower is better"), std::string::npos);

@@ -104,26 +104,18 @@ std::vector<ClipKind> clips_that_seem_to_move() {
   return {{"soft noise, grains of 4 pixels", soft(4)},
           {"soft noise, grains of 12 pixels", soft(12)},
           {"soft noise, grains of 30 pixels", soft(30)},
-          {"white noise", each_frame([](std::int64_t) {
-             return 0.5 + 0.2 * at::randn({3, height, width});
-           })},
+          {"white noise", each_frame([](std::int64_t) { return 0.5 + 0.2 * at::randn({3, height, width}); })},
           {"a cut at every frame", each_frame(other_scene)},
           {"one cut between stills", each_frame([&](std::int64_t f) { return f < 3 ? still[0] : other_scene(1); })},
           {"black", at::zeros({frames, 3, height, width})},
-          {"black with noise", each_frame([](std::int64_t) {
-             return 0.01 * at::randn({3, height, width});
-           })},
-          {"one colour that changes", each_frame([](std::int64_t f) {
-             return at::full({3, height, width}, 0.1 + 0.15 * static_cast<double>(f));
-           })},
+          {"black with noise", each_frame([](std::int64_t) { return 0.01 * at::randn({3, height, width}); })},
+          {"one colour that changes", each_frame([](std::int64_t f) { return at::full({3, height, width}, 0.1 + 0.15 * static_cast<double>(f)); })},
           {"a still under a flickering lamp", each_frame([&](std::int64_t f) { return still[0] * (0.4 + 0.5 * static_cast<double>(f % 2) * lamp); })},
           {"a still that flickers", each_frame([&](std::int64_t f) { return still[0] * (f % 2 ? 0.9 : 0.6); })},
           {"a still that fades in", each_frame([&](std::int64_t f) { return still[0] * static_cast<double>(f) / static_cast<double>(frames); })},
           {"one still dissolves into another",
            each_frame([&](std::int64_t f) { return still[0] + (other_scene(1) - still[0]) * static_cast<double>(f) / static_cast<double>(frames - 1); })},
-          {"a still with noise", each_frame([&](std::int64_t) {
-             return still[0] + 0.02 * at::randn({3, height, width});
-           })}};
+          {"a still with noise", each_frame([&](std::int64_t) { return still[0] + 0.02 * at::randn({3, height, width}); })}};
 }
 
 std::vector<ClipKind> clips_that_move() {
@@ -139,9 +131,7 @@ std::vector<ClipKind> clips_that_move() {
           {"spins the head", world_clip(7, Action::spins_head)},
           {"the camera zooms in", world_clip(8, Action::stands_still, Camera::zooms_in)},
           {"the camera pans", world_clip(9, Action::stands_still, Camera::pans_left)},
-          {"moves left, with noise", each_frame([&](std::int64_t f) {
-             return left[f] + 0.02 * at::randn({3, height, width});
-           })},
+          {"moves left, with noise", each_frame([&](std::int64_t f) { return left[f] + 0.02 * at::randn({3, height, width}); })},
           {"moves left under a flickering lamp", each_frame([&](std::int64_t f) { return left[f] * (f % 2 ? 1.0 : 0.85); })},
           {"moves left, one cut", each_frame([&](std::int64_t f) { return f < 3 ? left[f] : left[f].flip({2}) * 0.8; })}};
 }

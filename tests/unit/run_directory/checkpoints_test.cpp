@@ -16,7 +16,9 @@ using tests::write_bytes;
 
 storage::NamedTensors tensors(int step) { return {{"adapter.lora_A.weight", at::full({3, 2}, step)}, {"optimizer/moments", at::full({6}, step, at::kDouble)}}; }
 
-void save(const std::filesystem::path& folder, int step, const SaveOptions& options = {}) { save_checkpoint(folder, step, tensors(step), {{"position", step * 2}}, options); }
+void save(const std::filesystem::path& folder, int step, const SaveOptions& options = {}) {
+  save_checkpoint(folder, step, tensors(step), {{"position", step * 2}}, options);
+}
 
 void damage(const std::filesystem::path& path) {
   std::string bytes = read_bytes(path);

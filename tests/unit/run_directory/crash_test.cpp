@@ -74,7 +74,8 @@ TEST(Crash, SegmentsAndMerges) {
     for (const auto& key : store.list()) ASSERT_TRUE(store.find(key)) << "a torn entry is listed";
   }
   EXPECT_GT(finished.size(), 20u);
-  for (const auto& entry : std::filesystem::directory_iterator(folder.path())) EXPECT_EQ(entry.path().string().find(".damaged"), std::string::npos) << entry.path();
+  for (const auto& entry : std::filesystem::directory_iterator(folder.path()))
+    EXPECT_EQ(entry.path().string().find(".damaged"), std::string::npos) << entry.path();
   CandidateStore store(folder.path());
   const auto before = store.list();
   EXPECT_EQ(store.merge().size(), 1u);
@@ -111,7 +112,8 @@ TEST(Crash, CheckpointsAndMetrics) {
     for (int i = 0; i < last; ++i) ASSERT_EQ(lines[i]["step"], i + 1);
   }
   EXPECT_GT(last, 10);
-  for (const auto& entry : std::filesystem::directory_iterator(folder.path())) EXPECT_EQ(entry.path().string().find(".damaged"), std::string::npos) << entry.path();
+  for (const auto& entry : std::filesystem::directory_iterator(folder.path()))
+    EXPECT_EQ(entry.path().string().find(".damaged"), std::string::npos) << entry.path();
 }
 
 }  // namespace

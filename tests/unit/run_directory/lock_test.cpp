@@ -20,10 +20,10 @@ namespace magicid::run_directory {
 namespace {
 
 using nlohmann::json;
+using ::testing::HasSubstr;
 using tests::read_bytes;
 using tests::TemporaryFolder;
 using tests::write_bytes;
-using ::testing::HasSubstr;
 
 std::string refusal(const std::filesystem::path& folder) {
   try {

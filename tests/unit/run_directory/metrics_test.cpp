@@ -36,7 +36,9 @@ TEST(MetricsLog, ResumesAfterACrash) {
   EXPECT_EQ(lines[1]["loss"], 0.5);
   EXPECT_EQ(lines[0]["note"], "s");
   EXPECT_TRUE(lines[3]["margin"].is_null());
-  { MetricsLog log(path, -1); }
+  {
+    MetricsLog log(path, -1);
+  }
   EXPECT_TRUE(read_metrics(path).empty());
   EXPECT_TRUE(read_metrics(folder / "absent").empty());
 }
@@ -45,7 +47,7 @@ TEST(MetricsLog, AFullDiskLeavesNoTornLine) {
   TemporaryFolder folder;
   MetricsLog log(folder / "m.jsonl", -1);
   log.append(1, {{"loss", 1}});
-  struct rlimit before {};
+  struct rlimit before{};
   ::getrlimit(RLIMIT_FSIZE, &before);
   struct rlimit now = before;
   now.rlim_cur = 30;
@@ -59,7 +61,7 @@ TEST(MetricsLog, AFullDiskLeavesNoTornLine) {
 }
 
 TEST(EventFile, ChecksumIsCrc32c) {
-  EXPECT_EQ(crc32c("123456789"), 0xe3069283u);  // the check value of CRC-32C's catalogue entry
+  EXPECT_EQ(crc32c("123456789"), 0xe3069283u);            // the check value of CRC-32C's catalogue entry
   EXPECT_EQ(crc32c(std::string(32, '\0')), 0x8a9136aau);  // RFC 3720, B.4
 }
 

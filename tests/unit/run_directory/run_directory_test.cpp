@@ -11,11 +11,11 @@ namespace magicid::run_directory {
 namespace {
 
 using nlohmann::json;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
 using tests::read_bytes;
 using tests::TemporaryFolder;
 using tests::write_bytes;
-using ::testing::AllOf;
-using ::testing::HasSubstr;
 namespace fs = std::filesystem;
 
 OpenOptions options(double beta = 2000, const std::string& backbone = "abc") {
@@ -68,7 +68,9 @@ TEST(RunDirectory, StagesAreCurrentUntilTheirOptionsOrInputsChange) {
 TEST(RunDirectory, ValuesAreRecordedWhenSomethingIsDoneWithThem) {
   TemporaryFolder folder;
   const fs::path root = folder / "a";
-  { RunDirectory::open(root, options()); }
+  {
+    RunDirectory::open(root, options());
+  }
   const std::string manifest = read_bytes(root / "manifest.json"), config = read_bytes(root / "config.yaml");
   auto later = options(50, "xyz");
   later.accept_other_identity = true;
@@ -91,10 +93,14 @@ TEST(RunDirectory, ValuesAreRecordedWhenSomethingIsDoneWithThem) {
     EXPECT_FALSE(fs::exists(root / "previous/config-2.yaml"));
   }
   // Where nothing is recorded nothing is lost: a new run is one from the first moment on.
-  { auto fresh = RunDirectory::open(folder / "fresh", later); }
+  {
+    auto fresh = RunDirectory::open(folder / "fresh", later);
+  }
   EXPECT_THAT(read_bytes(folder / "fresh/config.yaml"), HasSubstr("50"));
   fs::remove(folder / "fresh/config.yaml");  // killed between the two
-  { auto fresh = RunDirectory::open(folder / "fresh", later); }
+  {
+    auto fresh = RunDirectory::open(folder / "fresh", later);
+  }
   EXPECT_TRUE(fs::exists(folder / "fresh/config.yaml"));
   EXPECT_THROW(RunDirectory::view(root).record(), base::InvariantError);
 }
@@ -135,7 +141,9 @@ TEST(RunDirectory, OutputsOfUnknownOriginAreNotTrusted) {
 
 TEST(RunDirectory, AnotherModelIsRefusedUnlessAllowed) {
   TemporaryFolder folder;
-  { RunDirectory::open(folder / "a", options()); }
+  {
+    RunDirectory::open(folder / "a", options());
+  }
   try {
     RunDirectory::open(folder / "a", options(2000, "xyz"));
     FAIL();
@@ -144,7 +152,9 @@ TEST(RunDirectory, AnotherModelIsRefusedUnlessAllowed) {
   }
   auto other = options(2000, "xyz");
   other.accept_other_identity = true;
-  { RunDirectory::open(folder / "a", other); }
+  {
+    RunDirectory::open(folder / "a", other);
+  }
   EXPECT_THROW(RunDirectory::open(folder / "a", options()), base::UserError);
 }
 
@@ -168,8 +178,11 @@ TEST(RunDirectory, DamagedManifestsAreSetAside) {
   TemporaryFolder folder;
   int expected = 0;
   for (const char* bytes : {"{\"format\": \"magic", "[]", "{}", "{\"format\":\"magicid.run\",\"version\":1,\"stages\":{\"select\":{\"done\":\"yes\"}}}",
-                            "{\"format\":\"magicid.run\",\"version\":1,\"stages\":{\"select\":{\"done\":true}}}", "{\"format\":\"magicid.run\",\"version\":1,\"stages\":{\"select\":{\"files\":{\"a\":5}}}}"}) {
-    { RunDirectory::open(folder / "a", options()); }
+                            "{\"format\":\"magicid.run\",\"version\":1,\"stages\":{\"select\":{\"done\":true}}}",
+                            "{\"format\":\"magicid.run\",\"version\":1,\"stages\":{\"select\":{\"files\":{\"a\":5}}}}"}) {
+    {
+      RunDirectory::open(folder / "a", options());
+    }
     write_bytes(folder / "a/manifest.json", bytes);
     EXPECT_THROW(RunDirectory::view(folder / "a"), base::UserError);
     auto run = RunDirectory::open(folder / "a", options());
@@ -228,7 +241,8 @@ TEST(RunDirectory, WhatCannotBeReadNowIsNeitherDamagedNorMissing) {
     const tests::WithoutRights nobody;
     EXPECT_THAT(refusal([&] { RunDirectory::view(root).stage_state(Stage::optimize, fingerprint(1)); }),
                 AllOf(HasSubstr("checkpoint-000001.h5"), HasSubstr("Permission denied")));
-    EXPECT_THAT(refusal([&] { RunDirectory::open(root, options()); }), AllOf(HasSubstr("optimize"), HasSubstr("Permission denied"))) << "its files cannot be seen";
+    EXPECT_THAT(refusal([&] { RunDirectory::open(root, options()); }), AllOf(HasSubstr("optimize"), HasSubstr("Permission denied")))
+        << "its files cannot be seen";
   }
   fs::permissions(root / "optimize", fs::perms::owner_all);
   EXPECT_EQ(read_bytes(root / "manifest.json"), manifest);
@@ -238,7 +252,9 @@ TEST(RunDirectory, WhatCannotBeReadNowIsNeitherDamagedNorMissing) {
 
 TEST(RunDirectory, LeftoversOfKilledWritersGo) {
   TemporaryFolder folder;
-  { RunDirectory::open(folder / "a", options()); }
+  {
+    RunDirectory::open(folder / "a", options());
+  }
   fs::create_directories(folder / "a/candidates");
   write_bytes(folder / "a/candidates/.segment-0.h5.host.1.0.tmp", "torn");
   write_bytes(folder / "a/candidates/.keep", "mine");

@@ -217,7 +217,11 @@ TEST(CandidateStore, WhatAnotherRankSavedFromADamagedFileIsFound) {
 TEST(ScoreStore, NumbersAreExactNotFiniteOnesIncluded) {
   TemporaryFolder folder;
   ScoreStore store(folder.path());
-  Score score{"abc", {{"arcface", "hash"}}, {{"faces", 2}}, {{"identity", 0.1}, {"dynamic", std::nan("")}, {"semantic", -std::numeric_limits<double>::infinity()}}, at::ones({2, 4})};
+  Score score{"abc",
+              {{"arcface", "hash"}},
+              {{"faces", 2}},
+              {{"identity", 0.1}, {"dynamic", std::nan("")}, {"semantic", -std::numeric_limits<double>::infinity()}},
+              at::ones({2, 4})};
   score.face_embeddings[1] = std::nanf("");
   const std::string key = store.put(score);
   EXPECT_EQ(key, ScoreStore::key_of("abc", {{"arcface", "hash"}}));

@@ -18,10 +18,10 @@
 namespace magicid::run_directory {
 namespace {
 
+using ::testing::HasSubstr;
 using tests::read_bytes;
 using tests::TemporaryFolder;
 using tests::write_bytes;
-using ::testing::HasSubstr;
 namespace fs = std::filesystem;
 
 OpenOptions options() { return {"1.0", {{"backbone", "abc"}}, nlohmann::json::object(), ""}; }

@@ -22,8 +22,14 @@ std::string refusal(const std::string& text) {
 }
 
 TEST(Csv, WhatIsWrittenIsReadAgain) {
-  const std::vector<std::vector<std::string>> rows{{"file", "prompt"},        {"a.mp4", "she walks, then waves"}, {"b.mp4", "a \"quoted\" word"}, {"c.mp4", "two\nlines\r\nand\rmore"},
-                                                   {"", " blanks around\t"}, {"d,e.mp4", ""},                     {"\"", "\"\""},               {"Zürich", "猫"}};
+  const std::vector<std::vector<std::string>> rows{{"file", "prompt"},
+                                                   {"a.mp4", "she walks, then waves"},
+                                                   {"b.mp4", "a \"quoted\" word"},
+                                                   {"c.mp4", "two\nlines\r\nand\rmore"},
+                                                   {"", " blanks around\t"},
+                                                   {"d,e.mp4", ""},
+                                                   {"\"", "\"\""},
+                                                   {"Zürich", "猫"}};
   std::string text;
   for (const auto& row : rows) text += csv_row(row);
   const auto read = read_csv(text, "table.csv");
@@ -39,7 +45,10 @@ TEST(Csv, TheBytesAreThoseOfTheStandard) {
 }
 
 TEST(Csv, LineEndsBlankLinesAndAByteOrderMark) {
-  const auto rows = read_csv("\xEF\xBB\xBF" "a,b\r\n\r\n\n1,\"x\"\r2,y", "t");
+  const auto rows = read_csv(
+      "\xEF\xBB\xBF"
+      "a,b\r\n\r\n\n1,\"x\"\r2,y",
+      "t");
   ASSERT_EQ(rows.size(), 3u);
   EXPECT_THAT(rows[0].cells, ElementsAre("a", "b"));
   EXPECT_THAT(rows[1].cells, ElementsAre("1", "x"));

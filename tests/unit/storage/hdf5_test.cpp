@@ -18,16 +18,17 @@
 namespace magicid::storage {
 namespace {
 
+using ::testing::AllOf;
+using ::testing::HasSubstr;
 using tests::read_bytes;
 using tests::TemporaryFolder;
 using tests::write_bytes;
-using ::testing::AllOf;
-using ::testing::HasSubstr;
 
 const Schema schema{"magicid.test", 3};
 
 bool same_bits(const at::Tensor& a, const at::Tensor& b) {
-  return a.scalar_type() == b.scalar_type() && a.sizes() == b.sizes() && (a.numel() == 0 || std::memcmp(a.contiguous().const_data_ptr(), b.contiguous().const_data_ptr(), a.nbytes()) == 0);
+  return a.scalar_type() == b.scalar_type() && a.sizes() == b.sizes() &&
+         (a.numel() == 0 || std::memcmp(a.contiguous().const_data_ptr(), b.contiguous().const_data_ptr(), a.nbytes()) == 0);
 }
 
 template <class Error, class Action>
@@ -101,7 +102,10 @@ TEST(Hdf5, EveryTypeAndShapeIsLossless) {
 TEST(Hdf5, SameContentsAreTheSameBytes) {
   TemporaryFolder folder;
   for (const char* name : {"a.h5", "b.h5"}) {
-    write_hdf5(folder / name, schema, [&](Hdf5Writer& out) { out.tensor("x/y", at::arange(100)); out.group("g"); });
+    write_hdf5(folder / name, schema, [&](Hdf5Writer& out) {
+      out.tensor("x/y", at::arange(100));
+      out.group("g");
+    });
     if (name[0] == 'a') ::sleep(1);  // HDF5 would store the time in seconds
   }
   EXPECT_TRUE(read_bytes(folder / "a.h5") == read_bytes(folder / "b.h5"));
@@ -112,7 +116,8 @@ TEST(Hdf5, SchemaAndVersionAreChecked) {
   const auto path = folder / "a.h5";
   write_hdf5(path, schema, [](Hdf5Writer&) {});
   EXPECT_EQ(Hdf5File::open(path, {"magicid.test", 5}, 2).version(), 3);
-  EXPECT_THAT(message_of<ForeignFileError>([&] { Hdf5File::open(path, {"magicid.other", 3}); }), AllOf(HasSubstr("a.h5"), HasSubstr("magicid.test"), HasSubstr("magicid.other")));
+  EXPECT_THAT(message_of<ForeignFileError>([&] { Hdf5File::open(path, {"magicid.other", 3}); }),
+              AllOf(HasSubstr("a.h5"), HasSubstr("magicid.test"), HasSubstr("magicid.other")));
   EXPECT_THAT(message_of<ForeignFileError>([&] { Hdf5File::open(path, {"magicid.test", 2}); }), HasSubstr("newer program"));
   EXPECT_THAT(message_of<ForeignFileError>([&] { Hdf5File::open(path, {"magicid.test", 5}, 4); }), HasSubstr("reads 4 to 5"));
   EXPECT_THAT(message_of<base::UserError>([&] { Hdf5File::open(folder / "absent.h5", schema); }), HasSubstr("no such file"));
@@ -134,7 +139,7 @@ TEST(Hdf5, WhatCannotBeReadIsASystemErrorWithItsReason) {
   EXPECT_THROW(read_text(folder / "absent/inside"), MissingFileError);
   EXPECT_THROW(read_text(folder.path()), base::UserError);
   {
-    struct rlimit before {};
+    struct rlimit before{};
     ::getrlimit(RLIMIT_NOFILE, &before);
     struct rlimit now = before;
     now.rlim_cur = 0;
@@ -149,7 +154,8 @@ TEST(Hdf5, WhatCannotBeReadIsASystemErrorWithItsReason) {
   EXPECT_EQ(Hdf5File::open(path, schema).tensor("x").numel(), 10);
   // /proc gives EIO for the unmapped page 0.
   std::filesystem::create_symlink("/proc/self/mem", folder / "unreadable");
-  EXPECT_THAT(message_of<base::SystemError>([&] { Hdf5File::open(folder / "unreadable", schema); }), AllOf(HasSubstr("unreadable"), HasSubstr("Input/output error")));
+  EXPECT_THAT(message_of<base::SystemError>([&] { Hdf5File::open(folder / "unreadable", schema); }),
+              AllOf(HasSubstr("unreadable"), HasSubstr("Input/output error")));
   EXPECT_THAT(message_of<base::SystemError>([&] { read_text(folder / "unreadable"); }), HasSubstr("Input/output error"));
 
   std::filesystem::create_directory(folder / "inside");
@@ -165,7 +171,10 @@ TEST(Hdf5, WhatCannotBeReadIsASystemErrorWithItsReason) {
 
 TEST(Hdf5, MissingDatasetNamesTheNearest) {
   TemporaryFolder folder;
-  write_hdf5(folder / "a.h5", schema, [&](Hdf5Writer& out) { out.tensor("tensors/weight", at::ones({2})); out.text("note", "x"); });
+  write_hdf5(folder / "a.h5", schema, [&](Hdf5Writer& out) {
+    out.tensor("tensors/weight", at::ones({2}));
+    out.text("note", "x");
+  });
   const auto file = Hdf5File::open(folder / "a.h5", schema);
   EXPECT_THAT(message_of<base::UserError>([&] { file.tensor("tensors/wieght"); }), AllOf(HasSubstr("tensors/wieght"), HasSubstr("'weight'")));
   EXPECT_THROW(file.tensor("absent/x"), base::UserError);
@@ -214,7 +223,7 @@ TEST(Hdf5, FileSizeLimitIsASystemErrorAndTheLibraryGoesOn) {
   const auto path = folder / "a.h5";
   const at::Tensor small = at::arange(10);
   write_hdf5(path, schema, [&](Hdf5Writer& out) { out.tensor("x", small); });
-  struct rlimit before {};
+  struct rlimit before{};
   ::getrlimit(RLIMIT_FSIZE, &before);
   std::signal(SIGXFSZ, SIG_IGN);
   ::testing::internal::CaptureStderr();
@@ -254,7 +263,7 @@ TEST(Hdf5DeathTest, AFailedWriteDoesNotSpoilTheExitCode) {
   TemporaryFolder folder;
   const auto fail_then_exit = [&](rlim_t limit) {
     std::signal(SIGXFSZ, SIG_IGN);
-    const struct rlimit now { limit, RLIM_INFINITY };
+    const struct rlimit now{limit, RLIM_INFINITY};
     ::setrlimit(RLIMIT_FSIZE, &now);
     try {
       write_hdf5(folder / "a.h5", schema, [&](Hdf5Writer& out) {
@@ -270,7 +279,8 @@ TEST(Hdf5DeathTest, AFailedWriteDoesNotSpoilTheExitCode) {
 
 TEST(Hdf5, FullDisk) {
   TemporaryFolder folder;
-  if (::mount("tmpfs", folder.path().c_str(), "tmpfs", 0, "size=512k") != 0) GTEST_SKIP() << "mounting a small file system needs root; the file size limit is tested above";
+  if (::mount("tmpfs", folder.path().c_str(), "tmpfs", 0, "size=512k") != 0)
+    GTEST_SKIP() << "mounting a small file system needs root; the file size limit is tested above";
   std::string message;
   {
     write_hdf5(folder / "small.h5", schema, [&](Hdf5Writer& out) { out.tensor("x", at::ones({10})); });

@@ -14,11 +14,11 @@ namespace magicid::storage {
 namespace {
 
 using nlohmann::json;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
 using tests::read_bytes;
 using tests::TemporaryFolder;
 using tests::write_bytes;
-using ::testing::AllOf;
-using ::testing::HasSubstr;
 
 const std::filesystem::path golden = std::filesystem::path(MAGICID_TEST_DATA) / "storage";
 
@@ -31,7 +31,8 @@ at::Tensor formula(at::IntArrayRef shape, at::ScalarType type) {
 }
 
 bool same_bits(const at::Tensor& a, const at::Tensor& b) {
-  return a.scalar_type() == b.scalar_type() && a.sizes() == b.sizes() && (a.numel() == 0 || std::memcmp(a.contiguous().const_data_ptr(), b.contiguous().const_data_ptr(), a.nbytes()) == 0);
+  return a.scalar_type() == b.scalar_type() && a.sizes() == b.sizes() &&
+         (a.numel() == 0 || std::memcmp(a.contiguous().const_data_ptr(), b.contiguous().const_data_ptr(), a.nbytes()) == 0);
 }
 
 std::string with_header(const std::string& header, const std::string& data = {}) {
@@ -61,8 +62,18 @@ class Malformed : public ::testing::Test {
 
 TEST(Safetensors, ReadsEveryTypeOfTheReferenceWriter) {
   const auto file = SafetensorsFile::open(golden / "types.safetensors");
-  const std::map<std::string, at::ScalarType> types{{"F64", at::kDouble}, {"F32", at::kFloat}, {"F16", at::kHalf}, {"BF16", at::kBFloat16}, {"I64", at::kLong}, {"I32", at::kInt},
-                                                    {"I16", at::kShort}, {"I8", at::kChar}, {"U8", at::kByte}, {"BOOL", at::kBool}, {"F8_E4M3", at::kFloat8_e4m3fn}, {"F8_E5M2", at::kFloat8_e5m2}};
+  const std::map<std::string, at::ScalarType> types{{"F64", at::kDouble},
+                                                    {"F32", at::kFloat},
+                                                    {"F16", at::kHalf},
+                                                    {"BF16", at::kBFloat16},
+                                                    {"I64", at::kLong},
+                                                    {"I32", at::kInt},
+                                                    {"I16", at::kShort},
+                                                    {"I8", at::kChar},
+                                                    {"U8", at::kByte},
+                                                    {"BOOL", at::kBool},
+                                                    {"F8_E4M3", at::kFloat8_e4m3fn},
+                                                    {"F8_E5M2", at::kFloat8_e5m2}};
   EXPECT_EQ(file.names().size(), types.size());
   for (const auto& [name, type] : types) {
     EXPECT_EQ(file.dtype("type." + name), type);
@@ -73,7 +84,8 @@ TEST(Safetensors, ReadsEveryTypeOfTheReferenceWriter) {
 
 TEST(Safetensors, ReadsEveryShapeOfTheReferenceWriter) {
   const auto file = SafetensorsFile::open(golden / "shapes.safetensors");
-  const std::map<std::string, std::vector<std::int64_t>> shapes{{"scalar", {}}, {"one", {1}}, {"zero", {0, 4}}, {"zero_inside", {2, 0, 3}}, {"five", {1, 2, 3, 2, 2}}, {"odd/name with space.ü", {7}}};
+  const std::map<std::string, std::vector<std::int64_t>> shapes{
+      {"scalar", {}}, {"one", {1}}, {"zero", {0, 4}}, {"zero_inside", {2, 0, 3}}, {"five", {1, 2, 3, 2, 2}}, {"odd/name with space.ü", {7}}};
   for (const auto& [name, shape] : shapes) {
     EXPECT_EQ(file.shape(name), shape);
     EXPECT_TRUE(same_bits(file.at(name), formula(shape, at::kFloat))) << name;
@@ -150,10 +162,11 @@ TEST_F(Malformed, GitLfsPointer) {
 }
 
 TEST_F(Malformed, HeaderIsNotWhatItShouldBe) {
-  for (const char* header : {"", "{", "[]", "null", "5", "{\"a\":1}", "{\"a\":{}}", "{\"a\":[]}", "{\"a\":null}", "{} x", "{\"a\":{\"dtype\":\"F32\",\"shape\":[0]}}",
-                             "{\"__metadata__\":[]}", "{\"__metadata__\":{\"a\":1}}", "{\"__metadata__\":{\"a\":{}}}", "{\"\xff\":{}}",
-                             "{\"a\":{\"dtype\":5,\"shape\":[],\"data_offsets\":[0,0]}}", "{\"a\":{\"dtype\":\"F32\",\"shape\":{},\"data_offsets\":[0,0]}}",
-                             "{\"a\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0]}}", "{\"a\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0,0]}}"})
+  for (const char* header :
+       {"", "{", "[]", "null", "5", "{\"a\":1}", "{\"a\":{}}", "{\"a\":[]}", "{\"a\":null}", "{} x", "{\"a\":{\"dtype\":\"F32\",\"shape\":[0]}}",
+        "{\"__metadata__\":[]}", "{\"__metadata__\":{\"a\":1}}", "{\"__metadata__\":{\"a\":{}}}", "{\"\xff\":{}}",
+        "{\"a\":{\"dtype\":5,\"shape\":[],\"data_offsets\":[0,0]}}", "{\"a\":{\"dtype\":\"F32\",\"shape\":{},\"data_offsets\":[0,0]}}",
+        "{\"a\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0]}}", "{\"a\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0,0]}}"})
     EXPECT_FALSE(refusal_of_header(header).empty());
   EXPECT_THAT(refusal_of_header(std::string(100'000, '[')), HasSubstr("not JSON"));
 }
@@ -179,7 +192,8 @@ TEST_F(Malformed, DtypeShapeAndOffsets) {
 
 TEST_F(Malformed, OverlapGapAndDuplicates) {
   const auto two = [](const std::string& a, const std::string& b, const std::string& second = "b") {
-    return "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":" + a + "},\"" + second + "\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":" + b + "}}";
+    return "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":" + a + "},\"" + second + "\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":" + b +
+           "}}";
   };
   EXPECT_THAT(refusal_of_header(two("[0,4]", "[0,4]"), 4), HasSubstr("overlap"));
   EXPECT_THAT(refusal_of_header(two("[0,4]", "[2,6]"), 6), HasSubstr("overlap"));
@@ -201,8 +215,8 @@ TEST_F(Malformed, HeadersThatTwoReadersReadDifferently) {
   EXPECT_THAT(refusal_of_header("\xEF\xBB\xBF" + header, 4), HasSubstr("byte order mark"));
   for (const char* front : {" ", "\n", "\t"}) EXPECT_THAT(refusal_of_header(front + header, 4), HasSubstr("begin with '{'"));
 
-  EXPECT_THAT(
-      refusal_of_header("{\"a\":{\"dtype\":\"F32\",\"dtype\":\"I32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4), AllOf(HasSubstr("'dtype' stands twice"), HasSubstr("'a'")));
+  EXPECT_THAT(refusal_of_header("{\"a\":{\"dtype\":\"F32\",\"dtype\":\"I32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4),
+              AllOf(HasSubstr("'dtype' stands twice"), HasSubstr("'a'")));
   EXPECT_THAT(refusal_of_header("{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"sh\\u0061pe\":[1],\"data_offsets\":[0,4]}}", 4), HasSubstr("'shape' stands twice"));
   EXPECT_THAT(refusal_of_header("{\"__metadata__\":{\"alpha\":\"1\",\"alpha\":\"2\"}," + entry + "}", 4),
               AllOf(HasSubstr("'alpha' stands twice"), HasSubstr("__metadata__")));

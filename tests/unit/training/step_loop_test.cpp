@@ -12,9 +12,9 @@
 
 #include "base/errors.h"
 #include "base/random.h"
+#include "base/stop_signals.h"
 #include "comm/local.h"
 #include "comm/threads.h"
-#include "base/stop_signals.h"
 
 namespace magicid::training {
 namespace {
@@ -200,7 +200,9 @@ TEST(StepLoop, AtMostOneIntervalIsNotDurable) {
 }
 
 TEST(StepLoop, AFailedWriteEndsTheLoopOnEveryRankBeforeTheNextUpdate) {
-  for (const auto& [shape, failing, expected] : {std::tuple<comm::MeshShape, std::int64_t, std::int64_t>{{.replica = 3}, 6, 6}, {{.replica = 1, .pair = 1, .sequence = 2}, 3, 3}, {{.replica = 2}, 10, 10}}) {
+  for (const auto& [shape, failing, expected] : {std::tuple<comm::MeshShape, std::int64_t, std::int64_t>{{.replica = 3}, 6, 6},
+                                                 {{.replica = 1, .pair = 1, .sequence = 2}, 3, 3},
+                                                 {{.replica = 2}, 10, 10}}) {
     const comm::Mesh mesh(shape);
     Memory memory;
     memory.before_write = [failing = failing](const Checkpoint& c) {

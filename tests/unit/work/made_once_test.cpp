@@ -14,7 +14,8 @@ namespace {
 
 TEST(MadeOnce, OneRankMakesAndAllGetTheSameNumbers) {
   std::atomic<int> calls{0};
-  const at::Tensor strided = at::arange(6, at::kDouble).view({2, 3}).t() / 7, half = at::arange(5, at::kFloat).to(at::kBFloat16), mask = at::tensor({1, 1, 0}, at::kLong);
+  const at::Tensor strided = at::arange(6, at::kDouble).view({2, 3}).t() / 7, half = at::arange(5, at::kFloat).to(at::kBFloat16),
+                   mask = at::tensor({1, 1, 0}, at::kLong);
   comm::run_threads(3, [&](comm::Communicator& world) {
     const NamedTensors made = made_once(world, "encoding", [&](Pulse& pulse) {
       ++calls;

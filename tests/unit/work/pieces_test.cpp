@@ -12,11 +12,11 @@
 #include <tuple>
 
 #include "base/errors.h"
+#include "base/stop_signals.h"
 #include "comm/local.h"
 #include "comm/threads.h"
 #include "comm/watchdog.h"
 #include "support/failing_pieces.h"
-#include "base/stop_signals.h"
 
 namespace magicid::work {
 namespace {
@@ -112,7 +112,8 @@ TEST(WorkThrough, TheLastPieceCountsWhenAllRanksHaveAgreed) {
     if (rank == 1) throw base::SystemError("the disk is full");
   };
   const std::string text = said([&] {
-    EXPECT_THROW(comm::run_threads(2, [&](comm::Communicator& world) { work_through(world, pieces_of(7), [&](std::size_t, Pulse&) { make(world.rank()); }); }), base::SystemError);
+    EXPECT_THROW(comm::run_threads(2, [&](comm::Communicator& world) { work_through(world, pieces_of(7), [&](std::size_t, Pulse&) { make(world.rank()); }); }),
+                 base::SystemError);
   });
   EXPECT_EQ(others, 6);
   EXPECT_THAT(text, Not(HasSubstr("9/9")));
@@ -179,7 +180,8 @@ TEST_P(FailuresOfAGroup, EndAllRanksWithTheErrorAndItsCode) {
   }
 }
 INSTANTIATE_TEST_SUITE_P(Where, FailuresOfAGroup,
-                         ::testing::Combine(::testing::Values(0, 1, 2, 3), ::testing::Values(FailsIn::first, FailsIn::middle, FailsIn::last), ::testing::Bool()));
+                         ::testing::Combine(::testing::Values(0, 1, 2, 3), ::testing::Values(FailsIn::first, FailsIn::middle, FailsIn::last),
+                                            ::testing::Bool()));
 
 // What all of the group threw together by agree() is no reason to end the job without the others.
 TEST(WorkThroughTogether, AnErrorThatTheGroupAgreedOnIsAgreedByAll) {

@@ -179,9 +179,7 @@ TEST_P(AdapterGradients, EqualPeft) {
     const nn::LoraLayer* layer = adapter.find(linear.name);
     ASSERT_NE(layer, nullptr) << linear.name;
     ASSERT_TRUE(layer->a.grad().defined() && layer->b.grad().defined());
-    const auto gradient = [&](const RowPart& part, const char* factor) {
-      return expected.at("gradient.transformer." + part.name + factor).to(at::kDouble);
-    };
+    const auto gradient = [&](const RowPart& part, const char* factor) { return expected.at("gradient.transformer." + part.name + factor).to(at::kDouble); };
     at::Tensor a_sum;
     std::int64_t row = 0;
     for (std::size_t p = 0; p < linear.parts.size(); ++p) {
@@ -208,8 +206,7 @@ INSTANTIATE_TEST_SUITE_P(Cases, AdapterGradients, testing::Values("equal_a", "di
 TEST_F(AdapterTest, EqualAFuseAtTheirRankAndDifferentOnesBecomeBlocks) {
   const Adapter equal = read(file_of("equal_a")), different = read(file_of("different_a"));
   for (const auto& m : equal.modules()) EXPECT_EQ(m.rank, 3) << m.name;
-  for (const auto& m : different.modules())
-    EXPECT_EQ(m.rank, m.name.ends_with("qkv") ? 6 : m.name.ends_with("linear1") ? 8 : 2) << m.name;
+  for (const auto& m : different.modules()) EXPECT_EQ(m.rank, m.name.ends_with("qkv") ? 6 : m.name.ends_with("linear1") ? 8 : 2) << m.name;
   const auto* qkv = different.find("double_blocks.0.img_attn_qkv");
   EXPECT_EQ(qkv->b.narrow(0, 0, 32).narrow(1, 2, 4).abs().max().item<double>(), 0) << "q's rows beside its own block";
 }
@@ -260,9 +257,10 @@ TEST_F(AdapterTest, PrefixesAndOlderNamesAreTheSameAdapter) {
     const auto at = text.find(from);
     return at == std::string::npos ? text : text.replace(at, from.size(), to);
   };
-  const Adapter variants[] = {renamed([&](const std::string& k) { return replace(k, "transformer.", ""); }),
-                              renamed([&](const std::string& k) { return replace(k, "transformer.", "base_model.model."); }),
-                              renamed([&](const std::string& k) { return replace(replace(k, ".lora_A.", ".lora_A.default."), ".lora_B.", ".lora_B.default."); })};
+  const Adapter variants[] = {
+      renamed([&](const std::string& k) { return replace(k, "transformer.", ""); }),
+      renamed([&](const std::string& k) { return replace(k, "transformer.", "base_model.model."); }),
+      renamed([&](const std::string& k) { return replace(replace(k, ".lora_A.", ".lora_A.default."), ".lora_B.", ".lora_B.default."); })};
   for (const Adapter& variant : variants) {
     EXPECT_TRUE(at::equal(variant.flat_parameters(), adapter.flat_parameters()));
     EXPECT_EQ(variant.modules()[0].scale(), 2);
@@ -314,9 +312,9 @@ TEST_F(AdapterTest, MetadataOfTheDiffusersExport) {
   EXPECT_EQ(metadata.at("transformer.r"), 4);
   EXPECT_EQ(metadata.at("transformer.lora_alpha"), 8);
   const auto targets = metadata.at("transformer.target_modules").get<std::set<std::string>>();
-  EXPECT_THAT(targets, testing::UnorderedElementsAre("transformer_blocks.0.attn.to_q", "transformer_blocks.0.attn.to_k", "transformer_blocks.0.attn.to_v", "transformer_blocks.1.attn.to_q",
-                                                     "transformer_blocks.1.attn.to_k", "transformer_blocks.1.attn.to_v", "single_transformer_blocks.0.proj_out",
-                                                     "single_transformer_blocks.1.proj_out"));
+  EXPECT_THAT(targets, testing::UnorderedElementsAre("transformer_blocks.0.attn.to_q", "transformer_blocks.0.attn.to_k", "transformer_blocks.0.attn.to_v",
+                                                     "transformer_blocks.1.attn.to_q", "transformer_blocks.1.attn.to_k", "transformer_blocks.1.attn.to_v",
+                                                     "single_transformer_blocks.0.proj_out", "single_transformer_blocks.1.proj_out"));
   for (const auto& target : targets) EXPECT_TRUE(file.contains("transformer." + target + ".lora_A.weight")) << target;
   EXPECT_EQ(file.names().size(), 2 * targets.size());
 }
@@ -331,8 +329,8 @@ TEST_F(AdapterTest, EveryUnusableKeyIsListed) {
   file.tensors["lora_te1_text_model_encoder.lora_down.weight"] = at::zeros({2, 2});
   file.tensors.erase("transformer.transformer_blocks.1.ff.net.2.lora_B.weight");
   file.tensors["transformer.transformer_blocks.0.ff.net.2.lora_A.weight"] = at::zeros({3, 33});
-  expect_refused(file, {"transformer.proj_out.lora_A.weight", "refiner_blocks.0.attn.to_q.lora_B.weight", "lora_magnitude_vector", "DoRA", "transformer_blocks.2.attn.to_q",
-                        "to_q.lora_B.bias", "lora_te1_text_model_encoder", "transformer_blocks.1.ff.net.2", "[3, 33]"});
+  expect_refused(file, {"transformer.proj_out.lora_A.weight", "refiner_blocks.0.attn.to_q.lora_B.weight", "lora_magnitude_vector", "DoRA",
+                        "transformer_blocks.2.attn.to_q", "to_q.lora_B.bias", "lora_te1_text_model_encoder", "transformer_blocks.1.ff.net.2", "[3, 33]"});
 }
 
 TEST_F(AdapterTest, ContradictionsAreRefused) {
@@ -406,10 +404,12 @@ TEST(AdapterCreation, PatternsChooseModules) {
     return names;
   };
   EXPECT_THAT(names({"img_attn_proj"}), testing::ElementsAre("double_blocks.0.img_attn_proj", "double_blocks.1.img_attn_proj"));
-  EXPECT_THAT(names({"double_blocks.1.img_attn_proj", "linear2"}), testing::ElementsAre("double_blocks.1.img_attn_proj", "single_blocks.0.linear2", "single_blocks.1.linear2"));
+  EXPECT_THAT(names({"double_blocks.1.img_attn_proj", "linear2"}),
+              testing::ElementsAre("double_blocks.1.img_attn_proj", "single_blocks.0.linear2", "single_blocks.1.linear2"));
   EXPECT_EQ(names({"*mod*"}).size(), 2u * 2 + 2u);
   EXPECT_EQ(names({"*"}).size(), 2u * 10 + 2u * 3);
-  EXPECT_THAT([&] { names({"linear2", "img_atn_qkv"}); }, ThrowsMessage<UserError>(AllOf(HasSubstr("img_atn_qkv"), HasSubstr("img_attn_qkv"), HasSubstr("txt_mod.linear"))));
+  EXPECT_THAT([&] { names({"linear2", "img_atn_qkv"}); },
+              ThrowsMessage<UserError>(AllOf(HasSubstr("img_atn_qkv"), HasSubstr("img_attn_qkv"), HasSubstr("txt_mod.linear"))));
   EXPECT_THAT([] { Adapter::create(adaptable(config()), {.lora_rank = 0}); }, ThrowsMessage<UserError>(HasSubstr("lora_rank")));
   EXPECT_THAT([] { Adapter::create(adaptable(config()), {.alpha = -1}); }, ThrowsMessage<UserError>(HasSubstr("alpha")));
 }

@@ -177,8 +177,9 @@ TEST(Autoencoder, LoadsAFolder) {
   tensors["decoder.conv_out.conv.weight"] = at::zeros({3, 4, 3, 3});
   tensors["decoder.extra"] = at::zeros({1});
   storage::write_safetensors(folder / "diffusion_pytorch_model.safetensors", tensors);
-  EXPECT_THAT([&] { Autoencoder::load(folder, {}); },
-              ThrowsMessage<base::UserError>(AllOf(HasSubstr("decoder.conv_in.conv.bias"), HasSubstr("decoder.conv_out.conv.weight"), HasSubstr("decoder.extra"))));
+  EXPECT_THAT(
+      [&] { Autoencoder::load(folder, {}); },
+      ThrowsMessage<base::UserError>(AllOf(HasSubstr("decoder.conv_in.conv.bias"), HasSubstr("decoder.conv_out.conv.weight"), HasSubstr("decoder.extra"))));
   std::filesystem::remove_all(folder);
 }
 

@@ -16,15 +16,15 @@ namespace magicid::models::hunyuan_video {
 namespace {
 
 using generator::Adapter;
+using generator::attention;
 using generator::AttentionTape;
+using generator::JointAttention;
+using generator::local_joint_attention;
 using generator::LocalJointAttention;
 using generator::Recompute;
 using generator::RecomputePlan;
-using generator::TokenCounts;
-using generator::attention;
-using generator::local_joint_attention;
-using generator::JointAttention;
 using generator::run_block;
+using generator::TokenCounts;
 
 TransformerConfig small(std::int64_t doubles = 2, std::int64_t singles = 2, std::int64_t head = 16) {
   TransformerConfig c;
@@ -99,7 +99,8 @@ constexpr auto kNone = Recompute::none, kKept = Recompute::attention_kept, kFull
 
 TEST(Recompute, GivesTheBitsOfPlainAutogradInEveryModeAndMix) {
   std::vector<RecomputePlan> plans = {kKept, kFull};
-  for (const char* text : {"none:1,full:1,attention_kept:1,none", "attention_kept:1,none:1,full:1,attention_kept:1", "full:1,attention_kept:1,none:1,full"}) plans.push_back(RecomputePlan::parse(text));
+  for (const char* text : {"none:1,full:1,attention_kept:1,none", "attention_kept:1,none:1,full:1,attention_kept:1", "full:1,attention_kept:1,none:1,full"})
+    plans.push_back(RecomputePlan::parse(text));
   for (const auto dtype : {at::kDouble, at::kFloat, at::kBFloat16}) {
     const Transformer transformer = make(small(), dtype);
     for (const std::int64_t batch : {1, 2}) {
@@ -148,7 +149,11 @@ TEST(Recompute, ReplayReturnsWhatWasKeptWithItsBackward) {
   const AttentionTape forged{.mode = AttentionTape::Mode::replay, .backend = tape.backend, .kept = {marked, tape.kept[1]}};
   AttentionTape use = forged;
   EXPECT_EQ(attention(q, k, v, &use)[0][0][0][0].item<double>(), 7);
-  EXPECT_THROW(({ AttentionTape capture; attention(q, k, v, &capture); }), base::InvariantError);
+  EXPECT_THROW(({
+                 AttentionTape capture;
+                 attention(q, k, v, &capture);
+               }),
+               base::InvariantError);
 }
 
 TEST(Recompute, AParameterChangedBetweenForwardAndBackwardIsNoticed) {
@@ -164,7 +169,8 @@ TEST(Recompute, AParameterChangedBetweenForwardAndBackwardIsNoticed) {
 }
 
 TEST(Recompute, PlansByText) {
-  for (const char* text : {"none", "attention_kept", "full", "full:12,attention_kept:40,none", "none:1,full:3"}) EXPECT_EQ(RecomputePlan::parse(text).text(), text);
+  for (const char* text : {"none", "attention_kept", "full", "full:12,attention_kept:40,none", "none:1,full:3"})
+    EXPECT_EQ(RecomputePlan::parse(text).text(), text);
   EXPECT_EQ(RecomputePlan::parse("attention_kept"), RecomputePlan(kKept));
   const auto plan = RecomputePlan::parse("full:2,attention_kept:1,none");
   std::vector<Recompute> modes;
@@ -190,7 +196,8 @@ TEST(Recompute, TextsThatArePlansOfNothing) {
   };
   for (const char* text : {"attention-kept", "", "full,", "full:3,,none", "Full"}) EXPECT_NE(problem(text), "") << text;
   EXPECT_NE(problem("full:2,partly").find("'partly'"), std::string::npos);
-  for (const char* text : {"full:0", "full:-1", "full:1.5", "full:x", "full:", "full:99999999999999999999"}) EXPECT_NE(problem(text).find("is no number of blocks"), std::string::npos) << text;
+  for (const char* text : {"full:0", "full:-1", "full:1.5", "full:x", "full:", "full:99999999999999999999"})
+    EXPECT_NE(problem(text).find("is no number of blocks"), std::string::npos) << text;
   EXPECT_NE(problem("full,none").find("'none' comes after it"), std::string::npos);
 }
 

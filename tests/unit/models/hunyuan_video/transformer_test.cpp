@@ -22,14 +22,14 @@
 namespace magicid::models::hunyuan_video {
 namespace {
 
+using base::UserError;
 using generator::Adapter;
 using generator::AdapterValues;
+using generator::attention;
 using generator::AttentionTape;
 using generator::LocalJointAttention;
 using generator::TokenCounts;
 using generator::TokenRange;
-using generator::attention;
-using base::UserError;
 using nlohmann::json;
 using testing::AllOf;
 using testing::HasSubstr;
@@ -82,7 +82,8 @@ TransformerInputs inputs_of(const std::string& name) {
 Adapter acting_adapter(const TransformerConfig& config, const nn::Placement& placement = {}, std::int64_t rank = 3) {
   std::map<std::string, AdapterValues> values;
   for (const auto& linear : block_linears(config))
-    values[linear.name] = {tests::formula_tensor(linear.name + ".a", {rank, linear.in}), tests::formula_tensor(linear.name + ".b", {linear.out, rank}) * 0.3, 2.0};
+    values[linear.name] = {tests::formula_tensor(linear.name + ".a", {rank, linear.in}), tests::formula_tensor(linear.name + ".b", {linear.out, rank}) * 0.3,
+                           2.0};
   return Adapter::from_values(adaptable(config), values, "test", placement);
 }
 
@@ -212,7 +213,8 @@ TEST_P(TransformerGradients, EqualFiniteDifferences) {
   EXPECT_GT(adapter.flat_gradients().abs().max().item<double>(), 1e-4);
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, TransformerGradients, testing::Values("plain", "batch_uneven_text", "patch_one_three_heads", "no_double_blocks", "late_one_head"),
+INSTANTIATE_TEST_SUITE_P(Cases, TransformerGradients,
+                         testing::Values("plain", "batch_uneven_text", "patch_one_three_heads", "no_double_blocks", "late_one_head"),
                          [](const auto& info) { return info.param; });
 
 TEST(Transformer, WeightsGetNoGradient) {
@@ -311,7 +313,8 @@ storage::NamedTensors in_tencent_layout(const TransformerConfig& config, const s
   pair("txt_in.t_embedder.mlp.0", "txt_in.t_embedder.mlp.2", "context_embedder.time_text_embed.timestep_embedder");
   pair("txt_in.c_embedder.linear_1", "txt_in.c_embedder.linear_2", "context_embedder.time_text_embed.text_embedder");
   for (int i = 0; i < config.num_refiner_layers; ++i) {
-    const std::string a = "txt_in.individual_token_refiner.blocks." + std::to_string(i) + ".", b = "context_embedder.token_refiner.refiner_blocks." + std::to_string(i) + ".";
+    const std::string a = "txt_in.individual_token_refiner.blocks." + std::to_string(i) + ".",
+                      b = "context_embedder.token_refiner.refiner_blocks." + std::to_string(i) + ".";
     cat(a + "norm1", {b + "norm1"});
     cat(a + "norm2", {b + "norm2"});
     cat(a + "self_attn_qkv", {b + "attn.to_q", b + "attn.to_k", b + "attn.to_v"});
@@ -388,7 +391,8 @@ TEST(TransformerConfig, RoundTripsAndTakesDefaults) {
 
 TEST(TransformerConfig, RefusesWhatItDoesNotCompute) {
   const auto expect = [](const json& config, const std::string& a, const std::string& b) {
-    EXPECT_THAT([&] { TransformerConfig::from_json({config, "here.json"}); }, ThrowsMessage<UserError>(AllOf(HasSubstr("here.json"), HasSubstr(a), HasSubstr(b))));
+    EXPECT_THAT([&] { TransformerConfig::from_json({config, "here.json"}); },
+                ThrowsMessage<UserError>(AllOf(HasSubstr("here.json"), HasSubstr(a), HasSubstr(b))));
   };
   expect({{"qk_norm", "layer_norm"}}, "qk_norm", "layer_norm");
   expect({{"image_condition_type", "token_replace"}}, "image_condition_type", "text-to-video");

@@ -14,7 +14,8 @@ namespace {
 at::Tensor convolve_slowly(const CausalConv3d& conv, const at::Tensor& x) {
   const std::int64_t k = conv.kernel(), side = k / 2;
   const auto size = [&](std::int64_t extent, std::int64_t stride) { return (extent - 1) / stride + 1; };
-  at::Tensor out = at::zeros({x.size(0), conv.weight.size(0), size(x.size(2), conv.stride[0]), size(x.size(3), conv.stride[1]), size(x.size(4), conv.stride[2])});
+  at::Tensor out =
+      at::zeros({x.size(0), conv.weight.size(0), size(x.size(2), conv.stride[0]), size(x.size(3), conv.stride[1]), size(x.size(4), conv.stride[2])});
   const auto clamp = [](std::int64_t i, std::int64_t extent) { return std::min(std::max<std::int64_t>(i, 0), extent - 1); };
   for (std::int64_t t = 0; t < out.size(2); ++t)
     for (std::int64_t h = 0; h < out.size(3); ++h)

@@ -40,8 +40,7 @@ TEST_P(LayerNormModulate, EqualsItsDefinition) {
   EXPECT_LT(error, 2e-6);
 }
 
-INSTANTIATE_TEST_SUITE_P(Shapes, LayerNormModulate,
-                         testing::Values(Case{1, 1, 8, 0}, Case{2, 5, 16, 0}, Case{3, 7, 33, 1}, Case{2, 3, 512, -4}));
+INSTANTIATE_TEST_SUITE_P(Shapes, LayerNormModulate, testing::Values(Case{1, 1, 8, 0}, Case{2, 5, 16, 0}, Case{3, 7, 33, 1}, Case{2, 3, 512, -4}));
 
 TEST(LayerNormModulate, PassesGradientsToAllThree) {
   const auto x = ramp({2, 3, 6}, 0.9, 0.2).requires_grad_(), shift = ramp({2, 6}, 0.4, 0).requires_grad_(), scale = ramp({2, 6}, 0.3, 1).requires_grad_();

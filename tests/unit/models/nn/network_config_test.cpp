@@ -45,9 +45,10 @@ TEST(NetworkConfig, AbsentAndNullGiveTheDefault) {
 }
 
 TEST(NetworkConfig, ValuesAreRead) {
-  const NetworkConfig config(json::parse(R"({"size": 16777216, "sizes": [1, 2, 3], "with_zero": [0, 5], "integer": -3, "number": 1e-5, "flag": false, "text": "b", "texts": ["x", ""],
+  const NetworkConfig config(
+      json::parse(R"({"size": 16777216, "sizes": [1, 2, 3], "with_zero": [0, 5], "integer": -3, "number": 1e-5, "flag": false, "text": "b", "texts": ["x", ""],
                                              "object": {"size": 2}})"),
-                             "config.json");
+      "config.json");
   EXPECT_EQ(config.size("size", 1), 1 << 24);
   EXPECT_EQ(config.sizes("sizes", std::vector<std::int64_t>{}), (std::vector<std::int64_t>{1, 2, 3}));
   EXPECT_EQ(config.sizes("with_zero", std::array<std::int64_t, 2>{}, 0), (std::array<std::int64_t, 2>{0, 5}));
@@ -61,13 +62,15 @@ TEST(NetworkConfig, ValuesAreRead) {
 }
 
 TEST(NetworkConfig, WhatIsRefusedNamesPlaceKeyValueAndWhatWasExpected) {
-  const json values = json::parse(R"({"zero": 0, "half": 0.5, "large": 16777217, "huge": 18446744073709551615, "text": "4", "list": [1, 0], "short": [1], "flag": 1, "negative": -1.5,
+  const json values = json::parse(
+      R"({"zero": 0, "half": 0.5, "large": 16777217, "huge": 18446744073709551615, "text": "4", "list": [1, 0], "short": [1], "flag": 1, "negative": -1.5,
                                       "unknown": "c", "long": "0123456789012345678901234567890123456789012345678901234567890123456789", "empty": []})");
   const NetworkConfig config(values, "vae/config.json");
   const auto expect = [&](const char* key, const char* expected, const std::function<void()>& read) {
     EXPECT_THAT(refusal(read), AllOf(HasSubstr(std::string("vae/config.json: ") + key + " is " + values[key].dump().substr(0, 50)), HasSubstr(expected)));
   };
-  for (const char* key : {"zero", "half", "large", "huge", "text", "list"}) expect(key, "a whole number from 1 to 16777216 was expected", [&] { config.size(key, 1); });
+  for (const char* key : {"zero", "half", "large", "huge", "text", "list"})
+    expect(key, "a whole number from 1 to 16777216 was expected", [&] { config.size(key, 1); });
   EXPECT_EQ(config.size("zero", 1, 0), 0);
   for (const char* key : {"list", "empty", "text"}) expect(key, "a list of ", [&] { config.sizes(key, std::vector<std::int64_t>{}); });
   for (const char* key : {"short", "list"}) expect(key, "a list of 2 whole numbers from 1 on", [&] { config.sizes(key, std::array<std::int64_t, 2>{}); });

@@ -87,7 +87,8 @@ TEST(LlamaEncoder, BadMasksAndIdsAreRefused) {
   const auto with_mask = [&](std::vector<std::int64_t> mask) {
     return message_of([&] { llama.hidden_states(ids, at::tensor(mask, at::kLong).unsqueeze(0)); });
   };
-  for (const std::vector<std::int64_t>& mask : {std::vector<std::int64_t>{0, 1, 1}, {1, 0, 1}, {0, 0, 0}}) EXPECT_THAT(with_mask(mask), testing::HasSubstr("ones, then zeros"));
+  for (const std::vector<std::int64_t>& mask : {std::vector<std::int64_t>{0, 1, 1}, {1, 0, 1}, {0, 0, 0}})
+    EXPECT_THAT(with_mask(mask), testing::HasSubstr("ones, then zeros"));
   EXPECT_EQ(with_mask({1, 1, 0}), "(no error)");
   EXPECT_THAT(message_of([&] { llama.hidden_states(ids + 95); }), testing::HasSubstr("token id 98 is outside the vocabulary of 97"));
   EXPECT_THAT(message_of([&] { llama.hidden_states(ids.to(at::kFloat)); }), testing::HasSubstr("input_ids must be integers"));
@@ -181,7 +182,8 @@ class PromptEncoding : public testing::Test {
  protected:
   PromptEncoding() : case_("pipeline") {
     const auto shapes = tests::read_json(kData / "pipeline" / "shapes.json");
-    for (const char* part : {"text_encoder", "text_encoder_2"}) write_text_model(folder_.path() / part, case_.config[part], tests::formula_tensors(shapes[part]));
+    for (const char* part : {"text_encoder", "text_encoder_2"})
+      write_text_model(folder_.path() / part, case_.config[part], tests::formula_tensors(shapes[part]));
     fs::copy(fs::path(MAGICID_TEST_DATA) / "tokenizers" / "llama3", folder_.path() / "tokenizer");
     fs::copy(fs::path(MAGICID_TEST_DATA) / "tokenizers" / "clip_files", folder_.path() / "tokenizer_2");
   }
@@ -280,7 +282,8 @@ TEST(WrittenModel, IsAWholeTextPipeline) {
   const TemporaryFolder folder;
   LlamaConfig llama;
   llama.vocab_size = write_byte_level_tokenizer(folder.path() / "tokenizer", common_prompt_words());
-  llama.hidden_size = 32, llama.intermediate_size = 48, llama.num_hidden_layers = 4, llama.num_attention_heads = 4, llama.num_key_value_heads = 2, llama.head_dim = 8;
+  llama.hidden_size = 32, llama.intermediate_size = 48, llama.num_hidden_layers = 4, llama.num_attention_heads = 4, llama.num_key_value_heads = 2,
+  llama.head_dim = 8;
   ClipTextConfig clip;
   clip.vocab_size = write_clip_tokenizer(folder.path() / "tokenizer_2", common_prompt_words());
   clip.eos_token_id = clip.vocab_size - 1;

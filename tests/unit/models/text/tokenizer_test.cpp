@@ -56,7 +56,8 @@ TEST_P(AgainstReference, VocabularySizeAndPadToken) {
   EXPECT_EQ(tokenizer.vocabulary_size(), expected()[GetParam()]["vocabulary_size"].get<std::int64_t>());
   EXPECT_EQ(tokenizer.pad_id(), expected()[GetParam()]["pad_id"].get<std::int64_t>());
 }
-INSTANTIATE_TEST_SUITE_P(Layouts, AgainstReference, testing::Values("llama3", "llama3_merges", "qwen2", "unusual", "fallback", "clip", "clip_files", "written_byte_level", "written_clip"),
+INSTANTIATE_TEST_SUITE_P(Layouts, AgainstReference,
+                         testing::Values("llama3", "llama3_merges", "qwen2", "unusual", "fallback", "clip", "clip_files", "written_byte_level", "written_clip"),
                          [](const auto& info) { return info.param; });
 
 TEST(Tokenizer, CutTextIsWhatDidNotFit) {
@@ -121,7 +122,8 @@ class Damaged : public testing::Test {
 
 TEST_F(Damaged, UnsupportedPartsAreNamed) {
   using testing::HasSubstr;
-  const std::pair<const char*, const char*> parts[] = {{"normalizer", "Nmt"}, {"pre_tokenizer", "Metaspace"}, {"post_processor", "Strange"}, {"decoder", "WordPiece"}};
+  const std::pair<const char*, const char*> parts[] = {
+      {"normalizer", "Nmt"}, {"pre_tokenizer", "Metaspace"}, {"post_processor", "Strange"}, {"decoder", "WordPiece"}};
   for (const auto& [key, type] : parts) {
     SetUp();
     change("tokenizer.json", [&](auto& json) { json[key] = {{"type", type}}; });
@@ -139,9 +141,8 @@ TEST_F(Damaged, UnsupportedPartsAreNamed) {
 TEST_F(Damaged, PatternsWithAnotherMeaningAreRefused) {
   for (const char* pattern : {"[a&&b]", "[[:alpha:]]+", "\\p{L}{1,3}+", "a(?i)b", "(?m:a)", "\\h+", "(a", "\\p{NoSuchThing}", "(?<name>a)", "\\1"}) {
     SetUp();
-    change("tokenizer.json", [&](auto& json) {
-      json["pre_tokenizer"] = {{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}, {"invert", false}};
-    });
+    change("tokenizer.json",
+           [&](auto& json) { json["pre_tokenizer"] = {{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}, {"invert", false}}; });
     EXPECT_THAT(message(), testing::HasSubstr("the pattern " + std::string(pattern))) << pattern;
   }
 }
@@ -169,7 +170,10 @@ TEST_F(Damaged, BrokenVocabularies) {
 }
 
 TEST_F(Damaged, ConfigurationDecides) {
-  change("tokenizer_config.json", [](auto& json) { json["add_bos_token"] = false; json["add_eos_token"] = true; });
+  change("tokenizer_config.json", [](auto& json) {
+    json["add_bos_token"] = false;
+    json["add_eos_token"] = true;
+  });
   const Tokenizer eos_only = Tokenizer::load(folder_);
   EXPECT_EQ(eos_only.encode("").size(), 1u);
   EXPECT_EQ(eos_only.encode("").front(), eos_only.id("<|end_of_text|>"));

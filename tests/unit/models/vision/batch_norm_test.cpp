@@ -23,12 +23,14 @@ using tests::smooth_images;
 // Norm weights away from their initial 1 and 0, so that a part that is left out shows.
 storage::NamedTensors varied(const storage::NamedTensors& initial) {
   storage::NamedTensors tensors;
-  for (const auto& [name, tensor] : initial) tensors[name] = tensor.is_floating_point() && tensor.dim() == 1 ? tensor + 0.2 * formula_tensor(name, tensor.sizes().vec()) : tensor;
+  for (const auto& [name, tensor] : initial)
+    tensors[name] = tensor.is_floating_point() && tensor.dim() == 1 ? tensor + 0.2 * formula_tensor(name, tensor.sizes().vec()) : tensor;
   return tensors;
 }
 
 TEST(TrainingNorm, IsBatchNormWithTheBatchsStatistics) {
-  const at::Tensor x = formula_tensor("x", {5, 6, 7, 8}) * 3 + 1, weight = formula_tensor("w", {4, 6, 3, 3}), scale = formula_tensor("s", {4}) + 1, shift = formula_tensor("b", {4});
+  const at::Tensor x = formula_tensor("x", {5, 6, 7, 8}) * 3 + 1, weight = formula_tensor("w", {4, 6, 3, 3}), scale = formula_tensor("s", {4}) + 1,
+                   shift = formula_tensor("b", {4});
   const auto weights = Weights::from_tensors({{"c.weight", weight}, {"n.weight", scale}, {"n.bias", shift}, {"n.running_mean", shift}}, "test", {});
   const auto conv = load_convolution_and_norm(weights, "c", "n", {.out = 4, .in = 6, .kernel = {3, 3}}, false, {.training = true});
   weights.finish();
@@ -61,7 +63,8 @@ TEST_P(TrainingMode, FoldsToTheSameFunction) {
   auto tensors = varied(initial_face_embedder(GetParam(), 3).tensors);
   const at::Tensor faces = smooth_images("training", 4, 112, 112, 9);
   BatchStatistics statistics;
-  const at::Tensor trained = FaceEmbedder::from_weights(Weights::from_tensors(tensors, "training", {}), GetParam(), {.training = true, .statistics = &statistics}).embed(faces);
+  const at::Tensor trained =
+      FaceEmbedder::from_weights(Weights::from_tensors(tensors, "training", {}), GetParam(), {.training = true, .statistics = &statistics}).embed(faces);
   const at::Tensor before = FaceEmbedder::from_weights(Weights::from_tensors(tensors, "before", {}), GetParam()).embed(faces);
   const auto population = statistics.population();
   std::size_t kept = 0;
@@ -78,10 +81,12 @@ TEST_P(TrainingMode, FoldsToTheSameFunction) {
   EXPECT_GT(relative_error(before, trained), 0.1);
 }
 
-INSTANTIATE_TEST_SUITE_P(Networks, TrainingMode,
-                         ::testing::Values(FaceEmbedderConfig{.architecture = "mobilefacenet_112x112", .embedding_size = 24, .shape = {{8, 12, 16, 20}, {1, 2, 1}}},
-                                           FaceEmbedderConfig{.architecture = "mobilefacenet_112x96", .embedding_size = 16}, FaceEmbedderConfig{.architecture = "iresnet18", .embedding_size = 16}),
-                         [](const auto& info) { return info.param.architecture; });
+INSTANTIATE_TEST_SUITE_P(
+    Networks, TrainingMode,
+    ::testing::Values(FaceEmbedderConfig{.architecture = "mobilefacenet_112x112", .embedding_size = 24, .shape = {{8, 12, 16, 20}, {1, 2, 1}}},
+                      FaceEmbedderConfig{.architecture = "mobilefacenet_112x96", .embedding_size = 16},
+                      FaceEmbedderConfig{.architecture = "iresnet18", .embedding_size = 16}),
+    [](const auto& info) { return info.param.architecture; });
 
 TEST(BatchStatistics, SumsOverBatches) {
   const at::Tensor x = formula_tensor("x", {9, 3, 4, 4}) * 2 + 1;

@@ -20,12 +20,12 @@ using models::nn::Weights;
 using models::vision::ClipPreprocessing;
 using models::vision::ClipVision;
 using models::vision::ClipVisionConfig;
+using ::testing::HasSubstr;
+using ::testing::ThrowsMessage;
 using tests::formula_tensors;
 using tests::read_json;
 using tests::relative_error;
 using tests::smooth_images;
-using ::testing::HasSubstr;
-using ::testing::ThrowsMessage;
 
 const std::filesystem::path data = std::filesystem::path(MAGICID_TEST_DATA) / "clip_vision";
 

@@ -16,17 +16,18 @@ namespace {
 using models::nn::Placement;
 using models::nn::Weights;
 using models::vision::FaceEmbedder;
+using ::testing::HasSubstr;
+using ::testing::ThrowsMessage;
 using tests::formula_tensors;
 using tests::read_json;
 using tests::relative_error;
 using tests::smooth_images;
-using ::testing::HasSubstr;
-using ::testing::ThrowsMessage;
 
 const std::filesystem::path data = std::filesystem::path(MAGICID_TEST_DATA) / "arcface";
 
 FaceEmbedder embedder_of(const storage::NamedTensors& tensors, const nlohmann::json& spec, const Placement& placement = {}) {
-  return FaceEmbedder::from_weights(Weights::from_tensors(tensors, "golden", placement), {.architecture = spec["architecture"], .embedding_size = spec["embedding_size"]});
+  return FaceEmbedder::from_weights(Weights::from_tensors(tensors, "golden", placement),
+                                    {.architecture = spec["architecture"], .embedding_size = spec["embedding_size"]});
 }
 
 at::Tensor expected(const std::string& name) { return storage::SafetensorsFile::open(data / "embeddings.safetensors").at(name); }

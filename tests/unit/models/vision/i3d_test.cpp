@@ -16,8 +16,8 @@ namespace magicid {
 namespace {
 
 using models::vision::I3d;
-using tests::relative_error;
 using ::testing::HasSubstr;
+using tests::relative_error;
 
 const std::filesystem::path data = std::filesystem::path(MAGICID_TEST_DATA) / "i3d";
 

@@ -46,9 +46,12 @@ std::map<std::string, std::vector<std::int64_t>> shapes_of(const storage::NamedT
 double cosine(const at::Tensor& x) { return at::cosine_similarity(x[0], x[1], 0).item<double>(); }
 
 TEST(InitialFaceEmbedder, HasThePublicNamesAndShapes) {
-  for (const auto& [architecture, file] : {std::pair{"iresnet18", "iresnet18"}, std::pair{"iresnet50", "iresnet50"}, std::pair{"mobilefacenet_112x96", "mobilefacenet_112x96"},
-                                           std::pair{"mobilefacenet_112x112", "mobilefacenet_112x112"}})
-    EXPECT_EQ(shapes_of(models::vision::initial_face_embedder({.architecture = architecture}, 1).tensors), shapes_in(data / "arcface" / (std::string(file) + ".shapes.json"))) << architecture;
+  for (const auto& [architecture, file] :
+       {std::pair{"iresnet18", "iresnet18"}, std::pair{"iresnet50", "iresnet50"}, std::pair{"mobilefacenet_112x96", "mobilefacenet_112x96"},
+        std::pair{"mobilefacenet_112x112", "mobilefacenet_112x112"}})
+    EXPECT_EQ(shapes_of(models::vision::initial_face_embedder({.architecture = architecture}, 1).tensors),
+              shapes_in(data / "arcface" / (std::string(file) + ".shapes.json")))
+        << architecture;
 }
 
 TEST(InitialFaceEmbedder, DeepNetworksHaveThePublishedNumberOfParameters) {
@@ -84,7 +87,8 @@ TEST(InitialFaceEmbedder, TellsPicturesApart) {
     SCOPED_TRACE(architecture);
     const auto initial = models::vision::initial_face_embedder({.architecture = architecture}, 5);
     const auto config = NetworkConfig(nlohmann::json::parse(initial.config), "initial");
-    const auto embedder = FaceEmbedder::from_weights(Weights::from_tensors(initial.tensors, "initial", {}), models::vision::FaceEmbedderConfig::from_json(config));
+    const auto embedder =
+        FaceEmbedder::from_weights(Weights::from_tensors(initial.tensors, "initial", {}), models::vision::FaceEmbedderConfig::from_json(config));
     const at::Tensor embeddings = embedder(smooth_images("initial", 2, 112, 112, 9));
     ASSERT_TRUE(at::isfinite(embeddings).all().item<bool>());
     const double deviation = embeddings.std().item<double>();
@@ -96,7 +100,9 @@ TEST(InitialFaceEmbedder, TellsPicturesApart) {
 }
 
 TEST(InitialFaceEmbedder, WeightsFollowTheSeed) {
-  const auto weights = [](std::uint64_t seed) { return models::vision::initial_face_embedder({.architecture = "mobilefacenet_112x96"}, seed).tensors.at("conv2.conv.weight"); };
+  const auto weights = [](std::uint64_t seed) {
+    return models::vision::initial_face_embedder({.architecture = "mobilefacenet_112x96"}, seed).tensors.at("conv2.conv.weight");
+  };
   EXPECT_TRUE(at::equal(weights(7), weights(7)));
   EXPECT_FALSE(at::allclose(weights(7), weights(8)));
   EXPECT_THROW(models::vision::initial_face_embedder({.architecture = "iresnet19"}, 1), base::UserError);
@@ -104,7 +110,8 @@ TEST(InitialFaceEmbedder, WeightsFollowTheSeed) {
 
 TEST(FaceEmbedderParity, Iresnet100) {
   storage::NamedTensors tensors;
-  for (const auto& [name, tensor] : models::vision::initial_face_embedder({.architecture = "iresnet100"}, 1).tensors) tensors[name] = tests::formula_tensor(name, tensor.sizes().vec());
+  for (const auto& [name, tensor] : models::vision::initial_face_embedder({.architecture = "iresnet100"}, 1).tensors)
+    tensors[name] = tests::formula_tensor(name, tensor.sizes().vec());
   const auto embedder = FaceEmbedder::from_weights(Weights::from_tensors(tensors, "golden", {}), {.architecture = "iresnet100"});
   const double error = relative_error(embedder(smooth_images("arcface.iresnet100", 1, 112, 112, 9)),
                                       storage::SafetensorsFile::open(data / "arcface" / "embeddings.safetensors").at("iresnet100"));
@@ -133,11 +140,13 @@ TEST(InitialRaft, LoadsAndGivesFiniteVariedFlows) {
     const auto initial = models::vision::initial_raft(architecture, 2);
     EXPECT_EQ(shapes_of(initial.tensors), shapes_in(data / "raft" / (architecture + ".shapes.json")));
     const auto config = NetworkConfig(nlohmann::json::parse(initial.config), "initial");
-    const auto network = Raft::from_weights(Weights::from_tensors(initial.tensors, "initial", {}), config.choice("architecture", models::vision::raft_architectures()));
+    const auto network =
+        Raft::from_weights(Weights::from_tensors(initial.tensors, "initial", {}), config.choice("architecture", models::vision::raft_architectures()));
     const at::Tensor first = smooth_images("initial", 1, 128, 128, 24);
     const at::Tensor flow = models::vision::estimate_flow(network, first, first.roll({3, -5}, {2, 3}), 20);
     ASSERT_TRUE(at::isfinite(flow).all().item<bool>());
-    std::printf("%s largest flow %.2f, deviation over the picture %.3f\n", architecture.c_str(), flow.abs().max().item<double>(), flow.std({2, 3}).min().item<double>());
+    std::printf("%s largest flow %.2f, deviation over the picture %.3f\n", architecture.c_str(), flow.abs().max().item<double>(),
+                flow.std({2, 3}).min().item<double>());
     EXPECT_LT(flow.abs().max().item<double>(), 128);
     EXPECT_GT(flow.std({2, 3}).min().item<double>(), 1e-3);
   }

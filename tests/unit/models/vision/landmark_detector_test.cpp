@@ -21,7 +21,9 @@ using ::testing::ThrowsMessage;
 
 const LandmarkDetectorConfig config{.image_size = 64, .border = 4, .channels = {6, 8, 10}};
 
-LandmarkDetector network_of(const storage::NamedTensors& tensors) { return LandmarkDetector::from_weights(nn::Weights::from_tensors(tensors, "test", {}), config); }
+LandmarkDetector network_of(const storage::NamedTensors& tensors) {
+  return LandmarkDetector::from_weights(nn::Weights::from_tensors(tensors, "test", {}), config);
+}
 
 // Centre of brightness of a picture's first channel, in pixel indices.
 std::pair<double, double> centre_of(const at::Tensor& picture) {

@@ -18,12 +18,12 @@ namespace {
 using models::nn::Weights;
 using models::vision::estimate_flow;
 using models::vision::Raft;
+using ::testing::HasSubstr;
+using ::testing::ThrowsMessage;
 using tests::formula_tensors;
 using tests::read_json;
 using tests::relative_error;
 using tests::smooth_images;
-using ::testing::HasSubstr;
-using ::testing::ThrowsMessage;
 
 const std::filesystem::path data = std::filesystem::path(MAGICID_TEST_DATA) / "raft";
 
@@ -113,7 +113,8 @@ TEST(Raft, BatchAndSinglePairsAgree) {
   const auto network = network_of("raft_small");
   const auto [first, second] = pictures("batch", 2, 128, 136);
   const at::Tensor together = network.flow(first, second, 3);
-  for (std::int64_t i = 0; i < 2; ++i) EXPECT_LT(relative_error(together.slice(0, i, i + 1), network.flow(first.slice(0, i, i + 1), second.slice(0, i, i + 1), 3)), 1e-5);
+  for (std::int64_t i = 0; i < 2; ++i)
+    EXPECT_LT(relative_error(together.slice(0, i, i + 1), network.flow(first.slice(0, i, i + 1), second.slice(0, i, i + 1), 3)), 1e-5);
 }
 
 TEST(OpticalFlow, LeavesFittingSizesAlone) {
