@@ -21,22 +21,22 @@ rewards::Rewards PreviewRound::mean() const {
   for (const auto& video : videos) {
     sum.identity += video.rewards.identity;
     sum.dynamics += video.rewards.dynamics;
-    sum.semantic += video.rewards.semantic;
+    sum.semantics += video.rewards.semantics;
   }
   const auto count = static_cast<double>(videos.size());
-  return {sum.identity / count, sum.dynamics / count, sum.semantic / count};
+  return {sum.identity / count, sum.dynamics / count, sum.semantics / count};
 }
 
 std::map<std::string, double> preview_scalars(const PreviewRound& round) {
   const rewards::Rewards mean = round.mean();
-  return {{"preview_identity", mean.identity}, {"preview_dynamics", mean.dynamics}, {"preview_semantics", mean.semantic}, {"preview_seconds", round.seconds}};
+  return {{"preview_identity", mean.identity}, {"preview_dynamics", mean.dynamics}, {"preview_semantics", mean.semantics}, {"preview_seconds", round.seconds}};
 }
 
 json preview_details(const PreviewRound& round) {
   json list = json::array();
   for (const auto& v : round.videos)
     list.push_back(
-        {{"prompt", v.prompt}, {"file", v.file}, {"identity", v.rewards.identity}, {"dynamics", v.rewards.dynamics}, {"semantics", v.rewards.semantic}});
+        {{"prompt", v.prompt}, {"file", v.file}, {"identity", v.rewards.identity}, {"dynamics", v.rewards.dynamics}, {"semantics", v.rewards.semantics}});
   return {{"previews", list}};
 }
 
@@ -48,20 +48,20 @@ std::optional<PreviewRound> preview_of_line(const json& line) {
     round.videos.push_back(
         {v.at("prompt"),
          v.at("file"),
-         {.identity = number_or_nan(v.at("identity")), .dynamics = number_or_nan(v.at("dynamics")), .semantic = number_or_nan(v.at("semantics"))}});
+         {.identity = number_or_nan(v.at("identity")), .dynamics = number_or_nan(v.at("dynamics")), .semantics = number_or_nan(v.at("semantics"))}});
   return round;
 }
 
 double preview_score(const std::string& rule, const rewards::Rewards& mean, const json& ranges) {
   if (rule == "identity") return mean.identity;
   if (rule == "dynamics") return mean.dynamics;
-  if (rule == "semantics") return mean.semantic;
+  if (rule == "semantics") return mean.semantics;
   base::check_invariant(rule == "sum", "optimize.keep_best: no score for the rule '", rule, "'");
   const auto scaled = [&](const char* name, double value) {
     if (!std::isfinite(value)) return value;
     return rewards::normalise(value, {ranges.at(name).at("minimum"), ranges.at(name).at("maximum")});
   };
-  return scaled("identity", mean.identity) + scaled("dynamics", mean.dynamics) + scaled("semantics", mean.semantic);
+  return scaled("identity", mean.identity) + scaled("dynamics", mean.dynamics) + scaled("semantics", mean.semantics);
 }
 
 std::optional<std::size_t> best_preview(const std::vector<PreviewRound>& rounds, const std::string& rule, const json& ranges) {

@@ -195,7 +195,7 @@ void Previews::score(const Batch& batch, run_directory::CandidateStore& latents,
                        store.put({.description = batch.descriptions[i],
                                   .metadata = {{"identity", number_or_null(raw.identity)},
                                                {"dynamics", number_or_null(raw.dynamics)},
-                                               {"semantics", number_or_null(raw.semantic)},
+                                               {"semantics", number_or_null(raw.semantics)},
                                                {"file", base::hash_file(file)},
                                                {"rank", context_.world().rank()}},
                                   .tensors = {}});
@@ -254,7 +254,7 @@ void Previews::record(PreviewRound round, const models::generator::Adapter& adap
                                    {.generations = all_generations, .keep_as = {}});
   const rewards::Rewards mean = round.mean();
   base::log::info(
-      base::concat("optimize: previews of step ", round.step, ": identity ", mean.identity, ", dynamics ", mean.dynamics, ", semantics ", mean.semantic));
+      base::concat("optimize: previews of step ", round.step, ": identity ", mean.identity, ", dynamics ", mean.dynamics, ", semantics ", mean.semantics));
   files_->log(round.step, preview_scalars(round), preview_details(round));
   std::error_code code;
   fs::remove(run_directory::checkpoint_path(stopped_folder(), round.step), code);

@@ -72,7 +72,7 @@ void add_training(report::ReportData& data, const std::string& name, const fs::p
     stage.records.push_back(std::move(record));
   }
   std::sort(rounds.begin(), rounds.end(), [](const auto& a, const auto& b) { return a.step < b.step; });
-  const auto as_shown = [](const rewards::Rewards& r) { return report::Rewards{r.identity, r.dynamics, r.semantic}; };
+  const auto as_shown = [](const rewards::Rewards& r) { return report::Rewards{r.identity, r.dynamics, r.semantics}; };
   for (const auto& round : rounds) {
     stage.previews.push_back({.step = round.step, .mean = as_shown(round.mean()), .videos = {}});
     for (const auto& v : round.videos)

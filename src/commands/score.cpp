@@ -42,7 +42,7 @@ void score_one(RunContext& context, const Prepared& prepared, Scorer& scorer, ru
                     {"prompt", planned.text},
                     {"seconds", std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count()},
                     {"rank", context.world().rank()}},
-       .values = {{"identity", raw.identity}, {"dynamics", raw.dynamics}, {"semantics", raw.semantic}, {"dynamic", features.dynamics.dynamic ? 1.0 : 0.0}},
+       .values = {{"identity", raw.identity}, {"dynamics", raw.dynamics}, {"semantics", raw.semantics}, {"dynamic", features.dynamics.dynamic ? 1.0 : 0.0}},
        .face_embeddings = features.faces.embeddings.numel() > 0 ? features.faces.embeddings : at::Tensor()});
 }
 
@@ -98,7 +98,7 @@ void score(RunContext& context) {
     json numbers = json::array();
     for (std::size_t i = 0; i < plan.candidates.size(); ++i) {
       const auto& c = pool.candidates[i];
-      numbers.push_back({c.key, plan.candidates[i].text, c.raw.identity, c.raw.dynamics, c.raw.semantic});
+      numbers.push_back({c.key, plan.candidates[i].text, c.raw.identity, c.raw.dynamics, c.raw.semantics});
     }
     done.result = base::hash_json(numbers);
     return done;

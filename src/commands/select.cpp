@@ -27,7 +27,7 @@ PairsFile select_from(const Configuration& c, const CandidatePlan& plan, const S
                         .prompt = plan.candidates[i].prompt,
                         .identity = n.identity,
                         .dynamics = n.dynamics,
-                        .semantics = n.semantic});
+                        .semantics = n.semantics});
     }
   PairsFile file;
   file.selection = preference::select_pairs(std::move(usable), c.select);
@@ -39,7 +39,7 @@ PairsFile select_from(const Configuration& c, const CandidatePlan& plan, const S
   for (std::size_t i = 0; i < plan.candidates.size(); ++i) {
     const auto& p = plan.candidates[i];
     const auto& s = scored.candidates[i];
-    const auto numbers = [](const rewards::Rewards& r) { return json{{"identity", r.identity}, {"dynamics", r.dynamics}, {"semantics", r.semantic}}; };
+    const auto numbers = [](const rewards::Rewards& r) { return json{{"identity", r.identity}, {"dynamics", r.dynamics}, {"semantics", r.semantics}}; };
     file.candidates.push_back({{"key", p.key},
                                {"source", preference::to_string(p.source)},
                                {"prompt", p.prompt},
@@ -56,7 +56,7 @@ PairsFile select_from(const Configuration& c, const CandidatePlan& plan, const S
   for (const auto& s : scored.candidates) rejected += !s.rejection.empty();
   if (rejected > 0) file.selection.notes.push_back(base::concat(rejected, " of ", scored.candidates.size(), " candidates were rejected; the report says why"));
   const auto range = [](const rewards::Range& r) { return json{{"minimum", r.minimum}, {"maximum", r.maximum}}; };
-  file.ranges = {{"identity", range(scored.pool.identity)}, {"dynamics", range(scored.pool.dynamics)}, {"semantics", range(scored.pool.semantic)}};
+  file.ranges = {{"identity", range(scored.pool.identity)}, {"dynamics", range(scored.pool.dynamics)}, {"semantics", range(scored.pool.semantics)}};
   return file;
 }
 

@@ -31,7 +31,7 @@ MeasuredVideo VideoMeasurer::operator()(const at::Tensor& frames, double fps, co
                       {"dynamic_degree", finite_number(f.dynamic_degree)},
                       {"dynamic", f.dynamic ? 1.0 : 0.0},
                       {"temporal_consistency", finite_number(f.temporal_consistency)},
-                      {"semantic", finite_number(f.semantic)},
+                      {"semantic", finite_number(f.semantics)},
                       {"clip_t", finite_number(f.clip_text)},
                       {"clip_i", finite_number(f.clip_image)},
                       {"frames_with_face", static_cast<double>(f.frames_with_face)}},

@@ -22,14 +22,14 @@ VideoFeatures measure_video(const at::Tensor& frames, double fps, const Models& 
     const bool grid = options.semantic_input == "grid";
     // Single frames are needed for the metrics, or where the reward compares them.
     if (wanted.every_frame || !grid) features.images = image_features(frames, wanted.every_frame ? 0 : options.semantic_frames, models.image, options.batch);
-    features.semantic = grid ? image_features(tile_frames(frames, options.semantic_grid).unsqueeze(0), 0, models.image, options.batch) : features.images;
+    features.semantics = grid ? image_features(tile_frames(frames, options.semantic_grid).unsqueeze(0), 0, models.image, options.batch) : features.images;
   }
   return features;
 }
 
 Rewards raw_rewards(const VideoFeatures& features, const at::Tensor& references, const at::Tensor& text, const Options& options) {
-  base::check_invariant(features.faces.found.defined() && features.semantic.defined(), "raw_rewards needs face and image features");
-  return {identity_reward(features.faces, references, options.reference_aggregation), features.dynamics.reward, semantic_reward(features.semantic, text)};
+  base::check_invariant(features.faces.found.defined() && features.semantics.defined(), "raw_rewards needs face and image features");
+  return {identity_reward(features.faces, references, options.reference_aggregation), features.dynamics.reward, semantic_reward(features.semantics, text)};
 }
 
 Metrics evaluate_video(const VideoFeatures& features, const at::Tensor& references, const at::Tensor& text, const at::Tensor& image_references,
@@ -42,7 +42,7 @@ Metrics evaluate_video(const VideoFeatures& features, const at::Tensor& referenc
   metrics.dynamic_degree = features.dynamics.score;
   metrics.dynamic = features.dynamics.dynamic;
   metrics.temporal_consistency = temporal_consistency(features.images);
-  metrics.semantic = semantic_reward(features.semantic, text);
+  metrics.semantics = semantic_reward(features.semantics, text);
   metrics.clip_text = clip_text_score(features.images, text);
   metrics.clip_image = clip_image_score(features.images, image_references);
   return metrics;

@@ -17,8 +17,8 @@ inline constexpr int measures_version = 2;
 struct VideoFeatures {
   FaceEmbeddings faces;
   Dynamics dynamics;
-  at::Tensor images;    // [S,D] as image_features; undefined without an image network
-  at::Tensor semantic;  // [S,D]: what the semantic reward compares with the prompt, by options.semantic_input; undefined without an image network
+  at::Tensor images;     // [S,D] as image_features; undefined without an image network
+  at::Tensor semantics;  // [S,D]: what the semantic reward compares with the prompt, by options.semantic_input; undefined without an image network
   std::int64_t frames = 0, height = 0, width = 0;
   double fps = 0;
 };
@@ -36,9 +36,9 @@ VideoFeatures measure_video(const at::Tensor& frames, double fps, const Models& 
 // The three raw rewards. references [R,D] face embeddings, text [D] CLIP text feature of the prompt.
 Rewards raw_rewards(const VideoFeatures& features, const at::Tensor& references, const at::Tensor& text, const Options& options);
 
-// What `evaluate` reports for one video. `semantic` is the reward R_sem, all others are the metrics of the field.
+// What `evaluate` reports for one video. `semantics` is the reward R_sem, all others are the metrics of the field.
 struct Metrics {
-  double face_similarity = 0, dynamic_degree = 0, temporal_consistency = 0, semantic = 0, clip_text = 0, clip_image = 0;
+  double face_similarity = 0, dynamic_degree = 0, temporal_consistency = 0, semantics = 0, clip_text = 0, clip_image = 0;
   bool dynamic = false;
   std::int64_t frames_with_face = 0;
 };

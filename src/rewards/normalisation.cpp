@@ -23,7 +23,7 @@ std::string rejection(const Rewards& raw) {
   };
   look("identity", raw.identity);
   look("dynamics", raw.dynamics);
-  look("semantic", raw.semantic);
+  look("semantics", raw.semantics);
   return reason;
 }
 
@@ -55,13 +55,13 @@ NormalisedPool normalise_jointly(const std::vector<Rewards>& raw) {
   NormalisedPool pool;
   if (raw.empty()) return pool;
   constexpr double nan = std::numeric_limits<double>::quiet_NaN();
-  std::vector<double> identity, dynamics, semantic;
+  std::vector<double> identity, dynamics, semantics;
   for (const Rewards& rewards : raw) {
     pool.rejections.push_back(rejection(rewards));
     if (!pool.rejections.back().empty()) continue;
     identity.push_back(rewards.identity);
     dynamics.push_back(rewards.dynamics);
-    semantic.push_back(rewards.semantic);
+    semantics.push_back(rewards.semantics);
   }
   const std::size_t kept = identity.size();
   if (kept == 0)
@@ -69,11 +69,11 @@ NormalisedPool normalise_jointly(const std::vector<Rewards>& raw) {
                           "). The videos or a reward network's weights are broken: look at the previews.");
   pool.identity = range_of(identity);
   pool.dynamics = range_without_high_outliers(dynamics);
-  pool.semantic = range_of(semantic);
+  pool.semantics = range_of(semantics);
   for (std::size_t i = 0; i < raw.size(); ++i) {
     if (pool.rejections[i].empty())
       pool.rewards.push_back(
-          {normalise(raw[i].identity, pool.identity), std::min(10.0, normalise(raw[i].dynamics, pool.dynamics)), normalise(raw[i].semantic, pool.semantic)});
+          {normalise(raw[i].identity, pool.identity), std::min(10.0, normalise(raw[i].dynamics, pool.dynamics)), normalise(raw[i].semantics, pool.semantics)});
     else pool.rewards.push_back({nan, nan, nan});
   }
   if (kept < raw.size())
@@ -91,7 +91,7 @@ NormalisedPool normalise_jointly(const std::vector<Rewards>& raw) {
     };
     note("identity", pool.identity);
     note("dynamics", pool.dynamics);
-    note("semantic", pool.semantic);
+    note("semantics", pool.semantics);
   }
   return pool;
 }

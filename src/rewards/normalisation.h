@@ -7,7 +7,7 @@
 namespace magicid::rewards {
 
 struct Rewards {
-  double identity = 0, dynamics = 0, semantic = 0;
+  double identity = 0, dynamics = 0, semantics = 0;
 };
 
 struct Range {
@@ -28,7 +28,7 @@ Range range_without_high_outliers(std::vector<double> values);
 struct NormalisedPool {
   std::vector<Rewards> rewards;         // 1..10, as the input is ordered; NaN for rejected candidates
   std::vector<std::string> rejections;  // as the input is ordered: empty, or why the candidate is not used ("identity reward is nan")
-  Range identity, dynamics, semantic;   // over the candidates that are used, of dynamics without outliers; to be stored with the scores
+  Range identity, dynamics, semantics;  // over the candidates that are used, of dynamics without outliers; to be stored with the scores
   std::vector<std::string> notes;       // what the user should know: rewards that are equal for all, outliers, one candidate
 };
 

@@ -41,12 +41,12 @@ TEST(Features, RewardsOfAVideo) {
   const Rewards rewards = raw_rewards(features, red.unsqueeze(0), diagonal, options);
   EXPECT_NEAR(rewards.identity, 1, 1e-6);
   EXPECT_NEAR(rewards.dynamics, 1, 1e-5);
-  EXPECT_NEAR(rewards.semantic, std::sqrt(0.5), 1e-6);
+  EXPECT_NEAR(rewards.semantics, std::sqrt(0.5), 1e-6);
   const Metrics metrics = evaluate_video(features, red.unsqueeze(0), diagonal, red.unsqueeze(0), options);
   EXPECT_NEAR(metrics.face_similarity, 1, 1e-6);
   EXPECT_NEAR(metrics.dynamic_degree, 1, 1e-5);
   EXPECT_NEAR(metrics.temporal_consistency, 1, 1e-6);
-  EXPECT_NEAR(metrics.semantic, std::sqrt(0.5), 1e-6);
+  EXPECT_NEAR(metrics.semantics, std::sqrt(0.5), 1e-6);
   EXPECT_NEAR(metrics.clip_text, 100 * std::sqrt(0.5), 1e-4);
   EXPECT_NEAR(metrics.clip_image, 100, 1e-4);
   EXPECT_EQ(metrics.frames_with_face, 9);
@@ -79,19 +79,19 @@ TEST(Features, SemanticRewardOfAGridOfFrames) {
   frames.narrow(0, 6, 2).fill_(1);  // only the end is bright
   const at::Tensor text = at::tensor({0.0, 0.0, 0.0, 1.0}), face = at::ones({1, 3});
   Options options;
-  const double alone = raw_rewards(measure_video(frames, 8, models, *detector, options), face, text, options).semantic;
+  const double alone = raw_rewards(measure_video(frames, 8, models, *detector, options), face, text, options).semantics;
   options.semantic_input = "grid";
   options.semantic_grid = 2;
   const VideoFeatures grid = measure_video(frames, 8, models, *detector, options);
-  EXPECT_NEAR(raw_rewards(grid, face, text, options).semantic, 1, 1e-6);
+  EXPECT_NEAR(raw_rewards(grid, face, text, options).semantics, 1, 1e-6);
   EXPECT_NEAR(alone, 0.5 * 2 / 8, 1e-6);  // a bright frame is so everywhere, a dark one nowhere
   EXPECT_FALSE(grid.images.defined());
   // The metrics stay those of single frames.
   const VideoFeatures both = measure_video(frames, 8, models, *detector, options, {.every_frame = true});
   EXPECT_EQ(both.images.size(0), 8);
-  EXPECT_EQ(both.semantic.size(0), 1);
+  EXPECT_EQ(both.semantics.size(0), 1);
   const Metrics metrics = evaluate_video(both, face, text, at::ones({1, 4}), options);
-  EXPECT_NEAR(metrics.semantic, 1, 1e-6);
+  EXPECT_NEAR(metrics.semantics, 1, 1e-6);
   EXPECT_NEAR(metrics.clip_text, 100 * alone, 1e-4);
 }
 

@@ -29,7 +29,7 @@ TEST(Normalisation, JointMinMaxToOneToTen) {
   for (std::size_t i = 0; i < values.size(); ++i) {
     EXPECT_NEAR(pool.rewards[i].identity, expected[i], 1e-12);
     EXPECT_NEAR(pool.rewards[i].dynamics, expected[i], 1e-12);
-    EXPECT_NEAR(pool.rewards[i].semantic, 11 - expected[i], 1e-12);
+    EXPECT_NEAR(pool.rewards[i].semantics, 11 - expected[i], 1e-12);
     EXPECT_THAT(pool.rejections[i], IsEmpty());
   }
   EXPECT_THAT(pool.notes, IsEmpty());
@@ -42,7 +42,7 @@ TEST(Normalisation, EqualRewardsAreOneAndSaid) {
     EXPECT_EQ(rewards.identity, 1);
     EXPECT_EQ(rewards.dynamics, 1);
   }
-  EXPECT_NEAR(pool.rewards[1].semantic, 5.5, 1e-9);
+  EXPECT_NEAR(pool.rewards[1].semantics, 5.5, 1e-9);
   EXPECT_THAT(pool.notes, ElementsAre(HasSubstr("identity"), HasSubstr("dynamics")));
 }
 
@@ -88,8 +88,8 @@ TEST(Normalisation, OneCandidate) {
 
 TEST(Normalisation, ValuesThatAreNotFiniteAreRejectedWithTheReason) {
   const NormalisedPool pool = normalise_jointly({{0.1, 1, 0.2}, {nan, 2, infinity}, {0.3, 2, 0.4}, {0.2, -infinity, 0.3}});
-  EXPECT_THAT(pool.rejections, ElementsAre(IsEmpty(), "identity reward is nan, semantic reward is inf", IsEmpty(), "dynamics reward is -inf"));
-  EXPECT_TRUE(std::isnan(pool.rewards[1].identity) && std::isnan(pool.rewards[3].semantic));
+  EXPECT_THAT(pool.rejections, ElementsAre(IsEmpty(), "identity reward is nan, semantics reward is inf", IsEmpty(), "dynamics reward is -inf"));
+  EXPECT_TRUE(std::isnan(pool.rewards[1].identity) && std::isnan(pool.rewards[3].semantics));
   EXPECT_EQ(pool.rewards[2].dynamics, 10);
   EXPECT_EQ(pool.dynamics.minimum, 1);
   EXPECT_THAT(pool.notes, ElementsAre(HasSubstr("2 of 4")));
