@@ -76,8 +76,9 @@ void run(const Arguments& a) {
     const auto start = std::chrono::steady_clock::now();
     gradient.zero_();
     for (std::int64_t s = groups.here.replica; s < a.samples; s += groups.mesh.shape().replica)
-      magicid::objectives::accumulate_pair(transformer, policy, &reference, {winner, noise, 0.5}, {loser, noise, 0.5}, condition, 6.0, loss, execution,
-                                           gradient);
+      magicid::objectives::accumulate_pair(transformer, {policy, &reference},
+                                           {.winner = {winner, noise, 0.5}, .loser = {loser, noise, 0.5}, .condition = condition, .guidance = 6.0}, loss,
+                                           execution, gradient);
     magicid::parallel::reduce_gradient(*world, gradient, a.samples);
     world->barrier();
     const double t = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

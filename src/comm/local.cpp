@@ -23,6 +23,10 @@ class LocalQueue : public WorkQueue {
 
 class LocalCommunicator : public Communicator {
  public:
+  LocalCommunicator(int world_rank, int world_size) : world_rank_(world_rank), world_size_(world_size) {}
+
+  int world_rank() const override { return world_rank_; }
+  int world_size() const override { return world_size_; }
   int rank() const override { return 0; }
   int size() const override { return 1; }
   std::string backend() const override { return "local"; }
@@ -49,17 +53,20 @@ class LocalCommunicator : public Communicator {
 
   std::unique_ptr<Communicator> split(int color, int) override {
     base::check_invariant(color >= 0, "split with color ", color);
-    return make_local_communicator();
+    return make_local_communicator(world_rank_, world_size_);
   }
 
   std::unique_ptr<WorkQueue> make_work_queue(std::int64_t count) override {
     base::check_invariant(count >= 0, "a work queue of ", count, " tickets");
     return std::make_unique<LocalQueue>(count);
   }
+
+ private:
+  int world_rank_, world_size_;
 };
 
 }  // namespace
 
-std::unique_ptr<Communicator> make_local_communicator() { return std::make_unique<LocalCommunicator>(); }
+std::unique_ptr<Communicator> make_local_communicator(int world_rank, int world_size) { return std::make_unique<LocalCommunicator>(world_rank, world_size); }
 
 }  // namespace magicid::comm

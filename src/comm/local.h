@@ -5,6 +5,7 @@
 
 namespace magicid::comm {
 
-std::unique_ptr<Communicator> make_local_communicator();
+// `world_rank` and `world_size`: where the rank stands in its job, for a group of one.
+std::unique_ptr<Communicator> make_local_communicator(int world_rank = 0, int world_size = 1);
 
 }  // namespace magicid::comm

@@ -1,6 +1,7 @@
 #include "comm/mesh.h"
 
 #include "base/errors.h"
+#include "comm/local.h"
 
 #include <sstream>
 
@@ -106,13 +107,14 @@ std::vector<int> valid_sequence_sizes(int world_size, int pair) {
 MeshGroups make_groups(Communicator& world, const Mesh& mesh) {
   base::check_invariant(world.size() == mesh.world_size(), "a mesh of ", mesh.describe(), " on a world of ", world.size(), " ranks");
   const int rank = world.rank();
-  // The first rank of a group is its color: unique along each axis, and the same on all members.
-  auto group = [&](const std::vector<int>& ranks) { return world.split(ranks.front(), rank); };
-  MeshGroups groups{.mesh = mesh, .here = mesh.coordinates(rank), .sequence = nullptr, .pair = nullptr, .replica = nullptr, .cross_section = nullptr};
+  // The first rank of a group is its color: unique along each axis, and the same on all members. Every rank's groups along an axis are of one size, so all
+  // split or none does.
+  auto group = [&](const std::vector<int>& ranks) {
+    return ranks.size() == 1 ? make_local_communicator(world.world_rank(), world.world_size()) : world.split(ranks.front(), rank);
+  };
+  MeshGroups groups{.mesh = mesh, .here = mesh.coordinates(rank), .sequence = nullptr, .pair = nullptr};
   groups.sequence = group(mesh.sequence_group(rank));
   groups.pair = group(mesh.pair_group(rank));
-  groups.replica = group(mesh.replica_group(rank));
-  groups.cross_section = group(mesh.cross_section(rank));
   return groups;
 }
 

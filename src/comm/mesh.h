@@ -60,14 +60,12 @@ class Mesh {
 // Sizes of `sequence` that divide world_size / pair, ascending; empty when pair does not divide world_size.
 std::vector<int> valid_sequence_sizes(int world_size, int pair);
 
-// The communicators of one rank on a mesh; their rank order is the axis's order.
+// The communicators of one rank on a mesh; their rank order is the axis's order. A group of one is made without the others.
 struct MeshGroups {
   Mesh mesh;
   Coordinates here;
-  std::unique_ptr<Communicator> sequence;       // shares the tokens of one sample
-  std::unique_ptr<Communicator> pair;           // winner and loser of one pair
-  std::unique_ptr<Communicator> replica;        // copies
-  std::unique_ptr<Communicator> cross_section;  // same sequence coordinate; the group of leaders on leaders
+  std::unique_ptr<Communicator> sequence;  // shares the tokens of one sample
+  std::unique_ptr<Communicator> pair;      // winner and loser of one pair
 };
 
 // Collective over `world`, whose size must be mesh.world_size() (InvariantError).

@@ -2,12 +2,12 @@
 
 #include <CLI/CLI.hpp>
 
+#include "base/version.h"
+
 namespace magicid::commands {
 
-std::string code_version() { return MAGICID_VERSION; }
-
 void add_commands(CLI::App& app, Work& work) {
-  app.set_version_flag("--version", "magicid " + code_version());
+  app.set_version_flag("--version", "magicid " + base::code_version());
   add_run(app, work);
   add_compare(app, work);
   add_sheet(app, work);

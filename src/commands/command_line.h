@@ -1,7 +1,6 @@
 // The verbs of the command line. Each file of commands/ adds its own.
 #pragma once
 
-#include <filesystem>
 #include <functional>
 #include <string>
 
@@ -30,11 +29,5 @@ void add_plan(CLI::App& app, Work& work);
 void add_pretrain(CLI::App& app, Work& work);
 void add_world(CLI::App& app, Work& work);
 void add_reference(CLI::App& app, Work& work);
-
-// Whether `init-model` made the pipeline folder: its pictures mean nothing, and reports say so.
-bool has_random_weights(const std::filesystem::path& folder);
-
-// The version of the program, written into files that it makes.
-std::string code_version();
 
 }  // namespace magicid::commands

@@ -10,10 +10,10 @@
 
 #include "base/errors.h"
 #include "commands/command_line.h"
-#include "commands/configuration.h"
 #include "config/reader.h"
 #include "models/generator/adapter.h"
 #include "models/hunyuan_video/transformer_layout.h"
+#include "pipeline/configuration.h"
 #include "planning/plan.h"
 
 namespace magicid::commands {
@@ -41,7 +41,7 @@ std::pair<int, int> nodes_and_gpus(const std::string& text) {
   return {nodes, gpus};
 }
 
-planning::Networks networks_of(const Configuration& c, const std::string& model_config) {
+planning::Networks networks_of(const pipeline::Configuration& c, const std::string& model_config) {
   const fs::path folder = c.model.folder, transformer = folder / "transformer" / "config.json";
   if (!model_config.empty()) return {{}, {}, "HunyuanVideo's published sizes"};
   if (!fs::exists(transformer))
@@ -62,12 +62,12 @@ std::int64_t stills_of(const std::string& folder) {
   return std::max<std::int64_t>(1, count);
 }
 
-planning::Workload workload_of(const Configuration& c) {
+planning::Workload workload_of(const pipeline::Configuration& c) {
   planning::Workload w;
   w.video = {.frames = c.video.frames, .height = c.video.height, .width = c.video.width};
   w.text_tokens = c.model.max_length;
   w.adapter = {.lora_rank = c.adapter.lora_rank, .targets = c.adapter.targets};
-  w.prompts = static_cast<std::int64_t>(read_prompt_templates(c.prompts).size());
+  w.prompts = static_cast<std::int64_t>(pipeline::read_prompt_templates(c.prompts).size());
   w.stills = stills_of(c.subject.references);
   w.reconstruct_steps = c.reconstruct.training.steps;
   w.reconstruct_batch = c.reconstruct.training.global_batch;
@@ -88,10 +88,10 @@ planning::Workload workload_of(const Configuration& c) {
   const auto& previews = c.optimize.previews;
   w.preview_every = previews.every;
   if (previews.every > 0)
-    w.preview_videos = std::min<std::int64_t>(previews.count,
-                                              previews.prompts.empty() ? w.prompts : static_cast<std::int64_t>(read_prompt_templates(previews.prompts).size()));
+    w.preview_videos = std::min<std::int64_t>(
+        previews.count, previews.prompts.empty() ? w.prompts : static_cast<std::int64_t>(pipeline::read_prompt_templates(previews.prompts).size()));
   const std::string& held_out = c.evaluate.prompts;
-  const std::int64_t evaluated = held_out.empty() ? w.prompts : static_cast<std::int64_t>(read_prompt_templates(held_out).size());
+  const std::int64_t evaluated = held_out.empty() ? w.prompts : static_cast<std::int64_t>(pipeline::read_prompt_templates(held_out).size());
   w.evaluation_videos = evaluated * c.evaluate.videos_per_prompt * static_cast<std::int64_t>(c.evaluate.arms.size() + c.evaluate.runs.size());
   const auto& scoring = c.rewards.scoring;
   w.fps = c.video.fps;
@@ -104,7 +104,7 @@ planning::Workload workload_of(const Configuration& c) {
 }
 
 int plan(const PlanArguments& a) {
-  Configuration c;
+  pipeline::Configuration c;
   config::read(a.configuration, [&c](config::Fields& fields) { describe(fields, c); }, a.overrides);
   const auto [nodes, gpus] = nodes_and_gpus(a.gpus);
   const planning::Cluster cluster{.nodes = nodes, .gpus = gpus, .device = planning::device_named(a.device), .network_bandwidth = a.network * 1e9};

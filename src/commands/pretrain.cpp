@@ -7,9 +7,10 @@
 #include <vector>
 
 #include "base/log.h"
+#include "base/version.h"
 #include "comm/options.h"
 #include "commands/command_line.h"
-#include "commands/devices.h"
+#include "commands/device_options.h"
 #include "config/reader.h"
 #include "config/writer.h"
 #include "pretraining/pretraining.h"
@@ -44,10 +45,12 @@ int pretrain(const PretrainArguments& a) {
   config::read(a.configuration, config::described(options), a.overrides);
   const auto world = comm::make_world(options.mesh);
   base::log::configure(base::log::Level::info, world->rank(), world->size());
-  pretraining::pretrain(
-      options,
-      {.only = a.only, .placement = resolve({options.device, pretraining::computing_dtype(options)}), .command = typed(a), .code_version = code_version()},
-      *world);
+  pretraining::pretrain(options,
+                        {.only = a.only,
+                         .placement = resolve({options.device, pretraining::computing_dtype(options)}),
+                         .command = typed(a),
+                         .code_version = base::code_version()},
+                        *world);
   return 0;
 }
 

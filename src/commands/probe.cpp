@@ -10,9 +10,11 @@
 
 #include "base/errors.h"
 #include "base/log.h"
+#include "base/version.h"
 #include "commands/command_line.h"
-#include "commands/devices.h"
-#include "generation/pipeline.h"
+#include "commands/device_options.h"
+#include "models/hunyuan_video/autoencoder.h"
+#include "models/hunyuan_video/transformer.h"
 #include "models/text/clip_text.h"
 #include "models/vision/clip_vision.h"
 #include "models/vision/face_embedder.h"
@@ -108,7 +110,7 @@ void add_network(CLI::App& probe, Work& work, const char* name, const char* help
       const c10::AutoGradMode no_grad(false);
       a->autoencoder.use_framewise_encoding = a->autoencoder.use_framewise_decoding = !a->no_framewise;
       const auto placement = resolve(a->device);
-      storage::write_safetensors(a->outputs, run(*a, storage::SafetensorsFile::open(a->inputs), placement), {{"producer", "magicid " + code_version()}});
+      storage::write_safetensors(a->outputs, run(*a, storage::SafetensorsFile::open(a->inputs), placement), {{"producer", "magicid " + base::code_version()}});
       base::log::info("wrote " + a->outputs);
       return 0;
     };

@@ -13,9 +13,10 @@
 
 #include "base/errors.h"
 #include "base/log.h"
+#include "base/version.h"
 #include "comm/options.h"
 #include "commands/command_line.h"
-#include "commands/devices.h"
+#include "commands/device_options.h"
 #include "models/hunyuan_video/adapter_files.h"
 #include "models/hunyuan_video/transformer.h"
 #include "objectives/pair_gradient.h"
@@ -99,9 +100,12 @@ int probe_hpo(const Arguments& a) {
     const models::generator::Condition condition{{{"prompt_embeds", pairs.row(pairs.prompt_embeds, i)},
                                                   {"pooled_prompt_embeds", pairs.row(pairs.pooled_prompt_embeds, i)},
                                                   {"prompt_attention_mask", pairs.row(pairs.prompt_attention_mask, i)}}};
-    const auto errors =
-        objectives::accumulate_pair(*transformer, *policy, reference ? &*reference : nullptr, {pairs.row(pairs.winner, i), noise, sigma},
-                                    {pairs.row(pairs.loser, i), noise, sigma}, condition, pairs.guidance[i].item<double>() / 1000, loss, execution, gradient);
+    const auto errors = objectives::accumulate_pair(*transformer, {*policy, reference ? &*reference : nullptr},
+                                                    {.winner = {pairs.row(pairs.winner, i), noise, sigma},
+                                                     .loser = {pairs.row(pairs.loser, i), noise, sigma},
+                                                     .condition = condition,
+                                                     .guidance = pairs.guidance[i].item<double>() / 1000},
+                                                    loss, execution, gradient);
     if (groups.here.pair == 0 && groups.here.sequence == 0)
       figures[i].copy_(at::tensor({loss(errors), errors.winner, errors.loser, errors.reference_winner, errors.reference_loser}, at::kDouble));
   }
@@ -120,7 +124,7 @@ int probe_hpo(const Arguments& a) {
     }
   }
   comm::agree(*world, "writing the outputs", [&] {
-    if (world->rank() == 0) storage::write_safetensors(a.outputs, outputs, {{"producer", "magicid " + code_version()}, {"mesh", groups.mesh.describe()}});
+    if (world->rank() == 0) storage::write_safetensors(a.outputs, outputs, {{"producer", "magicid " + base::code_version()}, {"mesh", groups.mesh.describe()}});
   });
   base::log::info("wrote " + a.outputs + " (" + groups.mesh.describe() + ")");
   return 0;

@@ -7,12 +7,12 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "backbone/model_folder.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "base/version.h"
 #include "commands/command_line.h"
-#include "commands/devices.h"
-#include "generation/pipeline.h"
-#include "models/text/prompt_encoder.h"
+#include "commands/device_options.h"
 #include "models/text/tokenizer.h"
 #include "storage/safetensors.h"
 
@@ -35,16 +35,12 @@ void add_probe_prompt(CLI::App& probe, Work& work) {
   command->callback([a, &work] {
     work = [a] {
       const c10::AutoGradMode no_grad(false);
-      const auto encoder = generation::PipelineFolder::open(a->model).load_prompt_encoder(resolve(a->device));
-      const auto prompt_template =
-          a->template_file.empty() ? models::text::PromptTemplate::hunyuan_video() : models::text::PromptTemplate::load(a->template_file);
-      const auto encoded = encoder(base::decode_written_text(a->text, "--text"), prompt_template, a->max_length);
-      if (const auto warning = models::text::over_length_warning(encoded.tokens)) base::log::warning(*warning);
-      storage::write_safetensors(a->outputs,
-                                 {{"prompt_embeds", encoded.prompt_embeds},
-                                  {"pooled_prompt_embeds", encoded.pooled_prompt_embeds},
-                                  {"prompt_attention_mask", encoded.prompt_attention_mask}},
-                                 {{"producer", "magicid " + code_version()}});
+      const auto prompts =
+          backbone::ModelFolder::open(a->model).backbone().load_prompts({.template_file = a->template_file, .max_length = a->max_length}, resolve(a->device));
+      const auto encoded = prompts->encode(base::decode_written_text(a->text, "--text"));
+      if (encoded.warning) base::log::warning(*encoded.warning);
+      storage::NamedTensors tensors(encoded.condition.tensors.begin(), encoded.condition.tensors.end());
+      storage::write_safetensors(a->outputs, tensors, {{"producer", "magicid " + base::code_version()}});
       base::log::info("wrote " + a->outputs);
       return 0;
     };

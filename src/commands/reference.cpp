@@ -4,13 +4,13 @@
 #include <iostream>
 
 #include "commands/command_line.h"
-#include "commands/configuration.h"
 #include "config/writer.h"
+#include "pipeline/configuration.h"
 
 namespace magicid::commands {
 namespace {
 
-constexpr const char* introduction = R"(# Configuration
+constexpr const char* introduction = R"(# pipeline::Configuration
 
 This page is printed by `magicid reference`; it is not edited by hand.
 
@@ -31,7 +31,7 @@ void add_reference(CLI::App& app, Work& work) {
   auto* command = app.add_subcommand("reference", "Print every configuration key with type, default, range and meaning, as Markdown (docs/configuration.md)");
   command->callback([&work] {
     work = [] {
-      Configuration configuration;
+      pipeline::Configuration configuration;
       std::cout << introduction << config::reference_markdown(config::described(configuration)) << std::flush;
       return 0;
     };

@@ -8,12 +8,12 @@
 #include "base/log.h"
 #include "base/names.h"
 #include "commands/command_line.h"
-#include "commands/prepared.h"
 #include "evaluation/comparison.h"
 #include "evaluation/evaluation.h"
 #include "media/image.h"
 #include "media/sheet.h"
 #include "media/video.h"
+#include "pipeline/prepared.h"
 #include "run_directory/run_directory.h"
 
 namespace magicid::commands {
@@ -97,7 +97,7 @@ int sheet(const SheetArguments& a) {
     const auto& prompts = run.evaluation.at("prompts");
     at::Tensor photo;
     if (a.photos) {
-      const auto references = Prepared::load(run_directory::Layout{root}.prepared()).references;
+      const auto references = pipeline::Prepared::load(run_directory::Layout{root}.prepared()).references;
       photo = media::scale_to_width(media::decode_image(references.front().thumbnail, references.front().file).unsqueeze(0), a.layout.cell_width);
     }
     for (const std::size_t prompt : a.prompts.empty() ? spread(a.rows, prompts.size()) : a.prompts) {

@@ -8,6 +8,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <functional>
+#include <limits>
 
 #include "diffusion/flow_match_scheduler.h"
 
@@ -27,7 +28,8 @@ struct StepState {
 using StepCallback = std::function<void(const StepState&)>;
 
 // From noise to latents along the schedule. `latents` [B,C,T,H,W], any floating dtype, taken as they are at schedule.sigmas[0]; returns fp32 on
-// the same device. Gradients are recorded if they are on.
-at::Tensor sample(const NoiseSchedule& schedule, const at::Tensor& latents, const Velocity& velocity, const StepCallback& after_step = {});
+// the same device. Gradients are recorded in the last `recorded` steps alone, if grad mode is on.
+at::Tensor sample(const NoiseSchedule& schedule, const at::Tensor& latents, const Velocity& velocity, const StepCallback& after_step = {},
+                  int recorded = std::numeric_limits<int>::max());
 
 }  // namespace magicid::diffusion

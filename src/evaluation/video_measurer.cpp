@@ -17,16 +17,16 @@ json finite_number(double value) { return std::isfinite(value) ? json(value) : j
 
 }  // namespace
 
-VideoMeasurer::VideoMeasurer(const rewards::RewardOptions& options, const std::filesystem::path& model, const std::filesystem::path& i3d,
+VideoMeasurer::VideoMeasurer(const rewards::Options& options, std::shared_ptr<rewards::RewardNetworks> networks, const std::filesystem::path& i3d,
                              const models::nn::Placement& placement)
-    : options_(options.scoring), networks_(rewards::RewardNetworks::load(options, model, placement, {})) {
+    : options_(options), networks_(std::move(networks)) {
   if (!i3d.empty()) i3d_ = models::vision::I3d::load(i3d, placement.device);
 }
 
 MeasuredVideo VideoMeasurer::operator()(const at::Tensor& frames, double fps, const std::string& text, const PhotoFeatures& photos) {
   const auto measured =
-      rewards::measure_video(frames, fps, networks_.models(), networks_.frame_detector(), options_, {.every_frame = true, .motion_reward = false});
-  const auto f = rewards::evaluate_video(measured, photos.faces, networks_.text_feature(text), photos.images, options_);
+      rewards::measure_video(frames, fps, networks_->models(), networks_->frame_detector(), options_, {.every_frame = true, .motion_reward = false});
+  const auto f = rewards::evaluate_video(measured, photos.faces, networks_->text_feature(text), photos.images, options_);
   return {.metrics = {{"face_similarity", finite_number(f.face_similarity)},
                       {"dynamic_degree", finite_number(f.dynamic_degree)},
                       {"dynamic", f.dynamic ? 1.0 : 0.0},
@@ -39,7 +39,7 @@ MeasuredVideo VideoMeasurer::operator()(const at::Tensor& frames, double fps, co
 }
 
 storage::NamedTensors VideoMeasurer::features(const at::Tensor& frames) const {
-  return features(frames, rewards::image_features(frames, 0, networks_.models().image, options_.batch));
+  return features(frames, rewards::image_features(frames, 0, networks_->models().image, options_.batch));
 }
 
 storage::NamedTensors VideoMeasurer::features(const at::Tensor& frames, const at::Tensor& images) const {

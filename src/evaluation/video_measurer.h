@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <filesystem>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -30,9 +31,8 @@ struct MeasuredVideo {
 
 class VideoMeasurer {
  public:
-  // Loads the reward networks (rewards::RewardNetworks::load; `model`: the pipeline folder that they lie in by default) and, where `i3d` names its file, the
-  // network of FVD. Throws UserError for what is missing. Not collective.
-  VideoMeasurer(const rewards::RewardOptions& options, const std::filesystem::path& model, const std::filesystem::path& i3d,
+  // Measures with these networks and, where `i3d` names its file, loads the network of FVD. Throws UserError for what is missing. Not collective.
+  VideoMeasurer(const rewards::Options& options, std::shared_ptr<rewards::RewardNetworks> networks, const std::filesystem::path& i3d,
                 const models::nn::Placement& placement);
 
   // frames [F,3,H,W] RGB in 0..1; `text` is what CLIP compares them with.
@@ -45,7 +45,7 @@ class VideoMeasurer {
   storage::NamedTensors features(const at::Tensor& frames, const at::Tensor& images) const;
 
   rewards::Options options_;
-  rewards::RewardNetworks networks_;
+  std::shared_ptr<rewards::RewardNetworks> networks_;
   std::optional<models::vision::I3d> i3d_;
 };
 

@@ -11,72 +11,67 @@ namespace magicid::generation {
 using models::generator::Condition;
 using models::generator::Denoiser;
 
-void check_video_size(const VideoSize& size) {
-  const auto nearest = [](std::int64_t value) { return std::max<std::int64_t>(16, (value + 8) / 16 * 16); };
-  if (size.height <= 0 || size.width <= 0 || size.height % 16 != 0 || size.width % 16 != 0)
-    throw base::UserError("a video of ", size.height, " x ", size.width, " (height x width): both must be positive multiples of 16, e.g. ",
-                          nearest(size.height), " x ", nearest(size.width));
-  if (size.frames < 1 || size.frames % 4 != 1)
-    throw base::UserError("a video of ", size.frames, " frames: 4k+1 frames are needed (1, 5, 9, ...), e.g. ",
-                          std::max<std::int64_t>(0, (size.frames - 1) / 4) * 4 + 1);
-}
+namespace {
 
-std::vector<std::int64_t> latent_shape(const VideoSize& size, const models::hunyuan_video::TransformerConfig& transformer,
-                                       const models::hunyuan_video::AutoencoderConfig& autoencoder) {
-  check_video_size(size);
-  const auto divide = [](const char* what, std::int64_t pixels, std::int64_t ratio, std::int64_t patch) {
-    if (pixels % (ratio * patch) != 0)
-      throw base::UserError(what, " ", pixels, " is not a multiple of ", ratio * patch, " (the autoencoder's ratio ", ratio, " times the transformer's patch ",
-                            patch, ")");
-    return pixels / ratio;
-  };
-  const std::int64_t temporal = autoencoder.temporal_compression_ratio;
-  if ((size.frames - 1) % temporal != 0) throw base::UserError("frames ", size.frames, ": ", temporal, "k+1 are needed by this autoencoder");
-  const std::int64_t frames = (size.frames - 1) / temporal + 1;
-  if (frames % transformer.patch_size_t != 0)
-    throw base::UserError("frames ", size.frames, " give ", frames, " latent frames, which are not a multiple of the transformer's patch_size_t ",
-                          transformer.patch_size_t);
-  return {1, transformer.in_channels, frames, divide("height", size.height, autoencoder.spatial_compression_ratio, transformer.patch_size),
-          divide("width", size.width, autoencoder.spatial_compression_ratio, transformer.patch_size)};
-}
+// The network's prediction under one condition, by this rank or by all that share the tokens.
+struct Prediction {
+  const Denoiser& denoiser;
+  const models::generator::Adapter* adapter;
+  double guidance, timestep;
+  const models::generator::TokenWork& work;
+  parallel::SampleRanks* shared;  // null: this rank alone
 
-at::Tensor sample_latents(const Denoiser& denoiser, const models::generator::Adapter* adapter, const diffusion::FlowMatchEulerScheduler& scheduler,
-                          const at::Tensor& noise, const Condition& prompt, const std::optional<Condition>& negative, const SampleOptions& options,
-                          const diffusion::StepCallback& after_step, parallel::SampleRanks* ranks) {
-  const c10::AutoGradMode no_grad(false);
-  const auto device = denoiser.placement().device;
-  const Condition positive = prompt.to(device);
-  const bool true_guidance = diffusion::uses_true_guidance(options.true_cfg, negative.has_value());
-  const std::optional<Condition> away = true_guidance ? std::optional(negative->to(device)) : std::nullopt;
-  const bool shared = ranks != nullptr && ranks->sequence_size() > 1;
-  const models::generator::TokenWork work{shared ? ranks->attention() : models::generator::local_joint_attention(), {}};
-
-  const auto velocity_for = [&](const Condition& condition, const at::Tensor& latents, double timestep) {
-    at::Tensor tokens =
-        denoiser.velocity_tokens({.latents = latents, .timestep = timestep, .guidance = options.guidance, .condition = condition}, adapter, work);
-    if (shared) tokens = ranks->gather_video(tokens);
+  at::Tensor operator()(const at::Tensor& latents, const Condition& condition) const {
+    at::Tensor tokens = denoiser.velocity_tokens({.latents = latents, .timestep = timestep, .guidance = guidance, .condition = condition}, adapter, work);
+    if (shared != nullptr) tokens = shared->gather_video(tokens);
     return denoiser.unpatchify(tokens, latents.size(2), latents.size(3), latents.size(4));
-  };
-  const auto velocity = [&](const at::Tensor& latents, double timestep, int) {
-    const at::Tensor conditioned = velocity_for(positive, latents, timestep);
-    return away ? diffusion::true_guidance(conditioned, velocity_for(*away, latents, timestep), options.true_cfg) : conditioned;
-  };
-  return diffusion::sample(scheduler.schedule(options.steps), noise.to(device), velocity, after_step);
+  }
+};
+
+void check_gradient_steps(const SampleOptions& options, const diffusion::NoiseSchedule& schedule, const ActingAdapters& adapters, bool shared) {
+  if (options.gradient_steps == 0) return;
+  if (shared) throw base::UserError("sampling with gradients works on one rank a video; the ranks here share its tokens (mesh.sequence)");
+  for (int step = std::max(0, schedule.steps() - options.gradient_steps); step < schedule.steps(); ++step)
+    if (const double sigma = schedule.sigmas[static_cast<std::size_t>(step)]; adapters.count(sigma) > 1)
+      throw base::UserError("sampling with gradients: ", adapters.count(sigma), " adapters act at sigma ", sigma,
+                            ", and gradients go to one; give them ranges apart");
 }
 
-at::Tensor decode_frames(const models::hunyuan_video::Autoencoder& autoencoder, const at::Tensor& latents,
-                         const models::hunyuan_video::AutoencoderOptions& options) {
-  const c10::AutoGradMode no_grad(false);
-  // Scaled in fp32: the autoencoder casts to its own dtype.
-  const at::Tensor sample = autoencoder.decode(latents.to(at::kFloat) / autoencoder.config().scaling_factor, options);
-  return sample[0].to(at::kFloat).mul(0.5).add_(0.5).clamp_(0, 1).transpose(0, 1).contiguous().cpu();
+}  // namespace
+
+at::Tensor sample_latents(const Denoiser& denoiser, const diffusion::FlowMatchEulerScheduler& scheduler, const SampleRequest& request,
+                          const diffusion::StepCallback& after_step, parallel::SampleRanks* ranks) {
+  const auto& options = request.options;
+  const bool wanted = c10::GradMode::is_enabled();
+  const auto schedule = scheduler.schedule(options.steps);
+  ActingAdapters adapters(request.adapters, denoiser.placement());
+  const bool shared = ranks != nullptr && ranks->sequence_size() > 1;
+  check_gradient_steps(options, schedule, adapters, shared);
+
+  const auto device = denoiser.placement().device;
+  const Condition positive = request.prompt.to(device);
+  const bool true_guidance = diffusion::uses_true_guidance(options.true_cfg, request.negative.has_value());
+  const std::optional<Condition> away = true_guidance ? std::optional(request.negative->to(device)) : std::nullopt;
+  const models::generator::TokenWork work{shared ? ranks->attention() : models::generator::local_joint_attention(), options.recompute};
+
+  const auto velocity = [&](const at::Tensor& latents, double timestep, int step) {
+    const Prediction predict{
+        denoiser, adapters.at(schedule.sigmas[static_cast<std::size_t>(step)]), options.guidance, timestep, work, shared ? ranks : nullptr};
+    const at::Tensor conditioned = predict(latents, positive);
+    return away ? diffusion::true_guidance(conditioned, predict(latents, *away), options.true_cfg) : conditioned;
+  };
+  const int recorded = wanted ? options.gradient_steps : 0;
+  return diffusion::sample(schedule, request.noise.to(device), velocity, after_step, recorded);
 }
 
-at::Tensor encode_frames(const models::hunyuan_video::Autoencoder& autoencoder, const at::Tensor& frames,
-                         const models::hunyuan_video::AutoencoderOptions& options) {
+at::Tensor decode_frames(const models::generator::Codec& codec, const at::Tensor& latents) {
   const c10::AutoGradMode no_grad(false);
-  const at::Tensor sample = frames.to(at::kFloat).mul(2).sub_(1).transpose(0, 1).unsqueeze(0);
-  return autoencoder.encode(sample, options).mean.to(at::kFloat).mul_(autoencoder.config().scaling_factor);
+  return codec.decode(latents).cpu();
+}
+
+at::Tensor encode_frames(const models::generator::Codec& codec, const at::Tensor& frames) {
+  const c10::AutoGradMode no_grad(false);
+  return codec.encode(frames);
 }
 
 }  // namespace magicid::generation

@@ -40,9 +40,9 @@ storage::NamedTensors initialize_framewise(storage::NamedTensors tensors) {
   return tensors;
 }
 
-AutoencoderReconstruction::AutoencoderReconstruction(models::hunyuan_video::AutoencoderConfig config, models::nn::Parameters& parameters, at::ScalarType dtype,
+AutoencoderReconstruction::AutoencoderReconstruction(AutoencoderOfWeights network, models::nn::Parameters& parameters, at::ScalarType dtype,
                                                      AutoencoderBatches batches, const AutoencoderLoss& loss, std::uint64_t seed)
-    : config_(std::move(config)), parameters_(parameters), dtype_(dtype), batches_(std::move(batches)), loss_(loss), seed_(seed) {}
+    : network_(std::move(network)), parameters_(parameters), dtype_(dtype), batches_(std::move(batches)), loss_(loss), seed_(seed) {}
 
 // Noise of a strength of its own for each sample, like `latents` [B,C,T,H,W].
 at::Tensor AutoencoderReconstruction::corruption(const at::Tensor& latents, std::int64_t number) const {
@@ -57,15 +57,14 @@ std::vector<double> AutoencoderReconstruction::accumulate(std::int64_t step, std
   const auto batch = batches_(step, slot, global_batch);
   const auto device = parameters_.values().device();
   const bool clip = batch.sample.size(2) > 1;
-  const auto network = models::hunyuan_video::Autoencoder::from_weights(
-      config_, clip ? parameters_.weights(dtype_)
+  const auto network =
+      network_(clip ? parameters_.weights(dtype_)
                     : models::nn::Weights::from_tensors(for_single_frames(parameters_.leaves()), "autoencoder", {.device = device, .dtype = dtype_}));
   const at::Tensor sample = batch.sample.to(device);
-  const auto posterior = network.encode(sample);
-  const at::Tensor noise =
-      diffusion::initial_noise(seed_, "autoencoder-latents", posterior.mean.sizes(), static_cast<std::uint64_t>(step * global_batch + slot))
-          .to(device, posterior.mean.scalar_type());
-  at::Tensor latents = posterior.sample(noise);
+  const auto [latent_mean, latent_logvar] = network.encode(sample);
+  const at::Tensor noise = diffusion::initial_noise(seed_, "autoencoder-latents", latent_mean.sizes(), static_cast<std::uint64_t>(step * global_batch + slot))
+                               .to(device, latent_mean.scalar_type());
+  at::Tensor latents = latent_logvar.mul(0.5).exp().mul(noise).add(latent_mean);
   if (loss_.latent_noise > 0) latents = latents + corruption(latents, step * global_batch + slot);
   const at::Tensor decoded = network.decode(latents).to(at::kFloat);
 
@@ -75,7 +74,7 @@ std::vector<double> AutoencoderReconstruction::accumulate(std::int64_t step, std
   // Edges carry a drawn face; an error that is smooth there is cheaper than one that is not.
   const at::Tensor edges = (differences(difference, kHeight).abs() * weights.narrow(kHeight, 1, sample.size(kHeight) - 1)).mean() +
                            (differences(difference, kWidth).abs() * weights.narrow(kWidth, 1, sample.size(kWidth) - 1)).mean();
-  const at::Tensor mean = posterior.mean.to(at::kFloat), logvar = posterior.logvar.to(at::kFloat);
+  const at::Tensor mean = latent_mean.to(at::kFloat), logvar = latent_logvar.to(at::kFloat);
   const at::Tensor divergence = ((mean.square() + logvar.exp() - 1 - logvar) * 0.5).mean();
   const at::Tensor loss = error + edges * loss_.gradient_weight + divergence * loss_.kl_weight;
   loss.backward();

@@ -9,9 +9,9 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "models/hunyuan_video/autoencoder.h"
 #include "models/nn/parameters.h"
 #include "storage/safetensors.h"
 #include "training/objective.h"
@@ -24,6 +24,13 @@ struct AutoencoderBatch {
 };
 // The batch of one slot of one step; a function of its arguments alone.
 using AutoencoderBatches = std::function<AutoencoderBatch(std::int64_t step, std::int64_t slot, std::int64_t global_batch)>;
+
+// The network of its weights of now: sample [B,3,T,H,W] -> mean and logarithm of the variance [B,C,T',H',W'], and latents back to a sample.
+struct AutoencoderCalls {
+  std::function<std::pair<at::Tensor, at::Tensor>(const at::Tensor& sample)> encode;
+  std::function<at::Tensor(const at::Tensor& latents)> decode;
+};
+using AutoencoderOfWeights = std::function<AutoencoderCalls(const models::nn::Weights& weights)>;
 
 struct AutoencoderLoss {
   double gradient_weight = 1, kl_weight = 1e-5;
@@ -40,8 +47,8 @@ storage::NamedTensors initialize_framewise(storage::NamedTensors tensors);
 class AutoencoderReconstruction : public training::Objective {
  public:
   // `parameters` holds the network's tensors and must outlive the objective; the network computes in `dtype`.
-  AutoencoderReconstruction(models::hunyuan_video::AutoencoderConfig config, models::nn::Parameters& parameters, at::ScalarType dtype,
-                            AutoencoderBatches batches, const AutoencoderLoss& loss, std::uint64_t seed);
+  AutoencoderReconstruction(AutoencoderOfWeights network, models::nn::Parameters& parameters, at::ScalarType dtype, AutoencoderBatches batches,
+                            const AutoencoderLoss& loss, std::uint64_t seed);
 
   at::Tensor parameters() override { return parameters_.values(); }
   at::Tensor gradient() override { return parameters_.gradient(); }
@@ -51,7 +58,7 @@ class AutoencoderReconstruction : public training::Objective {
  private:
   at::Tensor corruption(const at::Tensor& latents, std::int64_t number) const;
 
-  models::hunyuan_video::AutoencoderConfig config_;
+  AutoencoderOfWeights network_;
   models::nn::Parameters& parameters_;
   at::ScalarType dtype_;
   AutoencoderBatches batches_;

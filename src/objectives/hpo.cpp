@@ -29,16 +29,9 @@ void describe(config::Fields& fields, HpoOptions& options) {
                   .minimum = 0});
 }
 
-Hpo::Hpo(const models::generator::Denoiser& denoiser, models::generator::Adapter& policy, const models::generator::Adapter* reference,
-         std::vector<HpoPair> pairs, const HpoOptions& options, std::uint64_t seed, double shift, double guidance, Execution execution)
-    : denoiser_(denoiser),
-      policy_(policy),
-      reference_(reference),
-      options_(options),
-      seed_(seed),
-      shift_(shift),
-      guidance_(guidance),
-      execution_(std::move(execution)) {
+Hpo::Hpo(const models::generator::Denoiser& denoiser, const PairPolicies& policies, std::vector<HpoPair> pairs, const HpoOptions& options,
+         const NoiseOptions& noise, Execution execution)
+    : denoiser_(denoiser), policies_(policies), options_(options), noise_(noise), execution_(std::move(execution)) {
   for (auto& pair : pairs) {
     base::check_invariant(pair.winner.sizes() == pair.loser.sizes(), "HPO: winner and loser differ in size");
     (pair.kind == preference::PairKind::identity ? identity_ : dynamic_).push_back(std::move(pair));
@@ -47,11 +40,11 @@ Hpo::Hpo(const models::generator::Denoiser& denoiser, models::generator::Adapter
     throw base::UserError(
         "optimize: no preference pair was selected. The notes of `select` say why; more candidates (generate.tuned_per_prompt) or looser thresholds (select.*) "
         "give more");
-  policy_.set_requires_grad(true);
-  total_ = at::zeros_like(policy_.flat_parameters());
+  policies_.policy.set_requires_grad(true);
+  total_ = at::zeros_like(policies_.policy.flat_parameters());
 }
 
-at::Tensor Hpo::parameters() { return policy_.flat_parameters(); }
+at::Tensor Hpo::parameters() { return policies_.policy.flat_parameters(); }
 at::Tensor Hpo::gradient() { return total_; }
 
 std::vector<std::string> Hpo::metric_names() const {
@@ -65,7 +58,7 @@ Hpo::Choice Hpo::choose(std::int64_t sample) const {
   const KindDraw kind = draw_kind(sample, share);
   const auto& pairs = kind.second ? dynamic_ : identity_;
   const auto count = static_cast<std::int64_t>(pairs.size());
-  const std::int64_t item = draw_item(seed_, kind.second ? "dynamic-pair" : "identity-pair", kind.draw, count);
+  const std::int64_t item = draw_item(noise_.seed, kind.second ? "dynamic-pair" : "identity-pair", kind.draw, count);
   return {&pairs[static_cast<std::size_t>(item)], item + (kind.second ? static_cast<std::int64_t>(identity_.size()) : 0), kind.draw / count};
 }
 
@@ -74,10 +67,10 @@ std::vector<double> Hpo::accumulate(std::int64_t step, std::int64_t slot, std::i
   const Choice chosen = choose(sample);
   const HpoPair& pair = *chosen.pair;
   const std::int64_t draws = options_.noise_draws, draw = draws > 0 ? chosen.round % draws : 0, pair_and_draw = chosen.number * draws + draw;
-  const double sigma = draws > 0 ? diffusion::sample_sigma(seed_, static_cast<std::uint64_t>(chosen.number), draw, draws, shift_)
-                                 : diffusion::sample_sigma(seed_, static_cast<std::uint64_t>(step), slot, global_batch, shift_);
-  const at::Tensor noise = draws > 0 ? diffusion::initial_noise(seed_, "hpo-fixed-noise", pair.winner.sizes(), static_cast<std::uint64_t>(pair_and_draw))
-                                     : diffusion::initial_noise(seed_, "hpo-noise", pair.winner.sizes(), static_cast<std::uint64_t>(sample));
+  const double sigma = draws > 0 ? diffusion::sample_sigma(noise_.seed, static_cast<std::uint64_t>(chosen.number), draw, draws, noise_.shift)
+                                 : diffusion::sample_sigma(noise_.seed, static_cast<std::uint64_t>(step), slot, global_batch, noise_.shift);
+  const at::Tensor noise = draws > 0 ? diffusion::initial_noise(noise_.seed, "hpo-fixed-noise", pair.winner.sizes(), static_cast<std::uint64_t>(pair_and_draw))
+                                     : diffusion::initial_noise(noise_.seed, "hpo-noise", pair.winner.sizes(), static_cast<std::uint64_t>(sample));
   const NoisySample winner{pair.winner, noise, sigma}, loser{pair.loser, noise, sigma};
 
   const bool dynamic = pair.kind == preference::PairKind::dynamic;
@@ -86,8 +79,13 @@ std::vector<double> Hpo::accumulate(std::int64_t step, std::int64_t slot, std::i
                       .supervised = dynamic ? options_.dynamic_supervised_weight : options_.identity_supervised_weight};
   const auto known = draws > 0 ? known_.find(pair_and_draw) : known_.end();
   const bool reference_known = known != known_.end();
-  const auto errors = accumulate_pair(denoiser_, policy_, reference_, winner, loser, pair.condition, guidance_, loss, execution_, total_,
-                                      reference_known ? &known->second : nullptr);
+  const auto errors = accumulate_pair(denoiser_, policies_,
+                                      {.winner = winner,
+                                       .loser = loser,
+                                       .condition = pair.condition,
+                                       .guidance = noise_.guidance,
+                                       .known = reference_known ? std::optional(known->second) : std::nullopt},
+                                      loss, execution_, total_);
   if (draws > 0 && !reference_known) known_[pair_and_draw] = {errors.reference_winner, errors.reference_loser};
   const auto terms = preference::hpo_terms(errors, options_.beta);
   return {loss(errors),

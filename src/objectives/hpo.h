@@ -40,10 +40,10 @@ struct HpoPair {
 // every mesh.
 class Hpo : public training::Objective {
  public:
-  // `reference` may be null: the bare backbone. Everything referred to, execution.ranks too, must outlive the objective. When one kind of pair is missing, all
-  // samples come from the other. Throws UserError when there are no pairs.
-  Hpo(const models::generator::Denoiser& denoiser, models::generator::Adapter& policy, const models::generator::Adapter* reference, std::vector<HpoPair> pairs,
-      const HpoOptions& options, std::uint64_t seed, double shift, double guidance = 1.0, Execution execution = {});
+  // Everything referred to, execution.ranks too, must outlive the objective. When one kind of pair is missing, all samples come from the other. Throws
+  // UserError when there are no pairs.
+  Hpo(const models::generator::Denoiser& denoiser, const PairPolicies& policies, std::vector<HpoPair> pairs, const HpoOptions& options,
+      const NoiseOptions& noise, Execution execution = {});
 
   at::Tensor parameters() override;
   at::Tensor gradient() override;
@@ -63,12 +63,10 @@ class Hpo : public training::Objective {
   Choice choose(std::int64_t sample) const;
 
   const models::generator::Denoiser& denoiser_;
-  models::generator::Adapter& policy_;
-  const models::generator::Adapter* reference_;
+  PairPolicies policies_;
   std::vector<HpoPair> identity_, dynamic_;
   HpoOptions options_;
-  std::uint64_t seed_;
-  double shift_, guidance_;
+  NoiseOptions noise_;
   Execution execution_;
   std::map<std::int64_t, ReferenceErrors> known_;  // by pair and draw, of this rank's samples
   at::Tensor total_;                               // [P]: the adapter's own gradient buffer holds one pair

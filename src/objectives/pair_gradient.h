@@ -3,6 +3,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <optional>
+
 #include "models/generator/adapter.h"
 #include "objectives/velocity_error.h"
 #include "preference/hpo_loss.h"
@@ -25,15 +27,26 @@ struct ReferenceErrors {
   double winner = 0, loser = 0;
 };
 
+// The policy, whose gradients are wanted, and the frozen policy that it is measured against (null: the bare backbone).
+struct PairPolicies {
+  models::generator::Adapter& policy;
+  const models::generator::Adapter* reference = nullptr;
+};
+
+// Winner and loser share noise, sigma and condition.
+struct NoisyPair {
+  NoisySample winner, loser;
+  models::generator::Condition condition;
+  double guidance = 1;                        // the embedded guidance scale
+  std::optional<ReferenceErrors> known = {};  // the reference's errors from an earlier call for the same inputs, on all of the sample's ranks or on none
+};
+
 // Adds this rank's part of d(loss) / d(policy) to `total` [P] (the order of policy.flat_parameters()), and returns the pair's whole errors, the same on all
 // of its ranks. Winner forward and backward, then loser: one branch's activations live at a time; the gradients join in the policy's own
 // gradient buffer (overwritten) before the pair's factor multiplies it. With two ranks a pair each computes one branch, and the four errors are what they
-// exchange. `reference` may be null: the bare backbone; its errors come first, without graph, and are not computed where `known` holds them from an earlier
-// call for the same inputs (on all of the sample's ranks or on none). winner and loser share noise, sigma and condition. The policy needs gradients
-// (Adapter::set_requires_grad). Collective over the sample's ranks, execution.ranks.
-preference::PairErrors accumulate_pair(const models::generator::Denoiser& denoiser, models::generator::Adapter& policy,
-                                       const models::generator::Adapter* reference, const NoisySample& winner, const NoisySample& loser,
-                                       const models::generator::Condition& condition, double guidance, const PairLoss& loss, const Execution& execution,
-                                       at::Tensor& total, const ReferenceErrors* known = nullptr);
+// exchange. The reference's errors come first, without graph, unless they are known. The policy needs gradients (Adapter::set_requires_grad). Collective over
+// the sample's ranks, execution.ranks.
+preference::PairErrors accumulate_pair(const models::generator::Denoiser& denoiser, const PairPolicies& policies, const NoisyPair& pair, const PairLoss& loss,
+                                       const Execution& execution, at::Tensor& total);
 
 }  // namespace magicid::objectives

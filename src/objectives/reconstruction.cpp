@@ -14,14 +14,12 @@
 namespace magicid::objectives {
 
 Reconstruction::Reconstruction(const models::generator::Denoiser& denoiser, models::generator::Adapter& adapter, std::vector<ReconstructionItem> items,
-                               std::uint64_t seed, double shift, double guidance, ReconstructionPrior prior, Execution execution)
+                               const NoiseOptions& noise, ReconstructionPrior prior, Execution execution)
     : denoiser_(denoiser),
       adapter_(adapter),
       items_(std::move(items)),
-      seed_(seed),
-      prior_seed_(base::CounterRandom(seed, "reconstruct-prior").below(std::numeric_limits<std::uint64_t>::max(), 0, 0)),
-      shift_(shift),
-      guidance_(guidance),
+      prior_seed_(base::CounterRandom(noise.seed, "reconstruct-prior").below(std::numeric_limits<std::uint64_t>::max(), 0, 0)),
+      noise_(noise),
       prior_(std::move(prior)),
       execution_(std::move(execution)) {
   if (execution_.ranks == nullptr) execution_.ranks = &alone_;
@@ -39,7 +37,7 @@ std::vector<std::string> Reconstruction::metric_names() const {
 }
 
 const ReconstructionItem& Reconstruction::item_of(std::int64_t sample) const {
-  return items_[static_cast<std::size_t>(draw_item(seed_, "reconstruct-item", sample, static_cast<std::int64_t>(items_.size())))];
+  return items_[static_cast<std::size_t>(draw_item(noise_.seed, "reconstruct-item", sample, static_cast<std::int64_t>(items_.size())))];
 }
 
 const ReconstructionItem* Reconstruction::prior_of(std::int64_t sample) const {
@@ -50,10 +48,11 @@ const ReconstructionItem* Reconstruction::prior_of(std::int64_t sample) const {
 std::vector<double> Reconstruction::accumulate(std::int64_t step, std::int64_t slot, std::int64_t global_batch) {
   const std::int64_t sample = step * global_batch + slot;
   const auto& item = item_of(sample);
-  const double sigma = diffusion::sample_sigma(seed_, static_cast<std::uint64_t>(step), slot, global_batch, shift_);
-  const NoisySample noisy{item.latents, diffusion::initial_noise(seed_, "reconstruct-noise", item.latents.sizes(), static_cast<std::uint64_t>(sample)), sigma};
+  const double sigma = diffusion::sample_sigma(noise_.seed, static_cast<std::uint64_t>(step), slot, global_batch, noise_.shift);
+  const NoisySample noisy{item.latents, diffusion::initial_noise(noise_.seed, "reconstruct-noise", item.latents.sizes(), static_cast<std::uint64_t>(sample)),
+                          sigma};
   const auto error_of = [&](const NoisySample& of, const models::generator::Condition& condition, double weight) {
-    const at::Tensor part = velocity_error(denoiser_, &adapter_, of, condition, guidance_, execution_);
+    const at::Tensor part = velocity_error(denoiser_, &adapter_, of, condition, noise_.guidance, execution_);
     (weight == 1 ? part : part * weight).backward();
     double error[1] = {part.item<double>()};
     execution_.ranks->sum(error);

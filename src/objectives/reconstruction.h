@@ -25,11 +25,10 @@ struct ReconstructionPrior {
 
 class Reconstruction : public training::Objective {
  public:
-  // `denoiser` and `adapter` must outlive the objective; the adapter's gradients are switched on. `shift` is that of the noise schedule,
-  // `guidance` the embedded guidance scale. Throws UserError when there are no items,
+  // `denoiser` and `adapter` must outlive the objective; the adapter's gradients are switched on. Throws UserError when there are no items,
   // or a prior with a weight and without items. execution.ranks must outlive the objective, too; they share sequences, there are no pairs.
-  Reconstruction(const models::generator::Denoiser& denoiser, models::generator::Adapter& adapter, std::vector<ReconstructionItem> items, std::uint64_t seed,
-                 double shift, double guidance = 1.0, ReconstructionPrior prior = {}, Execution execution = {});
+  Reconstruction(const models::generator::Denoiser& denoiser, models::generator::Adapter& adapter, std::vector<ReconstructionItem> items,
+                 const NoiseOptions& noise, ReconstructionPrior prior = {}, Execution execution = {});
 
   at::Tensor parameters() override;
   at::Tensor gradient() override;
@@ -45,9 +44,8 @@ class Reconstruction : public training::Objective {
   const models::generator::Denoiser& denoiser_;
   models::generator::Adapter& adapter_;
   std::vector<ReconstructionItem> items_;
-  std::uint64_t seed_;
   std::uint64_t prior_seed_;  // of the class samples' numbers: the photo's stay those of training without a prior
-  double shift_, guidance_;
+  NoiseOptions noise_;
   ReconstructionPrior prior_;
   parallel::SampleRanks alone_;
   Execution execution_;

@@ -1,7 +1,6 @@
 #include "objectives/text_to_video.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/full_like.h>
 #include <ATen/ops/tensor.h>
 
 #include "diffusion/flow_matching.h"
@@ -17,9 +16,9 @@ storage::NamedTensors initialize_at_zero(storage::NamedTensors tensors) {
   return tensors;
 }
 
-TextToVideo::TextToVideo(models::hunyuan_video::TransformerConfig config, models::nn::Parameters& parameters, at::ScalarType dtype, TextToVideoBatches batches,
+TextToVideo::TextToVideo(TokenErrors errors, models::nn::Parameters& parameters, at::ScalarType dtype, TextToVideoBatches batches,
                          const TextToVideoOptions& options, std::uint64_t seed)
-    : config_(std::move(config)), parameters_(parameters), dtype_(dtype), batches_(std::move(batches)), options_(options), seed_(seed) {}
+    : errors_(std::move(errors)), parameters_(parameters), dtype_(dtype), batches_(std::move(batches)), options_(options), seed_(seed) {}
 
 std::vector<double> TextToVideo::accumulate(std::int64_t step, std::int64_t slot, std::int64_t global_batch) {
   const TextToVideoBatch batch = batches_(step, slot, global_batch);
@@ -33,16 +32,8 @@ std::vector<double> TextToVideo::accumulate(std::int64_t step, std::int64_t slot
     sigmas.push_back(diffusion::sample_sigma(seed_, static_cast<std::uint64_t>(step), slot * items + i, global_batch * items, options_.shift));
   const at::Tensor sigma = at::tensor(sigmas, at::kDouble).to(options);
 
-  models::hunyuan_video::TransformerInputs inputs;
-  inputs.hidden_states = diffusion::add_noise(x0, noise, sigma);
-  inputs.timestep = sigma * 1000;
-  inputs.encoder_hidden_states = batch.prompt_embeds;
-  inputs.encoder_attention_mask = batch.prompt_mask;
-  inputs.pooled_projections = batch.pooled;
-  if (config_.guidance_embeds) inputs.guidance = at::full_like(sigma, 1000);
-  const auto network = models::hunyuan_video::Transformer::load(config_, parameters_.weights(dtype_));
-  const at::Tensor target = network.patchify(diffusion::velocity_target(x0, noise));
-  const at::Tensor errors = (network.forward_tokens(inputs).to(at::kFloat) - target).square().mean(2);
+  const at::Tensor errors =
+      errors_(parameters_.weights(dtype_), batch, diffusion::add_noise(x0, noise, sigma), sigma * 1000, diffusion::velocity_target(x0, noise));
   const at::Tensor loss = batch.weights.defined() ? (errors * batch.weights.to(options)).sum() / batch.weights.sum().to(options) : errors.mean();
   loss.backward();
   return {loss.item<double>()};

@@ -9,7 +9,6 @@
 #include <string>
 #include <vector>
 
-#include "models/hunyuan_video/transformer.h"
 #include "models/nn/parameters.h"
 #include "storage/safetensors.h"
 #include "training/objective.h"
@@ -26,6 +25,11 @@ struct TextToVideoBatch {
 };
 using TextToVideoBatches = std::function<TextToVideoBatch(std::int64_t step, std::int64_t slot, std::int64_t global_batch)>;
 
+// A network's prediction against the target: x_sigma and the velocity (noise - x0) [B,C,T,H,W] and timestep [B] (1000 sigma), in the parameters' dtype -> the
+// mean squared error of each token [B,S], fp32.
+using TokenErrors = std::function<at::Tensor(const models::nn::Weights& weights, const TextToVideoBatch& batch, const at::Tensor& noisy,
+                                             const at::Tensor& timestep, const at::Tensor& target)>;
+
 struct TextToVideoOptions {
   double shift = 3;  // of the noise schedule
 };
@@ -36,9 +40,9 @@ storage::NamedTensors initialize_at_zero(storage::NamedTensors tensors);
 
 class TextToVideo : public training::Objective {
  public:
-  // `parameters` holds the transformer's tensors and must outlive the objective; the network computes in `dtype`.
-  TextToVideo(models::hunyuan_video::TransformerConfig config, models::nn::Parameters& parameters, at::ScalarType dtype, TextToVideoBatches batches,
-              const TextToVideoOptions& options, std::uint64_t seed);
+  // `parameters` holds the network's tensors and must outlive the objective; the network computes in `dtype`.
+  TextToVideo(TokenErrors errors, models::nn::Parameters& parameters, at::ScalarType dtype, TextToVideoBatches batches, const TextToVideoOptions& options,
+              std::uint64_t seed);
 
   at::Tensor parameters() override { return parameters_.values(); }
   at::Tensor gradient() override { return parameters_.gradient(); }
@@ -46,7 +50,7 @@ class TextToVideo : public training::Objective {
   std::vector<double> accumulate(std::int64_t step, std::int64_t slot, std::int64_t global_batch) override;
 
  private:
-  models::hunyuan_video::TransformerConfig config_;
+  TokenErrors errors_;
   models::nn::Parameters& parameters_;
   at::ScalarType dtype_;
   TextToVideoBatches batches_;

@@ -3,6 +3,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
+
 #include "models/generator/denoiser.h"
 #include "parallel/sample_ranks.h"
 
@@ -13,6 +15,13 @@ struct NoisySample {
   at::Tensor latents;  // x0 [1,C,T,H,W], scaled by the autoencoder's scaling_factor
   at::Tensor noise;    // of the same shape, any device
   double sigma = 0;    // in (0,1)
+};
+
+// What a stage draws its noise with, and tells the network while it trains.
+struct NoiseOptions {
+  std::uint64_t seed = 0;
+  double shift = 1;     // of the noise schedule
+  double guidance = 1;  // the embedded guidance scale
 };
 
 // How a sample is computed: by which ranks, and what its backward computes again.

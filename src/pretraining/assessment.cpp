@@ -10,11 +10,11 @@
 #include <functional>
 #include <memory>
 
+#include "backbone/model_folder.h"
 #include "diffusion/initial_noise.h"
 #include "generation/sample.h"
 #include "media/alignment.h"
 #include "media/image.h"
-#include "models/text/prompt_encoder.h"
 #include "pretraining/caption_accuracy.h"
 #include "pretraining/captions.h"
 #include "pretraining/face_crops.h"
@@ -25,7 +25,6 @@
 namespace magicid::pretraining {
 namespace {
 
-namespace hv = models::hunyuan_video;
 using miniature::Scene;
 
 constexpr std::int64_t pictured = 8;
@@ -62,12 +61,12 @@ at::Tensor middle_face(const at::Tensor& frames, const miniature::Clip& clip) {
 std::map<std::string, double> assess(const Context& context, const AssessmentOptions& options, const std::filesystem::path& samples) {
   const models::nn::Placement placement{context.placement.device, at::kFloat};
   auto rewards = reward_networks(context);
-  const auto autoencoder = hv::Autoencoder::load(context.model / "vae", placement);
-  const auto transformer = hv::Transformer::load(context.model / "transformer", placement);
-  const auto prompts = models::text::PromptEncoder::load(context.model, placement);
-  const auto scheduler = diffusion::FlowMatchEulerScheduler::from_folder(context.model / "scheduler");
-  const auto shape = generation::latent_shape({context.world.height, context.world.width, context.world.frames}, transformer.config(), autoencoder.config());
-  const auto encode = [&](const std::string& caption) { return prompts(caption, models::text::PromptTemplate::hunyuan_video(), prompt_tokens); };
+  const auto folder = backbone::ModelFolder::open(context.model);
+  const auto codec = folder.backbone().load_codec(placement);
+  const auto transformer = folder.backbone().load_denoiser(placement);
+  const auto prompts = folder.backbone().load_prompts({.template_file = {}, .max_length = prompt_tokens}, placement);
+  const auto shape = folder.backbone().latent_shape({context.world.height, context.world.width, context.world.frames});
+  const auto encode = [&](const std::string& caption) { return prompts->encode(caption).condition; };
   const auto empty = encode("");
   const TextFeatures texts = [&](const std::vector<std::string>& captions) {
     std::vector<at::Tensor> rows;
@@ -84,10 +83,13 @@ std::map<std::string, double> assess(const Context& context, const AssessmentOpt
   for (std::size_t i = 0; i < scenes.size(); ++i) {
     const auto clip = miniature::render(scenes[i], context.clip_size(), /*with_flow=*/false);
     const at::Tensor noise = diffusion::initial_noise(context.seed, "assessment", shape, i);
-    const at::Tensor latents = generation::sample_latents(transformer, nullptr, scheduler, noise, encode(miniature::caption(scenes[i])), empty,
-                                                          {.steps = static_cast<int>(options.steps), .guidance = 1, .true_cfg = options.true_cfg});
-    const std::array<at::Tensor, 3> frames{clip.frames, generation::decode_frames(autoencoder, generation::encode_frames(autoencoder, clip.frames)),
-                                           generation::decode_frames(autoencoder, latents)};
+    const at::Tensor latents = generation::sample_latents(*transformer, folder.scheduler(),
+                                                          {.noise = noise,
+                                                           .prompt = encode(miniature::caption(scenes[i])),
+                                                           .negative = empty,
+                                                           .options = {.steps = static_cast<int>(options.steps), .guidance = 1, .true_cfg = options.true_cfg}});
+    const std::array<at::Tensor, 3> frames{clip.frames, generation::decode_frames(*codec, generation::encode_frames(*codec, clip.frames)),
+                                           generation::decode_frames(*codec, latents)};
     for (std::size_t kind = 0; kind < kinds.size(); ++kind) {
       features[kind].push_back(rewards::image_features(rewards::tile_frames(frames[kind], side).unsqueeze(0), 0, rewards.models().image)[0]);
       for (std::int64_t f = 0; f < frames[kind].size(0); f += 4) found[kind] += !rewards.detector().detect(frames[kind][f]).empty(), looked[kind] += 1;

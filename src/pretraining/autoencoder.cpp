@@ -29,9 +29,9 @@ class AutoencoderNetwork : public Network {
       : context_(context),
         options_(options),
         parameters_(objectives::initialize_framewise(hv::initialize_autoencoder(config(options), context.seed)), context.placement.device, "autoencoder"),
-        objective_(
-            config(options), parameters_, context.placement.dtype, [this](auto step, auto slot, auto global) { return batch(step, slot, global); },
-            {.gradient_weight = options.gradient_weight, .kl_weight = options.kl_weight, .latent_noise = options.latent_noise}, context.seed) {}
+        objective_([c = config(options)](const models::nn::Weights& weights) { return calls(hv::Autoencoder::from_weights(c, weights)); }, parameters_,
+                   context.placement.dtype, [this](auto step, auto slot, auto global) { return batch(step, slot, global); },
+                   {.gradient_weight = options.gradient_weight, .kl_weight = options.kl_weight, .latent_noise = options.latent_noise}, context.seed) {}
 
   training::Objective& objective() override { return objective_; }
 
@@ -86,6 +86,15 @@ class AutoencoderNetwork : public Network {
 
  private:
   static constexpr std::int64_t validation_clips = 16;
+
+  static objectives::AutoencoderCalls calls(const hv::Autoencoder& network) {
+    return {.encode =
+                [network](const at::Tensor& sample) {
+                  const auto latents = network.encode(sample);
+                  return std::pair(latents.mean, latents.logvar);
+                },
+            .decode = [network](const at::Tensor& latents) { return network.decode(latents); }};
+  }
 
   static hv::AutoencoderConfig config(const AutoencoderNetworkOptions& o) {
     hv::AutoencoderConfig config;

@@ -3,11 +3,12 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/full_like.h>
 #include <ATen/ops/stack.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
-
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <unordered_map>
 
@@ -15,11 +16,12 @@
 #include "base/hash.h"
 #include "base/random.h"
 #include "diffusion/initial_noise.h"
-#include "generation/pipeline.h"
 #include "generation/sample.h"
 #include "media/image.h"
-#include "models/hunyuan_video/autoencoder.h"
+#include "models/hunyuan_video/backbone.h"
 #include "models/hunyuan_video/initialize.h"
+#include "models/hunyuan_video/latent_shape.h"
+#include "models/hunyuan_video/transformer.h"
 #include "models/text/prompt_encoder.h"
 #include "objectives/text_to_video.h"
 #include "pretraining/captions.h"
@@ -49,16 +51,16 @@ class TransformerNetwork : public Network {
   TransformerNetwork(const Context& context, const TransformerOptions& options)
       : context_(context),
         options_(options),
-        autoencoder_(hv::Autoencoder::load(context.model / "vae", {.device = context.placement.device, .dtype = at::kFloat})),
+        vae_(hv::AutoencoderConfig::from_folder(context.model / "vae")),
+        autoencoder_(hv::load_codec(context.model / "vae", {.device = context.placement.device, .dtype = at::kFloat})),
         // Thousands of clips are encoded before they are learned from, three times as fast in bfloat16, whose rounding is far below what the latents' noise
         // hides.
-        encoder_(hv::Autoencoder::load(context.model / "vae", context.placement)),
+        encoder_(hv::load_codec(context.model / "vae", context.placement)),
         prompts_(models::text::PromptEncoder::load(context.model, {.device = context.placement.device, .dtype = at::kFloat})),
-        config_(config(options, autoencoder_.config(), prompts_)),
+        config_(config(options, vae_, prompts_)),
         parameters_(initial_weights(), context.placement.device, "transformer"),
-        objective_(
-            config_, parameters_, context.placement.dtype, [this](auto step, auto slot, auto global) { return batch(step, slot, global); },
-            {.shift = options.shift}, context.seed) {}
+        objective_([this](const auto&... of) { return token_errors(of...); }, parameters_, context.placement.dtype,
+                   [this](auto step, auto slot, auto global) { return batch(step, slot, global); }, {.shift = options.shift}, context.seed) {}
 
   training::Objective& objective() override { return objective_; }
   std::string origin() const override { return origin_; }
@@ -88,16 +90,20 @@ class TransformerNetwork : public Network {
   void write_samples(const std::filesystem::path& folder) override {
     const auto network = load();
     const auto scheduler = diffusion::FlowMatchEulerScheduler({.shift = options_.shift});
-    const auto shape = generation::latent_shape({context_.world.height, context_.world.width, context_.world.frames}, config_, autoencoder_.config());
+    const auto shape = hv::latent_shape({context_.world.height, context_.world.width, context_.world.frames}, config_, vae_);
     std::vector<at::Tensor> rows;
     std::string captions;
     for (std::int64_t i = 0; i < 8; ++i) {
       const std::string caption = miniature::caption(validation_scene(i), i % 4 == 3 ? miniature::describe_person(validation_scene(i).person) : "person");
       const at::Tensor noise = diffusion::initial_noise(context_.seed, "transformer-samples", shape, static_cast<std::uint64_t>(i));
       for (const double guidance : {1.0, 3.0}) {
-        const at::Tensor latents = generation::sample_latents(network, nullptr, scheduler, noise, embeddings(caption), embeddings(""),
-                                                              {.steps = static_cast<int>(options_.sample_steps), .guidance = 1, .true_cfg = guidance});
-        const at::Tensor frames = generation::decode_frames(autoencoder_, latents);
+        const at::Tensor latents =
+            generation::sample_latents(network, scheduler,
+                                       {.noise = noise,
+                                        .prompt = embeddings(caption),
+                                        .negative = embeddings(""),
+                                        .options = {.steps = static_cast<int>(options_.sample_steps), .guidance = 1, .true_cfg = guidance}});
+        const at::Tensor frames = generation::decode_frames(*autoencoder_, latents);
         std::vector<at::Tensor> row;
         for (std::int64_t f = 0; f < frames.size(0); f += 2) row.push_back(frames[f]);
         rows.push_back(at::cat(row, 2));
@@ -113,7 +119,7 @@ class TransformerNetwork : public Network {
     storage::write_text_atomically(
         context_.model / "scheduler" / "scheduler_config.json",
         json{{"_class_name", "FlowMatchEulerDiscreteScheduler"}, {"num_train_timesteps", 1000}, {"shift", options_.shift}}.dump(2) + "\n");
-    generation::write_model_index(context_.model);
+    hv::write_model_index(context_.model);
   }
 
  private:
@@ -158,6 +164,18 @@ class TransformerNetwork : public Network {
     return weights;
   }
 
+  at::Tensor token_errors(const models::nn::Weights& weights, const objectives::TextToVideoBatch& batch, const at::Tensor& noisy, const at::Tensor& timestep,
+                          const at::Tensor& target) const {
+    const auto network = hv::Transformer::load(config_, weights);
+    const hv::TransformerInputs inputs{.hidden_states = noisy,
+                                       .timestep = timestep,
+                                       .encoder_hidden_states = batch.prompt_embeds,
+                                       .encoder_attention_mask = batch.prompt_mask,
+                                       .pooled_projections = batch.pooled,
+                                       .guidance = config_.guidance_embeds ? at::full_like(timestep, 1000) : at::Tensor()};
+    return (network.forward_tokens(inputs).to(at::kFloat) - network.patchify(target)).square().mean(2);
+  }
+
   hv::Transformer load() const { return hv::Transformer::load(config_, parameters_.weights(at::kFloat)); }
 
   Scene validation_scene(std::int64_t i) const {
@@ -167,7 +185,7 @@ class TransformerNetwork : public Network {
   // frames [F,3,H,W] -> scaled latents [1,C,T,H',W'] on the CPU.
   at::Tensor encode(const at::Tensor& frames) const {
     const c10::AutoGradMode no_grad(false);
-    return generation::encode_frames(encoder_, frames).to(at::kCPU);
+    return generation::encode_frames(*encoder_, frames).to(at::kCPU);
   }
 
   models::text::PromptEmbeddings embeddings(const std::string& caption) {
@@ -180,8 +198,8 @@ class TransformerNetwork : public Network {
 
   // boxes [F,4] of a face in each frame -> [S]: face_weight for tokens that show nothing but the head, 1 for those that show nothing of it.
   at::Tensor token_weights(const at::Tensor& boxes) const {
-    return head_shares(boxes, context_.world.height, context_.world.width, autoencoder_.config().spatial_compression_ratio * config_.patch_size,
-                       autoencoder_.config().temporal_compression_ratio) *
+    return head_shares(boxes, context_.world.height, context_.world.width, vae_.spatial_compression_ratio * config_.patch_size,
+                       vae_.temporal_compression_ratio) *
                (options_.face_weight - 1) +
            1;
   }
@@ -269,7 +287,8 @@ class TransformerNetwork : public Network {
 
   Context context_;
   TransformerOptions options_;
-  hv::Autoencoder autoencoder_, encoder_;
+  hv::AutoencoderConfig vae_;
+  std::unique_ptr<models::generator::Codec> autoencoder_, encoder_;
   models::text::PromptEncoder prompts_;
   hv::TransformerConfig config_;
   std::string origin_;

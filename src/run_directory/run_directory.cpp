@@ -71,13 +71,10 @@ std::string hash_of(const json& value) { return base::hash_hex(std::string_view(
 
 json empty_manifest() { return {{"format", format_name}, {"version", format_version}, {"stages", json::object()}}; }
 
-// Empty, or what is wrong with a manifest that is JSON.
-std::string problem_of(const json& manifest) {
-  if (!manifest.is_object()) return "it is not a JSON object";
-  if (manifest.value("format", json()) != format_name) return "it is not the manifest of a run";
-  if (!manifest.contains("version") || !manifest["version"].is_number_integer()) return "it names no version";
-  if (!manifest.contains("stages") || !manifest["stages"].is_object()) return "it has no stages";
-  for (const auto& [name, stage] : manifest["stages"].items()) {
+// Empty, or what is wrong with the records of stages.
+std::string problem_of_stages(const json& stages) {
+  if (!stages.is_object()) return "it has no stages";
+  for (const auto& [name, stage] : stages.items()) {
     if (!stage.is_object()) return "stage " + name + " is not an object";
     for (const char* key : {"fingerprint", "result"})
       if (stage.contains(key) && !stage[key].is_string()) return "stage " + name + " has no valid " + key;
@@ -92,6 +89,33 @@ std::string problem_of(const json& manifest) {
         return "stage " + name + " has no valid record of " + file;
   }
   return {};
+}
+
+// Empty, or what is wrong with a manifest that is JSON.
+std::string problem_of(const json& manifest) {
+  if (!manifest.is_object()) return "it is not a JSON object";
+  if (manifest.value("format", json()) != format_name) return "it is not the manifest of a run";
+  if (!manifest.contains("version") || !manifest["version"].is_number_integer()) return "it names no version";
+  if (std::string problem = problem_of_stages(manifest.value("stages", json())); !problem.empty()) return problem;
+  const json rounds = manifest.value("rounds", json::object());
+  if (!rounds.is_object()) return "its rounds are not an object";
+  for (const auto& [number, round] : rounds.items()) {
+    const bool valid = !number.empty() && number.find_first_not_of("0123456789") == std::string::npos && round.is_object();
+    if (!valid) return "'" + number + "' is no round";
+    if (std::string problem = problem_of_stages(round.value("stages", json())); !problem.empty()) return "round " + number + ": " + problem;
+  }
+  return {};
+}
+
+// Every folder that atomic writes go to; previous/ only receives finished files by renaming.
+std::vector<fs::path> written_folders(const Layout& layout) {
+  std::vector<fs::path> folders{layout.root, layout.candidates(), layout.previews(), layout.scores(), layout.evaluation_store()};
+  const auto add = [&](const Layout& round) { folders.insert(folders.end(), {round.folder(), round.reconstruct(), round.optimize(), round.adapter()}); };
+  add(layout);
+  for (const auto& path : storage::list_folder(layout.root / "rounds"))
+    if (const std::string name = path.filename().string(); !name.empty() && name.size() < 9 && name.find_first_not_of("0123456789") == std::string::npos)
+      add(layout.of_round(std::stoi(name)));
+  return folders;
 }
 
 }  // namespace
@@ -110,6 +134,8 @@ std::string stage_name(Stage stage) {
   }
   throw base::InvariantError("unknown stage");
 }
+
+std::string StageOfRound::text() const { return stage_name(stage) + (round == 0 ? "" : " of round " + std::to_string(round)); }
 
 std::vector<fs::path> Layout::owned_by(Stage stage) const {
   switch (stage) {
@@ -161,10 +187,7 @@ RunDirectory RunDirectory::open(const fs::path& root, const OpenOptions& options
   run.layout_ = layout;
   run.code_version_ = options.code_version;
   run.lock_ = RunLock::acquire(root);
-  // Every folder that atomic writes go to; previous/ only receives finished files by renaming.
-  for (const auto& folder : {layout.root, layout.reconstruct(), layout.candidates(), layout.previews(), layout.scores(), layout.optimize(),
-                             layout.evaluation_store(), layout.adapter()})
-    remove_leftovers(folder);
+  for (const auto& folder : written_folders(layout)) remove_leftovers(folder);
   run.load();
 
   if (run.manifest_.contains("identity")) {
@@ -242,10 +265,25 @@ const Layout& RunDirectory::layout() const { return layout_; }
 json RunDirectory::manifest() const { return manifest_; }
 const std::vector<Difference>& RunDirectory::changed_configuration() const { return changed_; }
 
-StageState RunDirectory::stage_state(Stage stage, const Fingerprint& fingerprint) {
-  const std::string name = stage_name(stage);
-  if (!manifest_["stages"].contains(name)) return {false, "has not run yet"};
-  json& record = manifest_["stages"][name];
+const json* RunDirectory::record_of(StageOfRound stage) const {
+  const json* stages = &manifest_.at("stages");
+  if (stage.round != 0) {
+    if (!manifest_.contains("rounds") || !manifest_["rounds"].contains(std::to_string(stage.round))) return nullptr;
+    stages = &manifest_["rounds"][std::to_string(stage.round)].at("stages");
+  }
+  const auto found = stages->find(stage_name(stage.stage));
+  return found == stages->end() ? nullptr : &*found;
+}
+
+json& RunDirectory::record_to_write(StageOfRound stage) {
+  base::check_invariant(stage.round >= 0, "a stage of round ", stage.round);
+  json& stages = stage.round == 0 ? manifest_["stages"] : manifest_["rounds"][std::to_string(stage.round)]["stages"];
+  return stages[stage_name(stage.stage)];
+}
+
+StageState RunDirectory::stage_state(StageOfRound stage, const Fingerprint& fingerprint) {
+  if (record_of(stage) == nullptr) return {false, "has not run yet"};
+  json& record = record_to_write(stage);
   if (record.value("fingerprint", "") != fingerprint.hash()) {
     const json before{{"options", record.value("options", json::object())}, {"inputs", record.value("inputs", json::object())}};
     const json after{{"options", fingerprint.options}, {"inputs", fingerprint.inputs}};
@@ -270,25 +308,26 @@ StageState RunDirectory::stage_state(Stage stage, const Fingerprint& fingerprint
   return {true, ""};
 }
 
-void RunDirectory::begin_stage(Stage stage, const Fingerprint& fingerprint) {
+void RunDirectory::begin_stage(StageOfRound stage, const Fingerprint& fingerprint) {
   require_writable();
-  const std::string name = stage_name(stage), hash = fingerprint.hash();
-  json& stages = manifest_["stages"];
-  const bool same = stages.contains(name) && stages[name].value("fingerprint", "") == hash;
+  const std::string name = (stage.round == 0 ? "" : "round-" + std::to_string(stage.round) + "-") + stage_name(stage.stage), hash = fingerprint.hash();
+  const json* const begun = record_of(stage);
+  const bool same = begun != nullptr && begun->value("fingerprint", "") == hash;
   if (!same) {
     fs::path kept;
-    for (const auto& path : layout_.owned_by(stage)) {
+    for (const auto& path : layout_.of_round(stage.round).owned_by(stage.stage)) {
       if (!fs::exists(fs::symlink_status(path))) continue;
       if (kept.empty()) kept = first_free(layout_.previous(), name, "");
       move(path, kept / path.filename());
     }
-    if (!kept.empty()) base::log::info(base::concat("stage ", name, ": results of other options or inputs are kept in ", kept.string()));
+    if (!kept.empty()) base::log::info(base::concat("stage ", stage.text(), ": results of other options or inputs are kept in ", kept.string()));
   }
-  stages[name] = {{"fingerprint", hash}, {"options", fingerprint.options}, {"inputs", fingerprint.inputs}, {"done", false}, {"code_version", code_version_}};
+  record_to_write(stage) = {
+      {"fingerprint", hash}, {"options", fingerprint.options}, {"inputs", fingerprint.inputs}, {"done", false}, {"code_version", code_version_}};
   save();
 }
 
-void RunDirectory::mark_stage_done(Stage stage, const Fingerprint& fingerprint, const std::vector<fs::path>& files, const std::string& result) {
+void RunDirectory::mark_stage_done(StageOfRound stage, const Fingerprint& fingerprint, const std::vector<fs::path>& files, const std::string& result) {
   require_writable();
   json records = json::object();
   for (const auto& path : files) {
@@ -297,7 +336,7 @@ void RunDirectory::mark_stage_done(Stage stage, const Fingerprint& fingerprint, 
                                   : path;
     base::check_invariant(!relative.empty() && !relative.native().starts_with(".."), path.string(), ": lies outside the run directory ", layout_.root.string());
     const auto found = look(layout_.root / relative);
-    base::check_invariant(found.has_value(), "stage ", stage_name(stage), " names a result that is not there: ", relative.string());
+    base::check_invariant(found.has_value(), "stage ", stage.text(), " names a result that is not there: ", relative.string());
     records[relative.generic_string()] = {{"bytes", found->bytes}, {"changed_ns", found->changed_ns}, {"xxh128", base::hash_file(layout_.root / relative)}};
   }
   std::string outcome = result;
@@ -306,22 +345,29 @@ void RunDirectory::mark_stage_done(Stage stage, const Fingerprint& fingerprint, 
     for (const auto& [file, record] : records.items()) hashes[file] = record["xxh128"];
     outcome = hash_of(hashes);
   }
-  manifest_["stages"][stage_name(stage)] = {{"fingerprint", fingerprint.hash()},
-                                            {"options", fingerprint.options},
-                                            {"inputs", fingerprint.inputs},
-                                            {"done", true},
-                                            {"files", records},
-                                            {"result", outcome},
-                                            {"code_version", code_version_},
-                                            {"finished", static_cast<std::int64_t>(std::time(nullptr))}};
+  record_to_write(stage) = {{"fingerprint", fingerprint.hash()},
+                            {"options", fingerprint.options},
+                            {"inputs", fingerprint.inputs},
+                            {"done", true},
+                            {"files", records},
+                            {"result", outcome},
+                            {"code_version", code_version_},
+                            {"finished", static_cast<std::int64_t>(std::time(nullptr))}};
   save();
 }
 
-std::optional<std::string> RunDirectory::result_hash(Stage stage) const {
-  const json& stages = manifest_["stages"];
-  const std::string name = stage_name(stage);
-  if (!stages.contains(name) || !stages[name].value("done", false)) return std::nullopt;
-  return stages[name]["result"].get<std::string>();
+std::optional<std::string> RunDirectory::result_hash(StageOfRound stage) const {
+  const json* const record = record_of(stage);
+  if (record == nullptr || !record->value("done", false)) return std::nullopt;
+  return record->at("result").get<std::string>();
+}
+
+std::map<std::string, std::string> RunDirectory::files_of(StageOfRound stage) const {
+  std::map<std::string, std::string> files;
+  const json* const record = record_of(stage);
+  if (record == nullptr || !record->value("done", false)) return files;
+  for (const auto& [file, about] : record->at("files").items()) files[file] = about.at("xxh128").get<std::string>();
+  return files;
 }
 
 }  // namespace magicid::run_directory

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -24,25 +25,41 @@ inline constexpr Stage all_stages[] = {Stage::prepare,  Stage::reconstruct, Stag
                                        Stage::optimize, Stage::evaluate,    Stage::adapter_export, Stage::report};
 std::string stage_name(Stage stage);  // "prepare", ..., "export", "report"
 
-// Where things lie; pure names.
+// A stage in one round of the method. The method may go through its stages again, from the adapter that a round results in; a stage by itself is that of round
+// 0.
+struct StageOfRound {
+  Stage stage;
+  int round = 0;
+
+  StageOfRound(Stage stage, int round = 0) : stage(stage), round(round) {}
+  std::string text() const;  // "optimize", "optimize of round 1"
+  bool operator==(const StageOfRound&) const = default;
+};
+
+// Where things lie; pure names. What a stage makes lies in its round's folder: that of round 0 is the root. What is found by content, and the photos'
+// preparation, is shared by all rounds.
 struct Layout {
   std::filesystem::path root;
+  int round = 0;
+
+  Layout of_round(int other) const { return {root, other}; }
+  std::filesystem::path folder() const { return round == 0 ? root : root / "rounds" / std::to_string(round); }
 
   std::filesystem::path manifest() const { return root / "manifest.json"; }
   std::filesystem::path config() const { return root / "config.yaml"; }
   std::filesystem::path prepared() const { return root / "prepared.h5"; }
-  std::filesystem::path reconstruct() const { return root / "reconstruct"; }  // checkpoints, metrics.jsonl, event files
+  std::filesystem::path reconstruct() const { return folder() / "reconstruct"; }  // checkpoints, metrics.jsonl, event files
   std::filesystem::path candidates() const { return root / "candidates"; }
   std::filesystem::path previews() const { return root / "previews"; }
   std::filesystem::path scores() const { return root / "scores"; }
-  std::filesystem::path pairs() const { return root / "pairs.h5"; }
-  std::filesystem::path optimize() const { return root / "optimize"; }
-  std::filesystem::path evaluation() const { return root / "evaluation.json"; }
-  std::filesystem::path evaluation_table() const { return root / "evaluation.csv"; }  // one row a video
-  std::filesystem::path evaluation_summary() const { return root / "evaluation-summary.csv"; }
+  std::filesystem::path pairs() const { return folder() / "pairs.h5"; }
+  std::filesystem::path optimize() const { return folder() / "optimize"; }
+  std::filesystem::path evaluation() const { return folder() / "evaluation.json"; }
+  std::filesystem::path evaluation_table() const { return folder() / "evaluation.csv"; }  // one row a video
+  std::filesystem::path evaluation_summary() const { return folder() / "evaluation-summary.csv"; }
   std::filesystem::path evaluation_store() const { return root / "evaluation"; }  // figures of each video, by key
-  std::filesystem::path adapter() const { return root / "adapter"; }
-  std::filesystem::path report() const { return root / "report.html"; }
+  std::filesystem::path adapter() const { return folder() / "adapter"; }
+  std::filesystem::path report() const { return folder() / "report.html"; }
   std::filesystem::path previous() const { return root / "previous"; }
 
   // What a stage owns: begin_stage() moves it away when the stage must be made anew. Candidates, previews and scores are found by
@@ -111,29 +128,33 @@ class RunDirectory {
   // Whether the stage was finished with this fingerprint and its files are as it left them (size and time of change; bytes are hashed when
   // the time differs). A file whose bytes changed is set aside (not by a view), so that the stage is made again. Throws SystemError when a file is there and
   // cannot be looked at.
-  StageState stage_state(Stage stage, const Fingerprint& fingerprint);
-  bool stage_is_current(Stage stage, const Fingerprint& fingerprint) { return stage_state(stage, fingerprint).current; }
+  StageState stage_state(StageOfRound stage, const Fingerprint& fingerprint);
+  bool stage_is_current(StageOfRound stage, const Fingerprint& fingerprint) { return stage_state(stage, fingerprint).current; }
 
   // Call before a stage's work. When what it owns was made (or begun) from another fingerprint, or from nobody knows what, that is moved to
   // previous/<stage>-N/; otherwise it stays, to be resumed. Records what was begun. Old results are therefore kept until the user deletes previous/.
-  void begin_stage(Stage stage, const Fingerprint& fingerprint);
+  void begin_stage(StageOfRound stage, const Fingerprint& fingerprint);
   // Records the finished stage with the hashes of `files` (below the root). `result` is what later stages take as input; empty means the hash of
   // the files' hashes. Give it where equal results may lie in different files (candidates: hash of the sorted keys).
-  void mark_stage_done(Stage stage, const Fingerprint& fingerprint, const std::vector<std::filesystem::path>& files, const std::string& result = {});
+  void mark_stage_done(StageOfRound stage, const Fingerprint& fingerprint, const std::vector<std::filesystem::path>& files, const std::string& result = {});
   // Makes the stage current with the results of another run that finished it with the same fingerprint, instead of the stage's work: its files are linked
   // (copied to another file system, and where they grow in place) and the manifest names the source. Every byte is read and compared with what that run
   // recorded; what is missing, damaged, of other options or not finished is not taken. The other run may be at work. Killed anywhere, the stage is one that was
   // begun and not finished. Throws UserError when `other_root` is no run, SystemError when a disk fails or a file that is there cannot be opened (permission):
   // nothing is taken for damaged unread.
-  Takeover take_over(Stage stage, const Fingerprint& fingerprint, const std::filesystem::path& other_root);
+  Takeover take_over(StageOfRound stage, const Fingerprint& fingerprint, const std::filesystem::path& other_root);
   // The result hash of a finished stage, for the inputs of later ones; nothing when it has not finished.
-  std::optional<std::string> result_hash(Stage stage) const;
+  std::optional<std::string> result_hash(StageOfRound stage) const;
+  // The files of a finished stage as its record holds them: name below the root -> xxh128. Empty when it has not finished.
+  std::map<std::string, std::string> files_of(StageOfRound stage) const;
 
  private:
   RunDirectory() = default;
   void load();
   void save();
   void require_writable() const;
+  const nlohmann::json* record_of(StageOfRound stage) const;  // null: there is none
+  nlohmann::json& record_to_write(StageOfRound stage);
   static std::int64_t changed_ns(const std::filesystem::path& path);  // time of change
 
   Layout layout_;

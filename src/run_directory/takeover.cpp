@@ -54,13 +54,12 @@ std::size_t link_new_files(const fs::path& from, const fs::path& to) {
   return taken;
 }
 
-Takeover RunDirectory::take_over(Stage stage, const Fingerprint& fingerprint, const fs::path& other_root) {
+Takeover RunDirectory::take_over(StageOfRound stage, const Fingerprint& fingerprint, const fs::path& other_root) {
   require_writable();
-  const std::string name = stage_name(stage);
   RunDirectory other = view(other_root);
   const StageState state = other.stage_state(stage, fingerprint);
   if (!state.current) return {false, state.reason, 0};
-  const json record = other.manifest_["stages"][name];
+  const json record = *other.record_of(stage);
   std::vector<std::string> files;
   for (const auto& [file, expected] : record["files"].items()) {
     const fs::path relative = fs::path(file).lexically_normal();
@@ -94,7 +93,7 @@ Takeover RunDirectory::take_over(Stage stage, const Fingerprint& fingerprint, co
       if (!storage::exists(other_root / file)) return {false, error.what(), 0};
     throw;
   }
-  json& own = manifest_["stages"][name];
+  json& own = record_to_write(stage);
   own = {{"fingerprint", fingerprint.hash()},
          {"options", fingerprint.options},
          {"inputs", fingerprint.inputs},

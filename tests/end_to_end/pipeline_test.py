@@ -87,10 +87,33 @@ def stage_1():
     return FOLDER / "stage1"
 
 
+@functools.cache
+def one_rank():
+    """How often a whole run on one rank opened the transformer's and the autoencoder's weights."""
+    files = [MODEL / part / "diffusion_pytorch_model.safetensors" for part in ("transformer", "vae")]
+    with OpenedFiles(*(file.parent for file in files)) as opened:
+        run("ranks-1")
+    return [opened.counts.get(file, 0) for file in files]
+
+
 class Pipeline(unittest.TestCase):
+    def test_a_whole_run_loads_each_network_once_where_it_fits(self):
+        # To tell which model it is, to know its size, and to load it.
+        self.assertEqual(one_rank(), [3, 3])
+
+    def test_what_does_not_fit_is_let_go_and_the_results_stay(self):
+        one_rank()
+        text = run("small-memory", model__resident_memory=1e-6)
+        self.assertRegex(text, r"memory: \S*transformer in Float on cpu \([\d.]+ GB\) is let go for \S*vae in Float on cpu")
+        self.assertEqual(adapter("small-memory").read_bytes(), adapter("ranks-1").read_bytes())
+        self.assertEqual(stage_results("small-memory"), stage_results("ranks-1"))
+
     def test_every_rank_count_trains_the_same_adapter_to_rounding(self):
         for ranks in (1, 3, 4):
-            run(f"ranks-{ranks}", ranks=ranks)
+            if ranks == 1:
+                one_rank()
+            else:
+                run(f"ranks-{ranks}", ranks=ranks)
             worst = largest_difference(adapter(f"ranks-{ranks}"), adapter("two"))
             # Nine AdamW updates lie between: where a gradient is nearly zero its sign, and so the update, hangs on rounding.
             self.assertLess(worst, 0.02, f"{ranks} ranks")

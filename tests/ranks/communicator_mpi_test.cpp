@@ -42,8 +42,6 @@ TEST(MpiCommunicator, GroupsOfAMeshTalkAlongTheirAxis) {
       };
       EXPECT_EQ(members(*groups.sequence), mesh.sequence_group(world->rank()));
       EXPECT_EQ(members(*groups.pair), mesh.pair_group(world->rank()));
-      EXPECT_EQ(members(*groups.replica), mesh.replica_group(world->rank()));
-      EXPECT_EQ(members(*groups.cross_section), mesh.cross_section(world->rank()));
       EXPECT_EQ(groups.here, mesh.coordinates(world->rank()));
     }
   }

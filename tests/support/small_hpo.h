@@ -84,7 +84,8 @@ inline HpoOutcome small_hpo_step(comm::Communicator& world, const comm::Mesh& me
   hpo.share_dynamic = 0.5;  // both kinds in a few samples
   hpo.beta = 30;
   hpo.dynamic_supervised_weight = options.supervised;
-  objectives::Hpo objective(transformer, policy, &reference, small_hpo_pairs(options.dtype), hpo, 1, 7, 1.0, {.ranks = &ranks, .recompute = options.recompute});
+  objectives::Hpo objective(transformer, {policy, &reference}, small_hpo_pairs(options.dtype), hpo, {.seed = 1, .shift = 7},
+                            {.ranks = &ranks, .recompute = options.recompute});
 
   HpoOutcome outcome;
   at::Tensor gradient = objective.gradient();

@@ -1,5 +1,7 @@
 #include "models/generator/adapter.h"
 
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/zeros.h>
@@ -151,6 +153,34 @@ Adapter Adapter::from_values(const Adaptable& network, const std::map<std::strin
   for (auto& [name, layer] : adapter.layers_) {
     layer.a.copy_(values.at(name).a);
     layer.b.copy_(values.at(name).b);
+  }
+  return adapter;
+}
+
+Adapter Adapter::joined(const std::vector<const Adapter*>& parts, const nn::Placement& placement) {
+  base::check_invariant(!parts.empty(), "an adapter cannot be joined of none");
+  const c10::AutoGradMode no_grad(false);
+  struct Factors {
+    std::vector<at::Tensor> a, b;
+  };
+  std::vector<AdapterModule> modules;
+  std::map<std::string, Factors> factors;
+  for (const Adapter* part : parts)
+    for (const auto& m : part->modules_) {
+      auto& own = factors[m.name];
+      if (own.a.empty()) modules.push_back({m.name, m.in, m.out, 0, 0});
+      const auto& layer = part->layers_.at(m.name);
+      own.a.push_back(layer.a);
+      own.b.push_back(layer.b.to(at::kDouble) * layer.scale);
+    }
+  for (auto& m : modules) {
+    for (const auto& a : factors.at(m.name).a) m.rank += a.size(0);
+    m.alpha = static_cast<double>(m.rank);
+  }
+  Adapter adapter = allocate(std::move(modules), at::TensorOptions(placement.dtype).device(placement.device));
+  for (auto& [name, layer] : adapter.layers_) {
+    layer.a.copy_(at::cat(factors.at(name).a));
+    layer.b.copy_(at::cat(factors.at(name).b, 1));
   }
   return adapter;
 }

@@ -55,6 +55,9 @@ class Adapter {
   static Adapter from_values(const Adaptable& network, const std::map<std::string, AdapterValues>& values, const std::string& origin,
                              const nn::Placement& placement = {});
 
+  // One frozen adapter that does what `parts` do together: each module's ranks side by side, scales folded into B. At least one part.
+  static Adapter joined(const std::vector<const Adapter*>& parts, const nn::Placement& placement);
+
   // MODULE.lora_A.weight [rank, in], MODULE.lora_B.weight [out, rank], MODULE.alpha [] (fp64): copies on the CPU, for checkpoints.
   storage::NamedTensors named_tensors() const;
   // The inverse, with every problem in one UserError.

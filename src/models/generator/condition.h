@@ -3,15 +3,16 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <map>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace magicid::models::generator {
 
-// Tensors with a batch of one, under the names of the reference's arguments (HunyuanVideo: prompt_embeds [1,L,D], prompt_attention_mask [1,L],
-// pooled_prompt_embeds [1,P]). Opaque to whoever carries it from an encoder to a denoiser of the same backbone.
+// Tensors with a batch of one, under the names of the reference's arguments and in the encoders' order (HunyuanVideo: prompt_embeds [1,L,D],
+// pooled_prompt_embeds [1,P], prompt_attention_mask [1,L]). Opaque to whoever carries it from an encoder to a denoiser of the same backbone.
 struct Condition {
-  std::map<std::string, at::Tensor> tensors;
+  std::vector<std::pair<std::string, at::Tensor>> tensors;
 
   // Throws InvariantError when there is no such tensor: a condition of another backbone.
   const at::Tensor& at(const std::string& name) const;

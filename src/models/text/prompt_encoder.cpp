@@ -89,7 +89,7 @@ PromptEmbeddings PromptEncoder::operator()(const std::string& prompt, const Prom
 
 PromptEmbeddings::operator generator::Condition() const {
   generator::Condition condition{{{"prompt_embeds", prompt_embeds}, {"pooled_prompt_embeds", pooled_prompt_embeds}}};
-  if (prompt_attention_mask.defined()) condition.tensors["prompt_attention_mask"] = prompt_attention_mask;
+  if (prompt_attention_mask.defined()) condition.tensors.emplace_back("prompt_attention_mask", prompt_attention_mask);
   return condition;
 }
 

@@ -117,14 +117,24 @@ TEST(Mesh, AnImpossibleMeshSaysWhatWouldDo) {
   EXPECT_THROW(Mesh::for_world(4, 1, 2).rank_of({.replica = 0, .pair = 1, .sequence = 0}), base::InvariantError);
 }
 
+TEST(Mesh, GroupsOfOneAreMadeWithoutTheOthersAndKnowTheirPlaceInTheJob) {
+  run_threads(3, [](Communicator& world) {
+    auto groups = make_groups(world, Mesh::for_world(3, 1, 1));
+    for (auto* group : {groups.sequence.get(), groups.pair.get()}) {
+      EXPECT_EQ(group->size(), 1);
+      EXPECT_EQ(group->backend(), "local");
+      EXPECT_EQ(group->world_rank(), world.rank());
+      EXPECT_EQ(group->world_size(), 3);
+    }
+  });
+}
+
 TEST(Mesh, GroupsTalkAlongTheirAxis) {
   run_threads(12, [](Communicator& world) {
     const Mesh mesh = Mesh::for_world(12, 2, 3);
     auto groups = make_groups(world, mesh);
     EXPECT_EQ(groups.sequence->rank(), groups.here.sequence);
     EXPECT_EQ(groups.pair->rank(), groups.here.pair);
-    EXPECT_EQ(groups.replica->rank(), groups.here.replica);
-    EXPECT_EQ(groups.cross_section->size(), 4);
     const auto names = groups.pair->all_gather_strings(std::to_string(world.rank()));
     for (int i = 0; i < 2; ++i) EXPECT_EQ(names[i], std::to_string(mesh.pair_group(world.rank())[i]));
   });

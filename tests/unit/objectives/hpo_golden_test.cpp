@@ -68,8 +68,9 @@ Outcome run(const json& c, comm::Communicator& world, const comm::Mesh& mesh, at
   at::Tensor total = at::zeros_like(policy.flat_parameters());
   const PairLoss loss{.beta = c.at("beta").get<double>()};
   Outcome outcome;
-  outcome.errors = accumulate_pair(transformer, policy, c.at("reference").get<bool>() ? &reference : nullptr, winner, loser, condition,
-                                   c.at("guidance").get<double>(), loss, {.ranks = &ranks}, total);
+  outcome.errors =
+      accumulate_pair(transformer, {policy, c.at("reference").get<bool>() ? &reference : nullptr},
+                      {.winner = winner, .loser = loser, .condition = condition, .guidance = c.at("guidance").get<double>()}, loss, {.ranks = &ranks}, total);
   outcome.loss = loss(outcome.errors);
   world.all_reduce(total);
   std::int64_t offset = 0;

@@ -52,8 +52,8 @@ TEST(HpoOnOneRank, GradientEqualsFiniteDifferencesOfEachTensor) {
       hv::Transformer::load(config, models::nn::Weights::from_tensors(hv::initialize_transformer(config, 3), "test", {.dtype = at::kDouble}));
   auto policy = small_hpo_adapter(at::kDouble, 0.03);
   const auto reference = small_hpo_adapter(at::kDouble);
-  Hpo objective(transformer, policy, &reference, small_hpo_pairs(at::kDouble),
-                {.beta = 30, .share_dynamic = 0.5, .identity_supervised_weight = 0.2, .dynamic_supervised_weight = 0.3}, 1, 7);
+  Hpo objective(transformer, {policy, &reference}, small_hpo_pairs(at::kDouble),
+                {.beta = 30, .share_dynamic = 0.5, .identity_supervised_weight = 0.2, .dynamic_supervised_weight = 0.3}, {.seed = 1, .shift = 7});
   const auto loss = [&] {
     objective.gradient().zero_();
     return objective.accumulate(2, 1, 3)[0];
@@ -126,7 +126,8 @@ TEST(HpoOnAMesh, ReplicasBeyondTheBatchAndRanksOfASampleChangeNothing) {
           hv::Transformer::load(config, models::nn::Weights::from_tensors(hv::initialize_transformer(config, 3), "test", {.dtype = at::kDouble}));
       auto policy = small_hpo_adapter(at::kDouble);
       const auto reference = small_hpo_adapter(at::kDouble);
-      Hpo objective(transformer, policy, &reference, small_hpo_pairs(at::kDouble), {.beta = 30, .share_dynamic = 0.5}, 1, 7, 1.0, {.ranks = &ranks});
+      Hpo objective(transformer, {policy, &reference}, small_hpo_pairs(at::kDouble), {.beta = 30, .share_dynamic = 0.5}, {.seed = 1, .shift = 7},
+                    {.ranks = &ranks});
       training::Options options;
       options.steps = 2, options.global_batch = 2, options.learning_rate = 1e-3, options.hash_check_every = 1;
       training::StepRecord first;
@@ -162,7 +163,7 @@ TEST(ReconstructionOnAMesh, ASharedSequenceEqualsOneRank) {
       std::vector<ReconstructionItem> items;
       for (auto& pair : small_hpo_pairs(at::kDouble)) items.push_back({pair.winner, pair.condition});
       const ReconstructionPrior prior{.items = {items[1]}, .weight = 0.5};
-      Reconstruction objective(transformer, adapter, items, 1, 3, 1.0, prior, {.ranks = &ranks});
+      Reconstruction objective(transformer, adapter, items, {.seed = 1, .shift = 3}, prior, {.ranks = &ranks});
       objective.gradient().zero_();
       const auto figures = objective.accumulate(0, 1, 2);
       at::Tensor gradient = objective.gradient();
@@ -185,7 +186,8 @@ TEST(ReconstructionOnAMesh, ASharedSequenceEqualsOneRank) {
         hv::Transformer::load(config, models::nn::Weights::from_tensors(hv::initialize_transformer(config, 3), "test", {.dtype = at::kFloat}));
     auto adapter = small_hpo_adapter(at::kFloat);
     const auto pairs = small_hpo_pairs(at::kFloat);
-    EXPECT_THROW(Reconstruction(transformer, adapter, {{pairs[0].winner, pairs[0].condition}}, 1, 3, 1.0, {}, {.ranks = &ranks}), base::InvariantError);
+    EXPECT_THROW(Reconstruction(transformer, adapter, {{pairs[0].winner, pairs[0].condition}}, {.seed = 1, .shift = 3}, {}, {.ranks = &ranks}),
+                 base::InvariantError);
   });
 }
 

@@ -77,7 +77,7 @@ TEST(Hpo, LossOfTheFirstStepIsExactlyLogTwo) {
     const auto transformer = make_transformer(dtype);
     auto policy = make_adapter(0.05);
     const auto reference = policy.frozen_copy({});
-    Hpo objective(transformer, policy, &reference, make_pairs(), {.beta = 2000}, 1, 7);
+    Hpo objective(transformer, {policy, &reference}, make_pairs(), {.beta = 2000}, {.seed = 1, .shift = 7});
     for (int slot = 0; slot < 6; ++slot) {
       const auto figures = objective.accumulate(0, slot, 6);
       EXPECT_EQ(figures[0], std::numbers::ln2) << (dtype == at::kFloat ? "fp32" : "bf16") << " slot " << slot;
@@ -114,7 +114,7 @@ TEST(Hpo, GradientEqualsThatOfTheJointLoss) {
   auto policy = make_adapter(0.05);
   const auto reference = make_adapter(0.04).frozen_copy({});
   const double beta = 30;
-  Hpo objective(transformer, policy, &reference, make_pairs(), {.beta = beta}, 1, 7);
+  Hpo objective(transformer, {policy, &reference}, make_pairs(), {.beta = beta}, {.seed = 1, .shift = 7});
   const auto figures = objective.accumulate(2, 1, 3);
   EXPECT_NEAR(figures[0], std::log1p(std::exp(-figures[2])), 1e-6);
   const auto terms = preference::hpo_terms({.winner = figures[7], .loser = figures[8], .reference_winner = figures[9], .reference_loser = figures[10]}, beta);
@@ -129,13 +129,13 @@ TEST(Hpo, KnownErrorsOfTheReferenceChangeNoBit) {
   auto policy = make_adapter(0.05);
   const auto reference = make_adapter(0.04).frozen_copy({});
   const HpoOptions options{.beta = 30, .share_dynamic = 0.5, .noise_draws = 2};
-  Hpo objective(transformer, policy, &reference, make_pairs(), options, 1, 7);
+  Hpo objective(transformer, {policy, &reference}, make_pairs(), options, {.seed = 1, .shift = 7});
   std::map<const HpoPair*, std::vector<double>> seen;
   std::int64_t known = 0, samples = 24;
   for (std::int64_t sample = 0; sample < samples; ++sample) {
     objective.gradient().zero_();
     const auto figures = objective.accumulate(sample, 0, 1);
-    Hpo forgetful(transformer, policy, &reference, make_pairs(), options, 1, 7);
+    Hpo forgetful(transformer, {policy, &reference}, make_pairs(), options, {.seed = 1, .shift = 7});
     auto expected = forgetful.accumulate(sample, 0, 1);
     EXPECT_EQ(expected.back(), 0);
     known += figures.back() == 1;
@@ -159,7 +159,7 @@ TEST(Hpo, WeightsOfEachKindOfPairAndOfTheWinnersOwnError) {
   const auto reference = make_adapter(0.04).frozen_copy({});
   const auto with = [&](HpoOptions options) {
     options.share_dynamic = 0.5;
-    return Hpo(transformer, policy, &reference, make_pairs(), options, 1, 7);
+    return Hpo(transformer, {policy, &reference}, make_pairs(), options, {.seed = 1, .shift = 7});
   };
   Hpo plain = with({.beta = 30}), weighted = with({.beta = 30, .identity_weight = 0.5, .dynamic_weight = 3});
   Hpo supervised = with({.beta = 30, .identity_supervised_weight = 0.25, .dynamic_supervised_weight = 4}),
@@ -200,8 +200,10 @@ ReconstructionPrior make_prior(double weight) {
 TEST(PriorPreservation, AddsTheClassSamplesErrorAndLeavesThePhotosAsTheyWere) {
   const auto transformer = make_transformer(at::kFloat);
   auto adapter = make_adapter(0.05);
-  Reconstruction plain(transformer, adapter, make_items(), 1, 3), off(transformer, adapter, make_items(), 1, 3, 1.0, make_prior(0)),
-      half(transformer, adapter, make_items(), 1, 3, 1.0, make_prior(0.5)), twice(transformer, adapter, make_items(), 1, 3, 1.0, make_prior(2));
+  Reconstruction plain(transformer, adapter, make_items(), {.seed = 1, .shift = 3}),
+      off(transformer, adapter, make_items(), {.seed = 1, .shift = 3}, make_prior(0)),
+      half(transformer, adapter, make_items(), {.seed = 1, .shift = 3}, make_prior(0.5)),
+      twice(transformer, adapter, make_items(), {.seed = 1, .shift = 3}, make_prior(2));
   EXPECT_EQ(off.metric_names(), plain.metric_names());
   EXPECT_EQ(half.metric_names().size(), 4u);
   std::set<double> prior_errors;
@@ -225,7 +227,7 @@ TEST(PriorPreservation, AddsTheClassSamplesErrorAndLeavesThePhotosAsTheyWere) {
     prior_errors.insert(half_figures[3]);
   }
   EXPECT_EQ(prior_errors.size(), 3u);
-  EXPECT_THROW(Reconstruction(transformer, adapter, make_items(), 1, 3, 1.0, ReconstructionPrior{.weight = 1}), base::UserError);
+  EXPECT_THROW(Reconstruction(transformer, adapter, make_items(), {.seed = 1, .shift = 3}, ReconstructionPrior{.weight = 1}), base::UserError);
 }
 
 template <class Objective, class Make>
@@ -249,7 +251,7 @@ double relative(const at::Tensor& a, const at::Tensor& b) { return ((a - b).abs(
 
 TEST(OneStep, HpoGivesTheSameParametersOnOneTwoAndFourRanks) {
   const auto make = [](const hv::Transformer& t, models::generator::Adapter& a, const models::generator::Adapter& r) {
-    return Hpo(t, a, &r, make_pairs(), {.beta = 100}, 1, 7);
+    return Hpo(t, {a, &r}, make_pairs(), {.beta = 100}, {.seed = 1, .shift = 7});
   };
   const at::Tensor one = one_step<Hpo>(1, make);
   EXPECT_GT(relative(make_adapter(0.05).flat_parameters(), one), 1e-3) << "the step changed nothing";
@@ -259,14 +261,14 @@ TEST(OneStep, HpoGivesTheSameParametersOnOneTwoAndFourRanks) {
 
 TEST(OneStep, ReconstructionGivesTheSameParametersOnOneTwoAndFourRanks) {
   const auto make = [](const hv::Transformer& t, models::generator::Adapter& a, const models::generator::Adapter&) {
-    return Reconstruction(t, a, make_items(), 1, 3);
+    return Reconstruction(t, a, make_items(), {.seed = 1, .shift = 3});
   };
   const at::Tensor one = one_step<Reconstruction>(1, make);
   EXPECT_GT(relative(make_adapter(0.05).flat_parameters(), one), 1e-3) << "the step changed nothing";
   for (int ranks : {2, 3, 4}) EXPECT_LT(relative(one_step<Reconstruction>(ranks, make), one), 1e-5) << ranks;
   EXPECT_TRUE(at::equal(one_step<Reconstruction>(4, make), one_step<Reconstruction>(4, make)));
   const auto with_prior = [](const hv::Transformer& t, models::generator::Adapter& a, const models::generator::Adapter&) {
-    return Reconstruction(t, a, make_items(), 1, 3, 1.0, make_prior(1));
+    return Reconstruction(t, a, make_items(), {.seed = 1, .shift = 3}, make_prior(1));
   };
   const at::Tensor prior = one_step<Reconstruction>(1, with_prior);
   EXPECT_GT(relative(prior, one), 1e-4) << "the prior changed nothing";
@@ -277,7 +279,7 @@ TEST(Objectives, LearnWhatTheyAreShown) {
   comm::run_threads(1, [](comm::Communicator& world) {
     const auto transformer = make_transformer(at::kFloat);
     auto adapter = make_adapter(0);
-    Reconstruction objective(transformer, adapter, {make_items()[0]}, 1, 3);
+    Reconstruction objective(transformer, adapter, {make_items()[0]}, {.seed = 1, .shift = 3});
     training::Options options;
     options.steps = 60, options.global_batch = 4, options.learning_rate = 5e-3;
     double first = 0, last = 0;
@@ -292,8 +294,8 @@ TEST(Objectives, LearnWhatTheyAreShown) {
 TEST(Objectives, NothingToLearnFromIsAUserError) {
   const auto transformer = make_transformer(at::kFloat);
   auto adapter = make_adapter(0);
-  EXPECT_THROW(Reconstruction(transformer, adapter, {}, 1, 3), base::UserError);
-  EXPECT_THROW(Hpo(transformer, adapter, nullptr, {}, {}, 1, 7), base::UserError);
+  EXPECT_THROW(Reconstruction(transformer, adapter, {}, {.seed = 1, .shift = 3}), base::UserError);
+  EXPECT_THROW(Hpo(transformer, {adapter, nullptr}, {}, {}, {.seed = 1, .shift = 7}), base::UserError);
 }
 
 }  // namespace

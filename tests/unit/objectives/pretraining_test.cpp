@@ -10,6 +10,7 @@
 #include "base/errors.h"
 #include "diffusion/flow_matching.h"
 #include "diffusion/initial_noise.h"
+#include "models/hunyuan_video/autoencoder.h"
 #include "models/hunyuan_video/initialize.h"
 #include "models/hunyuan_video/transformer.h"
 #include "models/nn/parameters.h"
@@ -56,9 +57,34 @@ TextToVideoBatch batch_of(double phase, std::int64_t items) {
   return {numbers({items, 4, 2, 4, 6}, phase), numbers({items, 6, 24}, phase), mask, numbers({items, 12}, phase)};
 }
 
+TokenErrors token_errors() {
+  return [](const models::nn::Weights& weights, const TextToVideoBatch& batch, const at::Tensor& noisy, const at::Tensor& timestep, const at::Tensor& target) {
+    const auto network = hv::Transformer::load(small_transformer(), weights);
+    const hv::TransformerInputs inputs{.hidden_states = noisy,
+                                       .timestep = timestep,
+                                       .encoder_hidden_states = batch.prompt_embeds,
+                                       .encoder_attention_mask = batch.prompt_mask,
+                                       .pooled_projections = batch.pooled,
+                                       .guidance = at::full_like(timestep, 1000)};
+    return (network.forward_tokens(inputs).to(at::kFloat) - network.patchify(target)).square().mean(2);
+  };
+}
+
+AutoencoderOfWeights autoencoder() {
+  return [](const models::nn::Weights& weights) {
+    const auto network = hv::Autoencoder::from_weights(small_autoencoder(), weights);
+    return AutoencoderCalls{.encode =
+                                [network](const at::Tensor& sample) {
+                                  const auto latents = network.encode(sample);
+                                  return std::pair(latents.mean, latents.logvar);
+                                },
+                            .decode = [network](const at::Tensor& latents) { return network.decode(latents); }};
+  };
+}
+
 TextToVideo text_to_video(Parameters& parameters, const TextToVideoOptions& options, std::int64_t items = 3) {
   return TextToVideo(
-      small_transformer(), parameters, at::kFloat,
+      token_errors(), parameters, at::kFloat,
       [=](std::int64_t step, std::int64_t slot, std::int64_t) { return batch_of(static_cast<double>(step + slot), items); }, options, 5);
 }
 
@@ -112,7 +138,7 @@ TEST(TextToVideo, GradientEqualsFiniteDifferences) {
 TEST(TextToVideo, Bfloat16IsNearFloat) {
   Parameters parameters(hv::initialize_transformer(small_transformer(), 3), at::kCPU, "test");
   const auto batches = [](std::int64_t step, std::int64_t slot, std::int64_t) { return batch_of(static_cast<double>(step + slot), 3); };
-  TextToVideo single(small_transformer(), parameters, at::kFloat, batches, {}, 5), half(small_transformer(), parameters, at::kBFloat16, batches, {}, 5);
+  TextToVideo single(token_errors(), parameters, at::kFloat, batches, {}, 5), half(token_errors(), parameters, at::kBFloat16, batches, {}, 5);
   expect_bfloat16_near_float(parameters, single, half, 0.01, 0.05);
 }
 
@@ -141,7 +167,7 @@ TEST(TextToVideo, WeightsOfTokens) {
   Parameters parameters(initialize_at_zero(hv::initialize_transformer(small_transformer(), 3)), at::kCPU, "test");
   const at::Tensor weights = numbers({2, 12}, 0.3).abs() + 0.1;
   TextToVideo objective(
-      small_transformer(), parameters, at::kFloat,
+      token_errors(), parameters, at::kFloat,
       [&](std::int64_t, std::int64_t, std::int64_t) {
         auto batch = batch_of(7, 2);
         batch.weights = weights;
@@ -200,7 +226,7 @@ TEST(AutoencoderReconstruction, GradientEqualsFiniteDifferencesForFramesAndClips
   for (const std::int64_t frames : {1, 5}) {
     Parameters parameters(hv::initialize_autoencoder(small_autoencoder(), 3), at::kCPU, "test");
     AutoencoderReconstruction objective(
-        small_autoencoder(), parameters, at::kFloat,
+        autoencoder(), parameters, at::kFloat,
         [&](std::int64_t step, std::int64_t slot, std::int64_t) {
           return AutoencoderBatch{numbers({2, 3, frames, 8, 12}, static_cast<double>(step + slot)), numbers({2, 1, frames, 8, 12}, 1).abs() + 0.5};
         },
@@ -215,8 +241,7 @@ TEST(AutoencoderReconstruction, Bfloat16IsNearFloat) {
     return AutoencoderBatch{numbers({2, 3, 5, 8, 12}, static_cast<double>(step + slot)), numbers({2, 1, 5, 8, 12}, 1).abs() + 0.5};
   };
   const AutoencoderLoss loss{.gradient_weight = 0.5, .kl_weight = 0.1, .latent_noise = 0.3};
-  AutoencoderReconstruction single(small_autoencoder(), parameters, at::kFloat, batches, loss, 5),
-      half(small_autoencoder(), parameters, at::kBFloat16, batches, loss, 5);
+  AutoencoderReconstruction single(autoencoder(), parameters, at::kFloat, batches, loss, 5), half(autoencoder(), parameters, at::kBFloat16, batches, loss, 5);
   expect_bfloat16_near_float(parameters, single, half, 0.01, 0.15);
 }
 
@@ -224,7 +249,7 @@ TEST(AutoencoderReconstruction, NoiseOnLatentsIsTheSamplesOwnAndCostsTheDecoderA
   Parameters parameters(hv::initialize_autoencoder(small_autoencoder(), 3), at::kCPU, "test");
   const auto figures = [&](double noise, std::int64_t slot) {
     AutoencoderReconstruction objective(
-        small_autoencoder(), parameters, at::kFloat,
+        autoencoder(), parameters, at::kFloat,
         [](std::int64_t, std::int64_t, std::int64_t) { return AutoencoderBatch{numbers({2, 3, 1, 8, 8}, 0), at::ones({1, 1, 1, 1, 1})}; },
         {.gradient_weight = 1, .kl_weight = 1, .latent_noise = noise}, 5);
     return objective.accumulate(3, slot, 2);
@@ -242,7 +267,7 @@ TEST(AutoencoderReconstruction, SingleFramesTrainTheLastTemporalTap) {
   Parameters parameters(initialize_framewise(hv::initialize_autoencoder(small_autoencoder(), 3)), at::kCPU, "test");
   for (const std::int64_t frames : {1, 5}) {
     AutoencoderReconstruction objective(
-        small_autoencoder(), parameters, at::kFloat,
+        autoencoder(), parameters, at::kFloat,
         [&](std::int64_t, std::int64_t, std::int64_t) { return AutoencoderBatch{numbers({2, 3, frames, 8, 8}, 0), at::ones({1, 1, 1, 1, 1})}; }, {}, 5);
     objective.gradient().zero_();
     objective.accumulate(0, 0, 1);
@@ -263,7 +288,7 @@ TEST(AutoencoderReconstruction, LossIsTheSumOfItsPartsAndFalls) {
   Parameters parameters(hv::initialize_autoencoder(small_autoencoder(), 3), at::kCPU, "test");
   const AutoencoderLoss weights{.gradient_weight = 0.5, .kl_weight = 1e-2};
   AutoencoderReconstruction objective(
-      small_autoencoder(), parameters, at::kFloat,
+      autoencoder(), parameters, at::kFloat,
       [](std::int64_t, std::int64_t, std::int64_t) { return AutoencoderBatch{numbers({2, 3, 1, 8, 8}, 0), at::ones({1, 1, 1, 1, 1})}; }, weights, 5);
   at::Tensor values = objective.parameters(), gradient = objective.gradient();
   training::Options options;

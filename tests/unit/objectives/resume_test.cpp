@@ -65,7 +65,7 @@ std::int64_t train(const std::filesystem::path& folder, const comm::Mesh& mesh, 
     const auto transformer = hv::Transformer::load(config, models::nn::Weights::from_tensors(hv::initialize_transformer(config, 3), "test", {.dtype = dtype}));
     auto policy = small_hpo_adapter(dtype);
     const auto reference = small_hpo_adapter(dtype);
-    Hpo hpo(transformer, policy, &reference, small_hpo_pairs(dtype), {.beta = 30, .share_dynamic = 0.5, .noise_draws = noise_draws}, 1, 7, 1.0,
+    Hpo hpo(transformer, {policy, &reference}, small_hpo_pairs(dtype), {.beta = 30, .share_dynamic = 0.5, .noise_draws = noise_draws}, {.seed = 1, .shift = 7},
             {.ranks = &ranks});
     Stopping objective(hpo, stop_at, world.rank() == 0);
     training::Options options;

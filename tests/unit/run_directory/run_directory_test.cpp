@@ -65,6 +65,59 @@ TEST(RunDirectory, StagesAreCurrentUntilTheirOptionsOrInputsChange) {
 }
 
 // A start that finds that it must not begin leaves the record of what was used.
+TEST(RunDirectory, ARoundHasRecordsAndFilesOfItsOwn) {
+  TemporaryFolder folder;
+  const fs::path root = folder / "run";
+  const auto finish = [](RunDirectory& run, int round, const std::string& text) {
+    const Layout at = run.layout().of_round(round);
+    run.begin_stage({Stage::optimize, round}, fingerprint(round));
+    fs::create_directories(at.optimize());
+    write_bytes(at.optimize() / "checkpoint-000001.h5", text);
+    run.mark_stage_done({Stage::optimize, round}, fingerprint(round), {at.optimize() / "checkpoint-000001.h5"}, "result of " + text);
+  };
+  std::string alone;
+  {
+    auto run = RunDirectory::open(root, options());
+    finish(run, 0, "zero");
+    alone = run.manifest().at("stages").dump();
+    EXPECT_FALSE(run.manifest().contains("rounds")) << "a run of one round is written as ever";
+    EXPECT_EQ(run.stage_state({Stage::optimize, 1}, fingerprint(1)).reason, "has not run yet");
+    finish(run, 1, "one");
+    finish(run, 12, "twelve");
+  }
+  auto run = RunDirectory::open(root, options());
+  EXPECT_EQ(read_bytes(root / "optimize/checkpoint-000001.h5"), "zero");
+  EXPECT_EQ(read_bytes(root / "rounds/1/optimize/checkpoint-000001.h5"), "one");
+  for (const int round : {0, 1, 12}) EXPECT_TRUE(run.stage_is_current({Stage::optimize, round}, fingerprint(round))) << round;
+  EXPECT_EQ(run.result_hash({Stage::optimize, 12}), "result of twelve");
+  EXPECT_EQ(run.files_of({Stage::optimize, 1}).begin()->first, "rounds/1/optimize/checkpoint-000001.h5");
+  EXPECT_EQ(run.files_of(Stage::select).size(), 0u);
+  // Another fingerprint moves the files of its round alone; what is found by content belongs to no round.
+  run.begin_stage({Stage::optimize, 1}, fingerprint(7));
+  EXPECT_EQ(read_bytes(root / "previous/round-1-optimize-1/optimize/checkpoint-000001.h5"), "one");
+  EXPECT_TRUE(run.stage_is_current(Stage::optimize, fingerprint(0)) && run.stage_is_current({Stage::optimize, 12}, fingerprint(12)));
+  EXPECT_EQ(run.manifest().at("stages").dump(), alone);
+  EXPECT_EQ(run.layout().of_round(3).candidates(), run.layout().candidates());
+}
+
+TEST(RunDirectory, ARoundThatIsNoneMakesTheManifestDamaged) {
+  TemporaryFolder folder;
+  for (const char* rounds : {R"({"x": {"stages": {}}})", R"({"1": 7})", R"({"1": {}})", R"([])", R"({"1": {"stages": {"select": {"done": true}}}})"}) {
+    const fs::path root = folder / "run";
+    fs::create_directories(root);
+    write_bytes(root / "manifest.json", std::string(R"({"format": "magicid.run", "version": 1, "stages": {}, "rounds": )") + rounds + "}");
+    EXPECT_FALSE(RunDirectory::open(root, options()).manifest().contains("rounds")) << rounds;
+    EXPECT_THROW(
+        {
+          write_bytes(root / "manifest.json", std::string(R"({"format": "magicid.run", "version": 1, "stages": {}, "rounds": )") + rounds + "}");
+          RunDirectory::view(root);
+        },
+        base::UserError)
+        << rounds;
+    fs::remove_all(root);
+  }
+}
+
 TEST(RunDirectory, ValuesAreRecordedWhenSomethingIsDoneWithThem) {
   TemporaryFolder folder;
   const fs::path root = folder / "a";

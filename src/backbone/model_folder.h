@@ -1,0 +1,42 @@
+// A text-to-video pipeline folder as diffusers' save_pretrained writes it, opened by the class in its model_index.json.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "diffusion/flow_match_scheduler.h"
+#include "models/generator/backbone.h"
+
+namespace magicid::backbone {
+
+class ModelFolder {
+ public:
+  // Reads model_index.json and the configurations, no weights. Throws UserError when a folder is missing, the pipeline is of a class that this program does not
+  // know, or the networks do not fit each other.
+  static ModelFolder open(const std::filesystem::path& folder);
+
+  const std::filesystem::path& path() const { return path_; }
+  const models::generator::Backbone& backbone() const { return *backbone_; }
+  const diffusion::FlowMatchEulerScheduler& scheduler() const { return scheduler_; }
+
+  // What identifies the model: all JSON and text files, names and shapes of the weights, and a sample of their bytes (all bytes of the 12.8B
+  // model would take minutes to read at every start). Hexadecimal.
+  std::string fingerprint() const;
+
+ private:
+  ModelFolder(std::filesystem::path path, std::unique_ptr<models::generator::Backbone> backbone, diffusion::FlowMatchEulerScheduler scheduler);
+
+  std::filesystem::path path_;
+  std::unique_ptr<models::generator::Backbone> backbone_;
+  diffusion::FlowMatchEulerScheduler scheduler_;
+};
+
+// A pipeline folder of HunyuanVideo's class with random weights, as `init-model` makes it: models/hunyuan_video/random_pipeline.h.
+void write_random_pipeline(const std::filesystem::path& out, const std::string& size, std::uint64_t seed);
+
+// Whether `init-model` made the pipeline folder: its pictures mean nothing, and reports say so.
+bool has_random_weights(const std::filesystem::path& folder);
+
+}  // namespace magicid::backbone

@@ -1,0 +1,39 @@
+// What the files are that a run reads from outside its directory. Keys and fingerprints take these identities: contents count, where a file lies does not.
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "pipeline/configuration.h"
+
+namespace magicid::pipeline {
+
+// Of a network's folder: names and contents of its files (config.json, weights, tokeniser), read whole. Hexadecimal. Throws UserError when there is no such
+// folder. Not collective; of large files, so one rank calls it once a process.
+std::string folder_identity(const std::filesystem::path& folder);
+
+// Of the language model's prompt template: the hash of model.template_file, null for HunyuanVideo's own. Throws SystemError when the file cannot be read. Not
+// collective.
+nlohmann::json template_identity(const ModelOptions& options);
+
+// What each reward network is, by its contents and never by its path: "arcface", "raft", "clip" as folder_identity() gives them, "face_detector" as
+// face_detector_identity() does. Reads every byte of them: Run::reward_networks() keeps the result. Throws as rewards::reward_folders() does. Not
+// collective.
+nlohmann::json reward_network_identities(const Configuration& configuration);
+// The detector's kind and a hash of the file or folder that it is read from; the threshold and the choice of a face are options. Not collective.
+nlohmann::json face_detector_identity(const Configuration& configuration);
+
+// Of generate.with_adapters: a list with each file's hash, strength and range of sigma; null where there are none. Throws SystemError when a file cannot be
+// read. Not collective.
+nlohmann::json further_adapters_identity(const SamplingOptions& options);
+
+// What every stage's keys stand on, read once a process (Run::open).
+struct ModelIdentity {
+  std::string model;               // backbone::ModelFolder::fingerprint()
+  nlohmann::json prompt_template;  // template_identity()
+  std::string dtype;               // "float32" or "bfloat16": what the networks compute in
+  nlohmann::json adapters;         // further_adapters_identity()
+};
+
+}  // namespace magicid::pipeline
