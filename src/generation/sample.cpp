@@ -50,15 +50,15 @@ at::Tensor sample_latents(const Denoiser& denoiser, const diffusion::FlowMatchEu
 
   const auto device = denoiser.placement().device;
   const Condition positive = request.prompt.to(device);
-  const bool true_guidance = diffusion::uses_true_guidance(options.true_cfg, request.negative.has_value());
-  const std::optional<Condition> away = true_guidance ? std::optional(request.negative->to(device)) : std::nullopt;
+  const auto scale_at = [&](double sigma) { return options.late && sigma <= options.late->up_to ? options.late->true_cfg : options.true_cfg; };
+  const std::optional<Condition> away = request.negative ? std::optional(request.negative->to(device)) : std::nullopt;
   const models::generator::TokenWork work{shared ? ranks->attention() : models::generator::local_joint_attention(), options.recompute};
 
   const auto velocity = [&](const at::Tensor& latents, double timestep, int step) {
     const Prediction predict{
         denoiser, adapters.at(schedule.sigmas[static_cast<std::size_t>(step)]), options.guidance, timestep, work, shared ? ranks : nullptr};
     const at::Tensor conditioned = predict(latents, positive);
-    return away ? diffusion::true_guidance(conditioned, predict(latents, *away), options.true_cfg) : conditioned;
+    return diffusion::uses_true_guidance(scale, away.has_value()) ? diffusion::true_guidance(conditioned, predict(latents, *away), scale) : conditioned;
   };
   const int recorded = wanted ? options.gradient_steps : 0;
   return diffusion::sample(schedule, request.noise.to(device), velocity, after_step, recorded);

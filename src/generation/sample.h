@@ -16,10 +16,16 @@
 
 namespace magicid::generation {
 
+// Another scale of true guidance for the end of the denoising (Wan 2.2's guidance_scale_2): at noise levels up to `up_to`.
+struct LateGuidance {
+  double up_to = 0, true_cfg = 1;
+};
+
 struct SampleOptions {
   int steps = 50;
   double guidance = 6.0;  // embedded
   double true_cfg = 1.0;  // true guidance, used above 1 with a negative condition
+  std::optional<LateGuidance> late = {};
   // The last so many steps are recorded for gradients where grad mode is on (Clark et al., "DRaFT", arXiv:2309.17400: the last K); 0: none.
   int gradient_steps = 0;
   models::generator::RecomputePlan recompute = {};  // what the backward of those steps computes again

@@ -116,6 +116,7 @@ void optimize(session::Session& session, Run& run) {
     comm::agree(session.world(), "reading the pairs' videos", [&] { pairs = load_pairs(session, run, file, stills, Prepared::load(run.layout().prepared())); });
     previews.prepare();
     const auto transformer = session::borrow_denoiser(session, run.backbone(), session.world());
+    session.networks().let_go("training needs the memory");
     models::generator::Adapter policy = load_trained(session, run, Stage::reconstruct);
     const bool from_base = c.optimize.hpo.reference == "base";
     const models::generator::Adapter reference = policy.frozen_copy({session.placement().device, at::kFloat});

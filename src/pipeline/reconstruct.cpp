@@ -92,6 +92,7 @@ void reconstruct(session::Session& session, Run& run) {
     const auto planned = planned_class_samples(session, run);
     const Prepared prepared = read_prepared(session, run);
     const auto transformer = session::borrow_denoiser(session, run.backbone(), session.world());
+    session.networks().let_go("training needs the memory");
     objectives::ReconstructionPrior samples{.weight = prior.weight, .shift = prior.kind == "video" ? c.generate.sampling.shift : c.reconstruct.shift};
     if (prior.weight > 0) samples.items = class_samples(session, run, prepared, planned);
     auto adapter = models::generator::Adapter::create(transformer->adaptable(), adapter_options(c), session.placement().device);

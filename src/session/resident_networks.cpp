@@ -1,5 +1,7 @@
 #include "session/resident_networks.h"
 
+#include <c10/util/Exception.h>
+
 #include <algorithm>
 #include <cstdio>
 
@@ -48,7 +50,16 @@ std::shared_ptr<const void> ResidentNetworks::borrow_any(const std::string& what
   }
   const double needed = bytes();
   make_room(what, needed);
-  auto network = load();
+  std::shared_ptr<const void> network;
+  try {
+    network = load();
+  } catch (const std::exception& error) {
+    // The budget is a guess about what else needs the device: what only waits for its next borrower goes before a run does.
+    const bool idle = std::any_of(residents_.begin(), residents_.end(), [](const Resident& resident) { return resident.idle(); });
+    if (!idle || !(base::is_out_of_memory(error) || dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr)) throw;
+    let_go(base::concat("memory ran out while ", what, " was loaded"));
+    network = load();
+  }
   base::check_invariant(network != nullptr, "no network was loaded for ", what);
   ++loads_;
   residents_.push_back({what, needed, std::move(network)});

@@ -124,6 +124,24 @@ TEST(SampleLatents, SeveralAdaptersActTogetherAndApart) {
   EXPECT_LT(distance(sample({{&first, {}}, {&first, {}}}), sample({{&twice, {}}})), 1e-5);
 }
 
+TEST(SampleLatents, TheEndMayBeGuidedByAnotherScale) {
+  Sampling sample;
+  sample.request.negative = prompt(1, 2);
+  sample.request.options.true_cfg = 3;
+  const at::Tensor strong = sample({});
+  sample.request.options.late = {.up_to = 0.4, .true_cfg = 1};
+  EXPECT_TRUE(at::equal(sample({}), strong)) << "no step lies that late: the network runs at sigma 1, 0.9, 0.75 and 0.5";
+  sample.request.options.late = {.up_to = 1, .true_cfg = 1};
+  const at::Tensor late = sample({});
+  sample.request.options.late.reset();
+  sample.request.options.true_cfg = 1;
+  EXPECT_TRUE(at::equal(late, sample({}))) << "everywhere the other scale";
+  sample.request.options.true_cfg = 3;
+  sample.request.options.late = {.up_to = 0.8, .true_cfg = 1};
+  EXPECT_GT(distance(sample({}), strong), 1e-3);
+  EXPECT_GT(distance(sample({}), late), 1e-3);
+}
+
 TEST(SampleLatents, RefusesARangeWithoutNoise) {
   Sampling sample;
   const Adapter adapter = trained_adapter(0, 2);

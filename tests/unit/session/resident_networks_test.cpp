@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <memory>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -68,6 +69,21 @@ TEST(ResidentNetworks, LargerThanTheBudgetIsLentAlone) {
   memory.borrow("a", 4);
   EXPECT_EQ(memory.borrow("huge", 50)->name, "huge");
   EXPECT_EQ(memory.gone, std::vector<std::string>{"a"});
+}
+
+TEST(ResidentNetworks, WhenMemoryRunsOutTheIdleOnesGoAndItIsTriedAgain) {
+  Memory memory(100);
+  memory.borrow("a", 4);
+  int tries = 0;
+  const auto load = [&]() -> std::shared_ptr<const Network> {
+    if (++tries == 1) throw std::bad_alloc();
+    return std::make_shared<const Network>("b", memory.gone);
+  };
+  const auto b = memory.networks.borrow<const Network>("b", [] { return 4.0; }, load);
+  EXPECT_EQ(b->name, "b");
+  EXPECT_EQ(memory.gone, std::vector<std::string>{"a"});
+  const auto full = []() -> std::shared_ptr<const Network> { throw std::bad_alloc(); };
+  EXPECT_THROW(memory.networks.borrow<const Network>("c", [] { return 4.0; }, full), std::bad_alloc) << "there is nothing left to let go";
 }
 
 TEST(ResidentNetworks, AFailureLeavesNothingBehind) {
