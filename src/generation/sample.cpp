@@ -55,8 +55,8 @@ at::Tensor sample_latents(const Denoiser& denoiser, const diffusion::FlowMatchEu
   const models::generator::TokenWork work{shared ? ranks->attention() : models::generator::local_joint_attention(), options.recompute};
 
   const auto velocity = [&](const at::Tensor& latents, double timestep, int step) {
-    const Prediction predict{
-        denoiser, adapters.at(schedule.sigmas[static_cast<std::size_t>(step)]), options.guidance, timestep, work, shared ? ranks : nullptr};
+    const double sigma = schedule.sigmas[static_cast<std::size_t>(step)], scale = scale_at(sigma);
+    const Prediction predict{denoiser, adapters.at(sigma), options.guidance, timestep, work, shared ? ranks : nullptr};
     const at::Tensor conditioned = predict(latents, positive);
     return diffusion::uses_true_guidance(scale, away.has_value()) ? diffusion::true_guidance(conditioned, predict(latents, *away), scale) : conditioned;
   };
