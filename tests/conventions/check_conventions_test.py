@@ -212,10 +212,12 @@ class Figures(unittest.TestCase):
         both = f"class Context {{\n public:\n  int f();\n private:\n  {run}\n  {ranks}\n}};\n"
         self.assertEqual(self.lines(count, both, "commands/c.h"), [1])
         self.assertEqual(self.places(count, {"commands/c.h": f"struct A {{\n  {run}\n}};\nstruct B {{\n  {ranks}\n  RunLock& lock() const;\n}};\n"}), [])
-        # What a member holds is held; a type of one .cpp file is handed to nobody.
-        held = self.places(count, {"commands/c.h": both, "commands/d.h": "struct Tool {\n  Context& context;\n};\n"})
-        self.assertEqual([place.split(":")[0] for place in held], ["src/commands/c.h", "src/commands/d.h"])
-        self.assertEqual(self.places(count, {"commands/c.cpp": both}), [])
+        # What an owned member holds is held; what is only referred to is not.
+        run_and_ranks = {"commands/r.h": f"class Run {{\n  {run}\n}};\n", "commands/s.h": f"class Session {{\n  {ranks}\n}};\n"}
+        self.assertEqual(self.places(count, {**run_and_ranks, "commands/t.h": "struct Tool {\n  Session& session;\n  const Run* run;\n};\n"}), [])
+        owner = self.places(count, {**run_and_ranks, "commands/t.cpp": "struct Tool {\n  std::unique_ptr<Session> session;\n  Run run;\n};\n"})
+        self.assertEqual([place.split(":")[0] for place in owner], ["src/commands/t.cpp"])
+        self.assertEqual(len(self.places(count, {**run_and_ranks, "commands/t.h": f"struct Tool {{\n  Run run;\n  comm::Communicator& world;\n}};\n"})), 1)
 
 
 class Source(unittest.TestCase):

@@ -22,7 +22,7 @@ FOREIGN_JSON = {
 }
 JSON_TYPES = {"json", "Json", "ordered_json"}
 # What stands for a run: its folder, its record, its lock.
-RUN_TYPES = {"RunDirectory", "Layout", "RunLayout", "RunLock"}
+RUN_TYPES = {"RunDirectory", "Layout", "RunLock"}
 # What stays when the process turns to another run.
 PROCESS_TYPES = {"Communicator", "SampleRanks", "Placement"}
 
@@ -219,38 +219,42 @@ def json_by_position(root):
 
 
 def runs_with_a_process(root):
-    """Types of headers whose members, or the members of the types that they hold, name both a run and what a process holds. Whoever is handed
-    such a type depends on everything; a type inside a .cpp file is handed to nobody."""
-    kinds = {}
-    for source in sources(root):
-        for kind in source.classes if source.name.endswith(".h") else []:
-            words = {token.text for member in kind.members for token in member if token.kind == "word"}
-            kinds.setdefault(kind.name, (f"src/{source.name}:{kind.line}", set()))[1].update(words)
+    """Types that hold both a run and what a process holds: their own members name both, or the types that they own do, however deep. What is
+    owned stands in a member without & and *; who only refers to a run and to a session can be handed either alone."""
+    kinds = {(source.name, kind.name): kind for source in sources(root) for kind in source.classes}
+    in_headers = {name: (file, name) for file, name in kinds if file.endswith(".h") and name != "Options"}  # the one name that several types share
 
-    def held(name):
-        seen, waiting = set(), [name]
+    def words(kind, owned):
+        members = [member for member in kind.members if not owned or not {"&", "*"} & {token.text for token in member}]
+        return {token.text for member in members for token in member if token.kind == "word"}
+
+    def held(key):
+        found, seen, waiting = words(kinds[key], owned=False), {key}, [key]
         while waiting:
-            for word in kinds[waiting.pop()][1] - seen:
-                seen.add(word)
-                if word in kinds and word != "Options":  # the one name that several types share
-                    waiting.append(word)
-        return seen
+            current = waiting.pop()
+            for word in words(kinds[current], owned=True):
+                other = (current[0], word) if (current[0], word) in kinds else in_headers.get(word)
+                if other is not None and other not in seen:
+                    seen.add(other)
+                    waiting.append(other)
+                    found |= words(kinds[other], owned=False)
+        return found
 
     places = []
-    for name, (place, _) in sorted(kinds.items()):
-        words = held(name)
-        if words & RUN_TYPES and words & PROCESS_TYPES:
-            places.append(f"{place}: {name} holds both a run ({', '.join(sorted(words & RUN_TYPES))}) and what belongs to the process "
-                          f"({', '.join(sorted(words & PROCESS_TYPES))})")
+    for key in sorted(kinds):
+        found = held(key)
+        if found & RUN_TYPES and found & PROCESS_TYPES:
+            places.append(f"src/{key[0]}:{kinds[key].line}: {key[1]} holds both a run ({', '.join(sorted(found & RUN_TYPES))}) and what belongs to the "
+                          f"process ({', '.join(sorted(found & PROCESS_TYPES))})")
     return places
 
 
 FIGURES = [
     Figure("files outside models/hunyuan_video/ that name its types", 39, 5, files_that_name_a_backbone),
     Figure("lines of src/commands/", 5600, 1600, command_lines, each_listed=False),
-    Figure("functions of more than six parameters, kernels aside", 15, 0, wide_functions),
+    Figure("functions of more than six parameters, kernels aside", 8, 0, wide_functions),
     Figure("JSON arrays read by position", 10, 0, json_by_position),
-    Figure("types that hold both a run and a process's resources", 2, 0, runs_with_a_process),
+    Figure("types that hold both a run and a process's resources", 1, 0, runs_with_a_process),
 ]
 
 
