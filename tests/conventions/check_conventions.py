@@ -15,7 +15,7 @@ What is checked, in the C++ and CUDA files of src/ unless said otherwise:
   words      no marks of unfinished work (src/, launch/, slurm/, cmake/, tests/)
   paths      no path of one person's machine (all text files)
   documents  docs/architecture.md names every room as `room/`, if that file exists
-  figures    each count of figures.py stays within its limit
+  figures    each count of figures.py stays within its limit, and the limit falls with the count
 """
 import argparse
 import re
@@ -109,8 +109,8 @@ def shared_type_names(source):
     return first, again
 
 
-def check(root, shared_names=frozenset(SHARED_NAMES), counted=tuple(figures.FIGURES)):
-    problems = figures.over_limit(root, counted)
+def check(root, shared_names=frozenset(SHARED_NAMES), counted=()):
+    problems = figures.off_limit(root, counted)
     rooms = room_order(root)
     source = root / "src"
     declared = {}
@@ -202,7 +202,7 @@ def main():
     if arguments.figures:
         print("\n".join(figures.table(arguments.root, figures.FIGURES)))
         return 0
-    problems = check(arguments.root)
+    problems = check(arguments.root, counted=figures.FIGURES)
     for problem in problems:
         print(problem)
     print(f"{len(problems)} violations of the conventions" if problems else "conventions: all kept")

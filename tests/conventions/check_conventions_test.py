@@ -118,6 +118,9 @@ class Conventions(unittest.TestCase):
         self.assertIn("wide functions: 1, and the limit is 0", problems[0])
         self.assertIn("src/base/b.cpp:1: f takes 7 parameters", problems[1])
         self.assertEqual(in_tree(wide, lambda root: check(root, frozenset(), [figures.Figure("wide functions", 1, 0, figures.wide_functions)])), [])
+        falling = [figures.Figure("wide functions", 3, goal, figures.wide_functions) for goal in (0, 2, 3)]
+        said = [in_tree(wide, lambda root: check(root, frozenset(), [figure])) for figure in falling]
+        self.assertEqual([[line[line.index("lower it to"):][:13] for line in lines] for lines in said], [["lower it to 1"], ["lower it to 2"], []])
         printed = in_tree(wide, lambda root: figures.table(root, [figure]))
         self.assertEqual(printed[1].split()[:4], ["1", "0", "0", "wide"])
         self.assertIn("src/base/b.cpp:1", printed[2])
