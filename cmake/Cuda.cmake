@@ -1,4 +1,4 @@
-# Device sources: the few files (*.cu, the NCCL backend) that need CUDA. Each has a fallback source with the same functions for builds
+# Device sources: the few files (the NCCL backend, what asks the CUDA runtime, kernels in *.cu) that need CUDA. Each has a fallback source with the same functions for builds
 # without CUDA, so that callers need no #ifdef (magicid_room's DEVICE_SOURCES and FALLBACK_SOURCES, cmake/Rooms.cmake).
 #
 # MAGICID_CUDA=ON             device sources take the fallbacks' place in every program (preset cuda)

@@ -197,14 +197,13 @@ class NcclCommunicator : public Communicator {
     const auto rows = gather_rows(own);
     at::Tensor out = empty_rows(own, total(rows));
     if (out.numel() == 0) return out;
-    const std::int64_t bytes = row_bytes(own);
     auto* target = static_cast<char*>(out.mutable_data_ptr());
     if (std::all_of(rows.begin(), rows.end(), [&](std::int64_t count) { return count == rows[0]; })) {
       run("all_gather", own.nbytes(), [&] { require("all_gather", library().all_gather(own.const_data_ptr(), target, own.nbytes(), comm())); });
       return out;
     }
-    exchange("all_gather", own, std::vector<std::int64_t>(static_cast<std::size_t>(size()), own.size(0)),
-             std::vector<std::int64_t>(static_cast<std::size_t>(size()), 0), out, rows, bytes);
+    const auto ranks = static_cast<std::size_t>(size());
+    exchange("all_gather", {own, std::vector<std::int64_t>(ranks, own.size(0)), std::vector<std::int64_t>(ranks, 0)}, out, rows);
     return out;
   }
 
@@ -221,7 +220,7 @@ class NcclCommunicator : public Communicator {
       starts.push_back(start);
       start += count;
     }
-    exchange("all_to_all", own, send_counts, starts, out, receive_counts, row_bytes(own));
+    exchange("all_to_all", {own, send_counts, starts}, out, receive_counts);
     return out;
   }
 
@@ -320,13 +319,19 @@ class NcclCommunicator : public Communicator {
     return rows;
   }
 
-  // One group of sends and receives. send_starts are the first rows of what goes to each rank; received rows follow each other by rank.
-  void exchange(const char* name, const at::Tensor& send, const std::vector<std::int64_t>& send_counts, const std::vector<std::int64_t>& send_starts,
-                at::Tensor& out, const std::vector<std::int64_t>& receive_counts, std::int64_t bytes) {
-    const auto* source = static_cast<const char*>(send.const_data_ptr());
+  // Which rows each rank is sent: counts[r] of them from row starts[r] on; the parts may overlap.
+  struct Outgoing {
+    const at::Tensor& rows;
+    std::vector<std::int64_t> counts, starts;
+  };
+
+  // One group of sends and receives. Received rows, receive_counts[r] from rank r, follow each other in `out` by rank.
+  void exchange(const char* name, const Outgoing& send, at::Tensor& out, const std::vector<std::int64_t>& receive_counts) {
+    const std::int64_t bytes = row_bytes(out);
+    const auto* source = static_cast<const char*>(send.rows.const_data_ptr());
     auto* target = static_cast<char*>(out.mutable_data_ptr());
     std::int64_t own_start = 0;
-    run(name, send.nbytes(), [&] {
+    run(name, send.rows.nbytes(), [&] {
       require(name, library().group_start());
       NcclResult problem;
       const auto keep = [&](const NcclResult& result) {
@@ -337,8 +342,8 @@ class NcclCommunicator : public Communicator {
         if (other == rank()) {
           own_start = row;
         } else {
-          if (send_counts[other] * bytes > 0)
-            keep(library().send(source + send_starts[other] * bytes, static_cast<std::size_t>(send_counts[other] * bytes), other, comm()));
+          if (send.counts[other] * bytes > 0)
+            keep(library().send(source + send.starts[other] * bytes, static_cast<std::size_t>(send.counts[other] * bytes), other, comm()));
           if (receive_counts[other] * bytes > 0)
             keep(library().receive(target + row * bytes, static_cast<std::size_t>(receive_counts[other] * bytes), other, comm()));
         }
@@ -347,7 +352,7 @@ class NcclCommunicator : public Communicator {
       keep(library().group_end());  // also after a problem: an open group would swallow all later calls
       require(name, problem);
     });
-    out.narrow(0, own_start, receive_counts[rank()]).copy_(send.narrow(0, send_starts[rank()], send_counts[rank()]));
+    out.narrow(0, own_start, receive_counts[rank()]).copy_(send.rows.narrow(0, send.starts[rank()], send.counts[rank()]));
   }
 
   std::shared_ptr<Link> link_;

@@ -167,21 +167,21 @@ class MarkdownWriter : public FieldVisitor {
 
 class JsonWriter : public FieldVisitor {
  public:
-  JsonWriter(json& out, Selection selection) : out_(out), selection_(selection) {}
+  JsonWriter(json& out, FieldSet fields) : out_(out), fields_(fields) {}
 
   void field(const Field& field) override {
-    if (selection_ == Selection::all || field.help.fingerprint) out_[field.key] = field.value;
+    if (fields_ == FieldSet::all || field.help.fingerprint) out_[field.key] = field.value;
   }
   void section(const std::string& key, const std::string&, const std::function<void(Fields&)>& inside) override {
     json inner = json::object();
-    JsonWriter writer(inner, selection_);
+    JsonWriter writer(inner, fields_);
     inside(writer);
     if (!inner.empty()) out_[key] = std::move(inner);
   }
 
  private:
   json& out_;
-  Selection selection_;
+  FieldSet fields_;
 };
 
 }  // namespace
@@ -202,9 +202,9 @@ std::string reference_markdown(const Describe& describe) {
   return out;
 }
 
-json to_json(const Describe& describe, Selection selection) {
+json to_json(const Describe& describe, FieldSet fields) {
   json out = json::object();
-  JsonWriter writer(out, selection);
+  JsonWriter writer(out, fields);
   describe(writer);
   return out;
 }

@@ -15,13 +15,13 @@ std::string resolved_yaml(const Describe& describe, bool comments = true);
 // Markdown for docs/configuration.md: for each section a heading and a table of key, type, default (the present value), range, help.
 std::string reference_markdown(const Describe& describe);
 
-enum class Selection {
+enum class FieldSet {
   all,
   fingerprint,  // fields whose Help says that they change results
 };
 // Nested objects of the values, sections as objects (to_json(...)["optimize"] is one stage's options). Sections without fields are
 // left out. Canonical once dumped: keys are sorted and numbers are their shortest round-trip form; a double is a JSON float even when it is whole.
-nlohmann::json to_json(const Describe& describe, Selection selection);
+nlohmann::json to_json(const Describe& describe, FieldSet fields);
 
 // For one room's options.
 template <class Options>

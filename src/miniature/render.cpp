@@ -71,9 +71,19 @@ void paint_background(Frame& frame, const Backdrop& backdrop, const CameraPose& 
   }
 }
 
-// Draws what moves with `map` (BodyPose or HeadPose).
+// A drawing that moves with `map` (BodyPose or HeadPose), and the box of the drawing's own plane that what moves lies in.
+template <class Map>
+struct MovingDrawing {
+  const Drawing& drawing;
+  const Map& map;
+  Layer layer;
+  Bounds reach;
+};
+
+// `stretch` gives how much the map widens the drawing at a point.
 template <class Map, class Stretch>
-void paint_layer(Frame& frame, const Drawing& drawing, const CameraPose& camera, const Map& map, Layer layer, const Bounds& reach, Stretch stretch) {
+void paint_layer(Frame& frame, const CameraPose& camera, const MovingDrawing<Map>& moving, Stretch stretch) {
+  const auto& [drawing, map, layer, reach] = moving;
   if (drawing.shapes().empty()) return;
   Bounds view;
   // The maps are monotonic along the edges of a box that holds what they move, up to the body's parabola, which a few points on each side follow.
@@ -111,9 +121,9 @@ void paint_person(Frame& frame, const Figure& figure, const Pose& pose) {
     return b;
   };
   const auto head_stretch = [&](Vec p) { return pose.head.stretch(p); };
-  paint_layer(frame, figure.behind, pose.camera, pose.head, Layer::head, head_reach(figure.behind), head_stretch);
-  paint_layer(frame, figure.body, pose.camera, pose.body, Layer::body, figure.body.bounds(), [](Vec) { return 1.0f; });
-  paint_layer(frame, figure.head, pose.camera, pose.head, Layer::head, head_reach(figure.head), head_stretch);
+  paint_layer(frame, pose.camera, MovingDrawing<HeadPose>{figure.behind, pose.head, Layer::head, head_reach(figure.behind)}, head_stretch);
+  paint_layer(frame, pose.camera, MovingDrawing<BodyPose>{figure.body, pose.body, Layer::body, figure.body.bounds()}, [](Vec) { return 1.0f; });
+  paint_layer(frame, pose.camera, MovingDrawing<HeadPose>{figure.head, pose.head, Layer::head, head_reach(figure.head)}, head_stretch);
 }
 
 void write_frame(const Frame& frame, const Colour& light, float* out) {

@@ -19,7 +19,7 @@ std::shared_ptr<rewards::RewardNetworks> borrow_reward_networks(session::Session
   const auto folders = rewards::reward_folders(c.rewards, c.model.folder);
   auto options = c.rewards;
   const std::string what =
-      "reward networks " + base::hash_json({config::to_json(config::described(options), config::Selection::all), c.model.folder}).substr(0, 8);
+      "reward networks " + base::hash_json({config::to_json(config::described(options), config::FieldSet::all), c.model.folder}).substr(0, 8);
   const auto bytes = [&] {
     double sum = 0;
     for (const auto& folder : {folders.arcface, folders.raft, folders.clip}) sum += session::weights_in_memory(folder, at::kFloat);

@@ -65,7 +65,7 @@ void Run::open_directory(bool accept_other_model) {
   run_directory::OpenOptions options;
   options.code_version = base::code_version();
   options.identity = {{"pipeline", backbone().pipeline_class()}, {"model", model_.model}};
-  options.configuration = config::to_json(config::described(c), config::Selection::all);
+  options.configuration = config::to_json(config::described(c), config::FieldSet::all);
   options.resolved_yaml = config::resolved_yaml(config::described(c));
   options.accept_other_identity = accept_other_model;
   options.record = false;
@@ -79,7 +79,7 @@ void Run::open_directory(bool accept_other_model) {
 
 json Run::options_of(const std::vector<std::string>& sections) const {
   Configuration copy = configuration_;
-  const json all = config::to_json(config::described(copy), config::Selection::fingerprint);
+  const json all = config::to_json(config::described(copy), config::FieldSet::fingerprint);
   json chosen = json::object();
   for (const auto& section : sections)
     if (all.contains(section)) chosen[section] = all[section];

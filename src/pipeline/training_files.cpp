@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 
 const std::string adapter_prefix = "adapter/";
 
-models::generator::Adapter adapter_of(const models::generator::Adaptable& network, const run_directory::Checkpoint& checkpoint,
+models::generator::Adapter adapter_of(const models::generator::Adaptable& network, const run_directory::StoredCheckpoint& checkpoint,
                                       const models::nn::Placement& placement) {
   storage::NamedTensors values;
   for (const auto& [name, tensor] : checkpoint.tensors)

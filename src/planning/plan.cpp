@@ -57,7 +57,7 @@ ReferenceLeft reference_left(const Workload& w, std::int64_t replicas) {
 // The sizes and bandwidths behind all phases of one layout.
 class Estimate {
  public:
-  Estimate(const Networks& n, const Workload& w, const Cluster& c, const Efficiencies& e, const Layout& l) : n_(n), w_(w), c_(c), e_(e), l_(l) {
+  Estimate(const Networks& n, const Workload& w, const Cluster& c, const Efficiencies& e, const RankLayout& l) : n_(n), w_(w), c_(c), e_(e), l_(l) {
     base::check_invariant(l.replica * l.pair * l.sequence == c.world(), "a layout of ", l.replica, " x ", l.pair, " x ", l.sequence, " ranks on ", c.world(),
                           " GPUs");
     video_ = largest_share(n.transformer, tokens_of(n.transformer, n.autoencoder, w.video, w.text_tokens), l.sequence);
@@ -280,7 +280,7 @@ class Estimate {
   const Workload& w_;
   const Cluster& c_;
   const Efficiencies& e_;
-  const Layout& l_;
+  const RankLayout& l_;
   Share video_, still_;
   double weights_ = 0, autoencoder_weights_ = 0;
   AutoencoderCost decode_, encode_;
@@ -290,13 +290,13 @@ const Phase& most_memory(const Plan& plan) {
   return *std::max_element(plan.phases.begin(), plan.phases.end(), [](const Phase& a, const Phase& b) { return a.memory_total() < b.memory_total(); });
 }
 
-std::string name_of(const Layout& l) {
+std::string name_of(const RankLayout& l) {
   return base::concat(l.replica, l.replica == 1 ? " replica x " : " replicas x ", l.pair, " pair x ", l.sequence, " sequence, recompute ", l.recompute.text());
 }
 
 // Without their recomputation.
-std::vector<Layout> meshes(const Cluster& cluster, const Wish& wish) {
-  std::vector<Layout> all;
+std::vector<RankLayout> meshes(const Cluster& cluster, const Wish& wish) {
+  std::vector<RankLayout> all;
   for (const int pair : {1, 2}) {
     if (wish.pair && *wish.pair != pair) continue;
     for (const int sequence : comm::valid_sequence_sizes(cluster.world(), pair)) {
@@ -322,7 +322,7 @@ struct Search {
 
 // The mesh with as few blocks of the leaner mode as fit, first in their order: the backward runs from the last block, so what the others keep is gone before
 // the first is computed again. Empty: that is no mixture.
-std::optional<Plan> mixed(const Networks& n, const Workload& w, const Cluster& c, const Efficiencies& e, Layout layout, models::generator::Recompute leaner,
+std::optional<Plan> mixed(const Networks& n, const Workload& w, const Cluster& c, const Efficiencies& e, RankLayout layout, models::generator::Recompute leaner,
                           models::generator::Recompute other) {
   std::optional<Plan> found;
   std::int64_t low = 1, high = n.transformer.num_layers + n.transformer.num_single_layers - 1;
@@ -350,8 +350,8 @@ Search search(const Networks& n, const Workload& w, const Cluster& c, const Effi
     found.all.push_back(std::move(plan));
   };
   using enum models::generator::Recompute;
-  std::vector<Layout> layouts;
-  for (Layout layout : meshes(c, wish)) {
+  std::vector<RankLayout> layouts;
+  for (RankLayout layout : meshes(c, wish)) {
     for (const auto& recompute : one_kind_for_all(wish)) {
       layout.recompute = recompute;
       consider(estimate(n, w, c, e, layout));
@@ -369,7 +369,7 @@ Search search(const Networks& n, const Workload& w, const Cluster& c, const Effi
 
 // No mixture fits where its leaner mode does not.
 bool fits(const Networks& n, const Workload& w, const Cluster& c, const Wish& wish) {
-  for (Layout layout : meshes(c, wish)) {
+  for (RankLayout layout : meshes(c, wish)) {
     for (const auto& recompute : one_kind_for_all(wish)) {
       layout.recompute = recompute;
       if (estimate(n, w, c, {}, layout).memory() <= c.device.memory_bytes) return true;
@@ -487,7 +487,7 @@ double Plan::seconds() const {
 
 double Plan::memory() const { return most_memory(*this).memory_total(); }
 
-Plan estimate(const Networks& networks, const Workload& workload, const Cluster& cluster, const Efficiencies& efficiencies, const Layout& layout) {
+Plan estimate(const Networks& networks, const Workload& workload, const Cluster& cluster, const Efficiencies& efficiencies, const RankLayout& layout) {
   return {.layout = layout, .phases = Estimate(networks, workload, cluster, efficiencies, layout).phases(), .reasons = {}, .advice = {}};
 }
 

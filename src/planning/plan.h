@@ -57,7 +57,7 @@ struct Cluster {
   int world() const { return nodes * gpus; }
 };
 
-struct Layout {
+struct RankLayout {
   int replica = 1, pair = 1, sequence = 1;
   models::generator::RecomputePlan recompute;
 };
@@ -85,7 +85,7 @@ struct Phase {
 };
 
 struct Plan {
-  Layout layout;
+  RankLayout layout;
   std::vector<Phase> phases;
   std::vector<std::string> reasons;  // why this layout
   std::vector<std::string> advice;   // what the user could change
@@ -94,7 +94,7 @@ struct Plan {
 };
 
 // What one layout costs, whether it fits or not. The layout must divide the cluster (InvariantError).
-Plan estimate(const Networks& networks, const Workload& workload, const Cluster& cluster, const Efficiencies& efficiencies, const Layout& layout);
+Plan estimate(const Networks& networks, const Workload& workload, const Cluster& cluster, const Efficiencies& efficiencies, const RankLayout& layout);
 
 // The fastest layout that fits: sequence groups inside a node, any split into replicas and pairs, any recomputation, mixed by block
 // where one kind for all wastes memory or does not fit. Throws UserError when none fits, naming

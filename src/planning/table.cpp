@@ -46,7 +46,7 @@ std::string to_table(const Plan& plan, const Networks& networks, const Workload&
   const Tokens tokens = tokens_of(networks.transformer, networks.autoencoder, w.video, w.text_tokens);
   const Share whole = largest_share(networks.transformer, tokens, 1);
   const Flops forward = forward_flops(networks.transformer, whole, nullptr);
-  const Layout& l = plan.layout;
+  const RankLayout& l = plan.layout;
   out << "model     " << networks.source << ": " << rounded(static_cast<double>(transformer_parameters(networks.transformer)) / 1e9, "billion parameters")
       << ", adapter " << rounded(static_cast<double>(adapter_parameters(networks.transformer, w.adapter)) / 1e6, "million") << " in "
       << adapted_modules(networks.transformer, w.adapter) << " modules\n"
@@ -104,7 +104,7 @@ nlohmann::json to_json(const Plan& plan, const Networks& networks, const Workloa
                       {"memory_bytes", phase.memory_total()},
                       {"memory", memory}});
   }
-  const Layout& l = plan.layout;
+  const RankLayout& l = plan.layout;
   return {{"model",
            {{"source", networks.source},
             {"parameters", transformer_parameters(networks.transformer)},

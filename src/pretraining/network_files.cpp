@@ -7,7 +7,7 @@ namespace magicid::pretraining {
 
 using nlohmann::json;
 
-NetworkFiles::NetworkFiles(std::filesystem::path folder, std::string name, Network& network, json about, std::optional<run_directory::Checkpoint> found)
+NetworkFiles::NetworkFiles(std::filesystem::path folder, std::string name, Network& network, json about, std::optional<run_directory::StoredCheckpoint> found)
     : folder_(std::move(folder)), name_(std::move(name)), network_(network), about_(std::move(about)), found_(std::move(found)) {}
 
 std::optional<training::Checkpoint> NetworkFiles::load() {

@@ -20,7 +20,7 @@ namespace magicid::pretraining {
 class NetworkFiles {
  public:
   // `about` goes into every checkpoint; `found` is the one to go on from. `network` must outlive this.
-  NetworkFiles(std::filesystem::path folder, std::string name, Network& network, nlohmann::json about, std::optional<run_directory::Checkpoint> found);
+  NetworkFiles(std::filesystem::path folder, std::string name, Network& network, nlohmann::json about, std::optional<run_directory::StoredCheckpoint> found);
 
   // For training::StepHooks: opens the logs and gives the checkpoint to go on from; a checkpoint's writing; the figures of a step.
   std::optional<training::Checkpoint> load();
@@ -39,7 +39,7 @@ class NetworkFiles {
   std::string name_;
   Network& network_;
   nlohmann::json about_;
-  std::optional<run_directory::Checkpoint> found_;
+  std::optional<run_directory::StoredCheckpoint> found_;
   double seconds_ = 0;  // of all steps, those before a restart included
   std::map<std::string, double> last_;
   std::optional<run_directory::MetricsLog> metrics_;

@@ -113,7 +113,7 @@ class NetworkTraining {
   comm::Communicator& world_;
   fs::path folder_;
   json about_, made_;  // the network of this start, and what the record says of an earlier one
-  std::optional<run_directory::Checkpoint> found_;
+  std::optional<run_directory::StoredCheckpoint> found_;
   std::unique_ptr<Network> network_;
 };
 

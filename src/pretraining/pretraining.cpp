@@ -38,7 +38,7 @@ void describe_folder(const std::vector<NetworkEntry>& networks, const Context& c
   json record = read_record(context.model);
   for (const auto& entry : networks)
     if (!record.contains(entry.name)) return base::log::info(entry.name + " is not made yet: no figures of all networks together");
-  const json assessed_with = config::to_json(config::described(options), config::Selection::fingerprint).at("assessment");
+  const json assessed_with = config::to_json(config::described(options), config::FieldSet::fingerprint).at("assessment");
   if (!record.contains("assessment") || record["assessment"].at("options") != assessed_with) {
     const c10::AutoGradMode no_grad(false);
     base::log::info(base::concat("looking at ", options.assessment.clips, " clips with all networks"));

@@ -79,7 +79,7 @@ json read_record(const fs::path& model) {
 void write_record(const fs::path& model, const json& record) { storage::write_text_atomically(record_path(model), record.dump(2) + "\n"); }
 
 json determinants(const std::string& name, Options options, const fs::path& model, const std::vector<std::string>& needs) {
-  const json all = config::to_json(config::described(options), config::Selection::fingerprint);
+  const json all = config::to_json(config::described(options), config::FieldSet::fingerprint);
   json about{{"world", all.at("world")}, {"seed", options.seed}, {"options", all.at(name)}};
   for (const auto& folder : needs)
     if (fs::is_directory(model / folder)) about["networks"][folder] = hash_of_folder(model / folder);

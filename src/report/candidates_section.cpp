@@ -13,15 +13,15 @@ using preference::Source;
 
 constexpr Source sources[] = {Source::still, Source::initial, Source::tuned};
 
-Mark mark_of(Source source) { return source == Source::still ? Mark::square : source == Source::initial ? Mark::triangle : Mark::circle; }
+Marker mark_of(Source source) { return source == Source::still ? Marker::square : source == Source::initial ? Marker::triangle : Marker::circle; }
 
-bool placed(const ScoredCandidate& candidate) { return std::isfinite(candidate.normalised.identity) && std::isfinite(candidate.normalised.dynamics); }
+bool placed(const ShownCandidate& candidate) { return std::isfinite(candidate.normalised.identity) && std::isfinite(candidate.normalised.dynamics); }
 
 // A front's edge in the plane of the drawing: with semantics as a third reward, a line through all of its members would run to and fro.
 // `upper`: towards high rewards; else towards low ones.
 ScatterLine front_edge(const ReportData& data, int front, std::string label, bool upper) {
   std::vector<std::vector<double>> places;
-  for (const ScoredCandidate& candidate : data.candidates) {
+  for (const ShownCandidate& candidate : data.candidates) {
     if (candidate.front != front || !placed(candidate)) continue;
     const double sign = upper ? 1 : -1;
     places.push_back({sign * candidate.normalised.dynamics, sign * candidate.normalised.identity});
@@ -36,7 +36,7 @@ ScatterLine front_edge(const ReportData& data, int front, std::string label, boo
 }
 
 std::string tip_of(const Page& page, std::size_t i) {
-  const ScoredCandidate& candidate = page.data.candidates[i];
+  const ShownCandidate& candidate = page.data.candidates[i];
   std::string tip = page.short_names[i] + ", " + source_in_words(candidate.source);
   if (!candidate.prompt.empty()) tip += "\n" + candidate.prompt;
   tip += "\nidentity " + format_fixed(candidate.normalised.identity, 1) + ", dynamics " + format_fixed(candidate.normalised.dynamics, 1) + ", semantics " +
@@ -51,17 +51,17 @@ Html legend(const ReportData& data, int last_front) {
   out << "<ul class=\"legend column\">";
   for (const Source source : sources) {
     const auto count =
-        std::count_if(data.candidates.begin(), data.candidates.end(), [&](const ScoredCandidate& candidate) { return candidate.source == source; });
+        std::count_if(data.candidates.begin(), data.candidates.end(), [&](const ShownCandidate& candidate) { return candidate.source == source; });
     if (count == 0) continue;
     out << "<li>" << legend_mark(mark_of(source), group_of(source), false) << "<span><strong>" << text(preference::to_string(source)) << "</strong> "
         << text(source_in_words(source)) << " <span class=\"quiet\">(" << count << ")</span></span></li>";
   }
   if (std::any_of(data.candidates.begin(), data.candidates.end(),
-                  [](const ScoredCandidate& candidate) { return !candidate.rejected.empty() && placed(candidate); })) {
-    out << "<li>" << legend_mark(Mark::circle, 2, true) << "<span>hollow: took no part in the selection</span></li>";
+                  [](const ShownCandidate& candidate) { return !candidate.rejected.empty() && placed(candidate); })) {
+    out << "<li>" << legend_mark(Marker::circle, 2, true) << "<span>hollow: took no part in the selection</span></li>";
   }
   if (last_front >= 0) {
-    out << "<li>" << legend_mark(Mark::circle, 2, false, true) << "<span>outlined: on front 1, the best</span></li>"
+    out << "<li>" << legend_mark(Marker::circle, 2, false, true) << "<span>outlined: on front 1, the best</span></li>"
         << "<li><svg class=\"key\" viewBox=\"0 0 24 10\" width=\"24\" height=\"10\" aria-hidden=\"true\"><path class=\"front\" d=\"M1 5H23\" "
            "/></svg><span>edge of front 1</span></li>";
   }
@@ -80,7 +80,7 @@ Html reward_row(const Html& name, double raw, double normalised) {
 }
 
 Html candidate_card(Page& page, std::size_t i) {
-  const ScoredCandidate& candidate = page.data.candidates[i];
+  const ShownCandidate& candidate = page.data.candidates[i];
   Html out;
   out << "<article class=\"card candidate\" id=\"c" << i << "\"><h4>"
       << legend_mark(mark_of(candidate.source), group_of(candidate.source), !candidate.rejected.empty()) << " " << text(page.short_names[i])
@@ -107,7 +107,7 @@ std::string source_in_words(Source source) {
 int group_of(Source source) { return source == Source::still ? 0 : source == Source::initial ? 1 : 2; }
 
 void reserve_candidates(Page& page) {
-  for (const ScoredCandidate& candidate : page.data.candidates) page.shelf.reserve({&candidate.preview});
+  for (const ShownCandidate& candidate : page.data.candidates) page.shelf.reserve({&candidate.preview});
 }
 
 Html candidates_section(Page& page) {
@@ -118,7 +118,7 @@ Html candidates_section(Page& page) {
   Scatter scatter{.x_label = "dynamics: how much it moves", .y_label = "identity: how much it looks like the person", .low = 0.5, .high = 10.5};
   int last_front = -1;
   for (std::size_t i = 0; i < data.candidates.size(); ++i) {
-    const ScoredCandidate& candidate = data.candidates[i];
+    const ShownCandidate& candidate = data.candidates[i];
     last_front = std::max(last_front, candidate.front);
     if (!placed(candidate)) continue;
     scatter.points.push_back({.x = candidate.normalised.dynamics,
@@ -146,7 +146,7 @@ Html candidates_section(Page& page) {
            "muted=\"\" loop=\"\" playsinline=\"\"></video></figure></div></div>";
   }
   const auto rejected = static_cast<std::size_t>(
-      std::count_if(data.candidates.begin(), data.candidates.end(), [](const ScoredCandidate& candidate) { return !candidate.rejected.empty(); }));
+      std::count_if(data.candidates.begin(), data.candidates.end(), [](const ShownCandidate& candidate) { return !candidate.rejected.empty(); }));
   const std::size_t unplaced = data.candidates.size() - scatter.points.size();
   if (rejected > 0 || unplaced > 0) {
     out << "<p>" << text(count_of(rejected, "candidate", "candidates")) << " took no part in the selection; the reasons stand in the list.";

@@ -31,7 +31,7 @@ std::vector<Tile> tiles_of(const Page& page) {
   if (!data.references.empty()) tiles.push_back({std::to_string(data.references.size()), data.references.size() == 1 ? "reference" : "references", ""});
   if (!data.candidates.empty()) {
     const auto rejected = static_cast<std::size_t>(
-        std::count_if(data.candidates.begin(), data.candidates.end(), [](const ScoredCandidate& candidate) { return !candidate.rejected.empty(); }));
+        std::count_if(data.candidates.begin(), data.candidates.end(), [](const ShownCandidate& candidate) { return !candidate.rejected.empty(); }));
     tiles.push_back({std::to_string(data.candidates.size()), data.candidates.size() == 1 ? "candidate scored" : "candidates scored",
                      rejected > 0 ? std::to_string(rejected) + " not used" : ""});
   }
@@ -217,7 +217,7 @@ std::string render_report(const ReportData& data, const ReportOptions& options) 
   Page page{.data = data, .options = options, .shelf = shelf};
   std::map<preference::Source, std::size_t> counts;
   for (std::size_t i = 0; i < data.candidates.size(); ++i) {
-    const ScoredCandidate& candidate = data.candidates[i];
+    const ShownCandidate& candidate = data.candidates[i];
     base::check_invariant(page.candidates.emplace(candidate.key, i).second, "report: the candidate ", candidate.key, " appears twice");
     page.short_names.push_back(preference::to_string(candidate.source) + " " + std::to_string(++counts[candidate.source]));
   }

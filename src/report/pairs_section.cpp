@@ -17,14 +17,14 @@ std::vector<const PreferencePair*> pairs_of(const Page& page, PairKind kind) {
   return out;
 }
 
-const ScoredCandidate* candidate_of(const Page& page, const std::string& key) {
+const ShownCandidate* candidate_of(const Page& page, const std::string& key) {
   const auto found = page.candidates.find(key);
   return found == page.candidates.end() ? nullptr : &page.data.candidates[found->second];
 }
 
 const Media& preview_of(const Page& page, const std::string& key) {
   static const Media none;
-  const ScoredCandidate* candidate = candidate_of(page, key);
+  const ShownCandidate* candidate = candidate_of(page, key);
   return candidate ? candidate->preview : none;
 }
 
@@ -45,7 +45,7 @@ Html side(Page& page, const std::string& key, int front, bool winner, std::strin
     out << "<span>unknown candidate <code>" << text(key.substr(0, 12)) << "</code></span>";
     label += "unknown candidate";
   } else {
-    const ScoredCandidate& candidate = page.data.candidates[found->second];
+    const ShownCandidate& candidate = page.data.candidates[found->second];
     label += page.short_names[found->second] + ", " + source_in_words(candidate.source);
     out << "<a href=\"#c" << found->second << "\">" << text(page.short_names[found->second]) << "</a> <span class=\"quiet\">"
         << text(source_in_words(candidate.source));
@@ -57,9 +57,9 @@ Html side(Page& page, const std::string& key, int front, bool winner, std::strin
 }
 
 Html rewards_table(const Page& page, const PreferencePair& pair) {
-  const ScoredCandidate* winner = candidate_of(page, pair.winner);
-  const ScoredCandidate* loser = candidate_of(page, pair.loser);
-  const Rewards w = winner ? winner->normalised : Rewards{}, l = loser ? loser->normalised : Rewards{};
+  const ShownCandidate* winner = candidate_of(page, pair.winner);
+  const ShownCandidate* loser = candidate_of(page, pair.loser);
+  const ShownRewards w = winner ? winner->normalised : ShownRewards{}, l = loser ? loser->normalised : ShownRewards{};
   Html out;
   out << "<table class=\"rewards\"><thead class=\"hidden\"><tr><th scope=\"col\">Reward</th><th scope=\"col\">Winner, then loser (1 to 10)</th><th "
          "scope=\"col\">Gap</th></tr></thead><tbody>";

@@ -52,15 +52,15 @@ std::vector<double> smoothed(const std::vector<double>& values, double window) {
 
 namespace {
 
-Html mark(Mark kind, double x, double y, double r) {
+Html mark(Marker kind, double x, double y, double r) {
   Html out;
   switch (kind) {
-    case Mark::circle: out << "<circle cx=\"" << coordinate(x) << "\" cy=\"" << coordinate(y) << "\" r=\"" << coordinate(r) << "\" />"; break;
-    case Mark::square:
+    case Marker::circle: out << "<circle cx=\"" << coordinate(x) << "\" cy=\"" << coordinate(y) << "\" r=\"" << coordinate(r) << "\" />"; break;
+    case Marker::square:
       out << "<rect x=\"" << coordinate(x - r * 0.9) << "\" y=\"" << coordinate(y - r * 0.9) << "\" width=\"" << coordinate(1.8 * r) << "\" height=\""
           << coordinate(1.8 * r) << "\" />";
       break;
-    case Mark::triangle:
+    case Marker::triangle:
       out << "<path d=\"M" << coordinate(x) << " " << coordinate(y - 1.25 * r) << "L" << coordinate(x + 1.15 * r) << " " << coordinate(y + 0.8 * r) << "L"
           << coordinate(x - 1.15 * r) << " " << coordinate(y + 0.8 * r) << "Z\" />";
       break;
@@ -72,7 +72,7 @@ Html sign_class(bool hollow, bool outlined) { return hollow ? Html(" hollow") : 
 
 }  // namespace
 
-Html legend_mark(Mark kind, int group, bool hollow, bool outlined) {
+Html legend_mark(Marker kind, int group, bool hollow, bool outlined) {
   Html out;
   out << "<svg class=\"key\" viewBox=\"0 0 16 16\" width=\"16\" height=\"16\" aria-hidden=\"true\"><g class=\"pt g" << group << sign_class(hollow, outlined)
       << "\">" << mark(kind, 8, 8, 5) << "</g></svg>";

@@ -43,11 +43,11 @@ struct CurveChart {
 // extremes. A few outlying raw values may lie beyond the axis: the figure says so.
 Html draw(const CurveChart& chart);
 
-enum class Mark { square, triangle, circle };
+enum class Marker { square, triangle, circle };
 
 struct ScatterPoint {
   double x = 0, y = 0;
-  Mark mark = Mark::circle;
+  Marker mark = Marker::circle;
   int group = 0;          // palette class g0, g1, g2
   bool hollow = false;    // took no part
   bool outlined = false;  // a member of the first front
@@ -79,6 +79,6 @@ struct IntervalRow {
 Html draw_intervals(const std::string& description, const std::vector<IntervalRow>& rows);
 
 // A small sign for legends.
-Html legend_mark(Mark mark, int group, bool hollow, bool outlined = false);
+Html legend_mark(Marker mark, int group, bool hollow, bool outlined = false);
 
 }  // namespace magicid::report

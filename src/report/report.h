@@ -32,17 +32,17 @@ struct Reference {
   Media picture;  // embedded as it is and outside the videos' budget: the caller scales it down
 };
 
-struct Rewards {
+struct ShownRewards {
   double identity = unknown, dynamics = unknown, semantics = unknown;
 };
 
-struct ScoredCandidate {
+struct ShownCandidate {
   std::string key;  // unique
   preference::Source source = preference::Source::initial;
   std::string prompt;
-  Rewards raw;         // cosine, pixels, cosine
-  Rewards normalised;  // 1 to 10; unknown for candidates that could not be scored
-  int front = -1;      // 0 is the best; -1: not sorted
+  ShownRewards raw;         // cosine, pixels, cosine
+  ShownRewards normalised;  // 1 to 10; unknown for candidates that could not be scored
+  int front = -1;           // 0 is the best; -1: not sorted
   Media preview;
   std::string rejected;  // why it took no part in the selection; empty: it did
 };
@@ -51,7 +51,7 @@ struct PreferencePair {
   preference::PairKind kind = preference::PairKind::identity;
   std::string winner, loser;  // candidates' keys; unknown keys are allowed and shown as such
   std::string condition;      // the prompt that the pair is trained under
-  Rewards gap;                // winner minus loser, normalised
+  ShownRewards gap;           // winner minus loser, normalised
   int winner_front = -1, loser_front = -1;
 };
 
@@ -63,25 +63,25 @@ struct MetricRecord {
 };
 
 // A video made while a stage trained, with its raw rewards.
-struct PreviewVideo {
+struct ShownPreview {
   std::string prompt;
-  Rewards raw;
+  ShownRewards raw;
   Media video;
 };
 
 // The previews of one step: the same prompts and noise at every step.
-struct PreviewRound {
+struct ShownPreviewRound {
   std::int64_t step = 0;
-  Rewards mean;
-  std::vector<PreviewVideo> videos;
+  ShownRewards mean;
+  std::vector<ShownPreview> videos;
 };
 
 struct TrainingStage {
-  std::string name;                         // "reconstruct", "optimize"
-  std::vector<MetricRecord> records;        // by step
-  std::vector<PreviewRound> previews = {};  // by step
-  std::int64_t taken = -1;                  // the preview step whose adapter the stage results in; -1: its last step's
-  std::string taken_why = {};               // by which rule
+  std::string name;                              // "reconstruct", "optimize"
+  std::vector<MetricRecord> records;             // by step
+  std::vector<ShownPreviewRound> previews = {};  // by step
+  std::int64_t taken = -1;                       // the preview step whose adapter the stage results in; -1: its last step's
+  std::string taken_why = {};                    // by which rule
 };
 
 struct EvaluationMetric {
@@ -149,7 +149,7 @@ struct ReportData {
   std::string notice;        // shown on top, e.g. that the model's weights are random
   Subject subject;
   std::vector<Reference> references;
-  std::vector<ScoredCandidate> candidates;
+  std::vector<ShownCandidate> candidates;
   std::vector<PreferencePair> pairs;         // best first within a kind
   std::vector<std::string> selection_notes;  // Selection::notes
   std::vector<TrainingStage> training;

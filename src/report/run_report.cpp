@@ -28,7 +28,7 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 using run_directory::Stage;
 
-report::Rewards shown(const rewards::Rewards& r) {
+report::ShownRewards shown(const rewards::Rewards& r) {
   const auto number = [](double value) { return std::isfinite(value) ? value : report::unknown; };
   return {number(r.identity), number(r.dynamics), number(r.semantics)};
 }

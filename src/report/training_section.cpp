@@ -97,24 +97,24 @@ std::string heading_of(const std::string& stage) {
 Html preview_charts(const TrainingStage& stage) {
   struct Reward {
     const char *title, *explanation;
-    double Rewards::* value;
+    double ShownRewards::* value;
   };
-  static const Reward rewards[] = {{"Identity of previews", "Mean R_id: how much the faces resemble the photos.", &Rewards::identity},
-                                   {"Dynamics of previews", "Mean R_dy, in pixels of optical flow.", &Rewards::dynamics},
-                                   {"Semantics of previews", "Mean R_sem: how well the videos fit their prompts.", &Rewards::semantics}};
+  static const Reward rewards[] = {{"Identity of previews", "Mean R_id: how much the faces resemble the photos.", &ShownRewards::identity},
+                                   {"Dynamics of previews", "Mean R_dy, in pixels of optical flow.", &ShownRewards::dynamics},
+                                   {"Semantics of previews", "Mean R_sem: how well the videos fit their prompts.", &ShownRewards::semantics}};
   Html out;
   std::vector<double> steps;
-  for (const PreviewRound& round : stage.previews) steps.push_back(static_cast<double>(round.step));
+  for (const ShownPreviewRound& round : stage.previews) steps.push_back(static_cast<double>(round.step));
   for (const Reward& reward : rewards) {
     Curve curve{.label = reward.title, .smooth = false};
-    for (const PreviewRound& round : stage.previews) curve.values.push_back(round.mean.*reward.value);
+    for (const ShownPreviewRound& round : stage.previews) curve.values.push_back(round.mean.*reward.value);
     if (any_finite(curve.values)) out << draw(CurveChart{.title = reward.title, .explanation = reward.explanation, .steps = steps, .curves = {curve}});
   }
   return out;
 }
 
 // At most this many steps side by side: the first, the last, the taken one, and others evenly between.
-std::vector<const PreviewRound*> shown_rounds(const TrainingStage& stage) {
+std::vector<const ShownPreviewRound*> shown_rounds(const TrainingStage& stage) {
   constexpr std::size_t most = 5;
   const std::size_t count = stage.previews.size();
   std::set<std::size_t> chosen;
@@ -122,7 +122,7 @@ std::vector<const PreviewRound*> shown_rounds(const TrainingStage& stage) {
   for (std::size_t i = 0; i < count; ++i) {
     if (stage.previews[i].step == stage.taken) chosen.insert(i);
   }
-  std::vector<const PreviewRound*> out;
+  std::vector<const ShownPreviewRound*> out;
   for (const std::size_t i : chosen) out.push_back(&stage.previews[i]);
   return out;
 }
@@ -131,8 +131,8 @@ std::vector<const PreviewRound*> shown_rounds(const TrainingStage& stage) {
 Html preview_videos(Page& page, const TrainingStage& stage) {
   const auto rounds = shown_rounds(stage);
   std::vector<std::string> prompts;
-  for (const PreviewRound* round : rounds) {
-    for (const PreviewVideo& video : round->videos) {
+  for (const ShownPreviewRound* round : rounds) {
+    for (const ShownPreview& video : round->videos) {
       if (std::find(prompts.begin(), prompts.end(), video.prompt) == prompts.end()) prompts.push_back(video.prompt);
     }
   }
@@ -140,11 +140,11 @@ Html preview_videos(Page& page, const TrainingStage& stage) {
   out << "<details class=\"more\"><summary>Show previews of " << text(count_of(rounds.size(), "step", "steps")) << "</summary><div class=\"grid comparisons\">";
   for (const std::string& prompt : prompts) {
     out << "<article class=\"card comparison\"><h4 class=\"prompt\" dir=\"auto\">" << text(prompt) << "</h4><div class=\"arms\">";
-    for (const PreviewRound* round : rounds) {
+    for (const ShownPreviewRound* round : rounds) {
       const std::string step = "step " + std::to_string(round->step);
       out << "<figure class=\"side\"><figcaption>" << text(step) << (round->step == stage.taken ? Html("<span class=\"tag best\">taken</span>") : Html())
           << "</figcaption>";
-      const auto found = std::find_if(round->videos.begin(), round->videos.end(), [&](const PreviewVideo& video) { return video.prompt == prompt; });
+      const auto found = std::find_if(round->videos.begin(), round->videos.end(), [&](const ShownPreview& video) { return video.prompt == prompt; });
       if (found == round->videos.end()) {
         out << "<p class=\"novideo\">No preview of this prompt.</p></figure>";
         continue;
@@ -219,8 +219,8 @@ Html stage_block(Page& page, const TrainingStage& stage) {
 void reserve_previews(Page& page) {
   for (const TrainingStage& stage : page.data.training) {
     std::map<std::string, std::vector<const Media*>> rows;
-    for (const PreviewRound* round : shown_rounds(stage)) {
-      for (const PreviewVideo& video : round->videos) rows[video.prompt].push_back(&video.video);
+    for (const ShownPreviewRound* round : shown_rounds(stage)) {
+      for (const ShownPreview& video : round->videos) rows[video.prompt].push_back(&video.video);
     }
     for (const auto& [prompt, together] : rows) page.shelf.reserve(together);
   }

@@ -15,16 +15,16 @@ json score_description(const std::string& candidate, const json& scorer) { retur
 
 CandidateStore::CandidateStore(std::filesystem::path folder) : store_(std::move(folder), {"magicid.candidates", 1}) {}
 
-std::string CandidateStore::put(const Candidate& candidate) {
+std::string CandidateStore::put(const StoredCandidate& candidate) {
   return store_.put({candidate.description, candidate.metadata, {{"latents", candidate.latents}}});
 }
 
-std::optional<Candidate> CandidateStore::find(const std::string& key) {
+std::optional<StoredCandidate> CandidateStore::find(const std::string& key) {
   auto entry = store_.find(key);
   if (!entry) return std::nullopt;
   const auto latents = entry->tensors.find("latents");
   base::check_invariant(latents != entry->tensors.end(), "candidate ", key, " was stored without latents");
-  return Candidate{std::move(entry->description), std::move(entry->metadata), latents->second};
+  return StoredCandidate{std::move(entry->description), std::move(entry->metadata), latents->second};
 }
 
 ScoreStore::ScoreStore(std::filesystem::path folder) : store_(std::move(folder), {"magicid.scores", 1}) {}

@@ -12,7 +12,7 @@
 
 namespace magicid::run_directory {
 
-struct Candidate {
+struct StoredCandidate {
   nlohmann::json description;  // backbone, adapter, rendered prompt, seed, sampler, size, dtype: its hash is the candidate's key
   nlohmann::json metadata;     // kind, prompt index, seconds, ...
   at::Tensor latents;          // [C,T,H,W] or [1,C,T,H,W], as generation gives them; any dtype
@@ -23,8 +23,8 @@ class CandidateStore {
   explicit CandidateStore(std::filesystem::path folder);  // Layout::candidates()
 
   static std::string key_of(const nlohmann::json& description) { return content_key(description); }
-  std::string put(const Candidate& candidate);
-  std::optional<Candidate> find(const std::string& key);
+  std::string put(const StoredCandidate& candidate);
+  std::optional<StoredCandidate> find(const std::string& key);
   bool contains(const std::string& key) { return store_.contains(key); }
   std::vector<std::string> list() { return store_.list(); }
   std::vector<std::string> absent(const std::vector<std::string>& keys) { return store_.absent(keys); }

@@ -61,7 +61,7 @@ void duplicate(const fs::path& from, const fs::path& to) {
 
 // Reads it or sets it aside. One that cannot be opened now is neither: the SystemError passes, for training from an earlier step, or from none, would throw
 // away work that is there.
-std::optional<Checkpoint> try_load(const fs::path& path) {
+std::optional<StoredCheckpoint> try_load(const fs::path& path) {
   try {
     return load_checkpoint(path);
   } catch (const base::UserError& error) {
@@ -103,9 +103,9 @@ fs::path save_checkpoint(const fs::path& folder, std::int64_t step, const storag
   return path;
 }
 
-Checkpoint load_checkpoint(const fs::path& path) {
+StoredCheckpoint load_checkpoint(const fs::path& path) {
   const auto file = storage::Hdf5File::open(path, schema);
-  Checkpoint checkpoint;
+  StoredCheckpoint checkpoint;
   checkpoint.path = path;
   checkpoint.step = file.integer_attribute("/", "step");
   checkpoint.state = json::parse(file.text("state"), nullptr, false);
@@ -114,8 +114,8 @@ Checkpoint load_checkpoint(const fs::path& path) {
   return checkpoint;
 }
 
-std::optional<Checkpoint> latest_intact(const fs::path& folder, int keep) {
-  std::optional<Checkpoint> newest;
+std::optional<StoredCheckpoint> latest_intact(const fs::path& folder, int keep) {
+  std::optional<StoredCheckpoint> newest;
   int kept = 0;
   for (const auto& generation : generations(folder)) {
     std::error_code code;

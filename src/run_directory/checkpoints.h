@@ -11,7 +11,7 @@
 
 namespace magicid::run_directory {
 
-struct Checkpoint {
+struct StoredCheckpoint {
   std::int64_t step = 0;
   storage::NamedTensors tensors;  // adapter, optimizer moments, ...
   nlohmann::json state;           // position of the sampler, configuration, code version, layout, ...
@@ -29,12 +29,12 @@ std::filesystem::path save_checkpoint(const std::filesystem::path& folder, std::
                                       const SaveOptions& options = {});
 
 // Reads and checks everything. Throws DamagedFileError, ForeignFileError, MissingFileError, or SystemError (it cannot be opened or read now).
-Checkpoint load_checkpoint(const std::filesystem::path& path);
+StoredCheckpoint load_checkpoint(const std::filesystem::path& path);
 
 // The newest checkpoint that reads intact, named keeps included where no generation is left; damaged ones on the way are set aside with a
 // warning. Generations before the newest `keep` are deleted: a process that died between writing and deleting leaves one too many. Nothing when there is none.
 // Throws SystemError, and sets nothing aside, when the folder or a checkpoint on the way cannot be read now (permission, EIO, memory): it may be intact.
-std::optional<Checkpoint> latest_intact(const std::filesystem::path& folder, int keep = SaveOptions().generations);
+std::optional<StoredCheckpoint> latest_intact(const std::filesystem::path& folder, int keep = SaveOptions().generations);
 
 std::string step_name(std::int64_t step);  // "000500"
 std::filesystem::path checkpoint_path(const std::filesystem::path& folder, std::int64_t step);

@@ -35,9 +35,18 @@ void report_resume(const std::string& label, const Options& options, const comm:
         base::concat(label, ": the checkpoint was made with another global_batch: the next sample was ", checkpoint.next_sample, ", now it is ", position));
 }
 
+// What the steps change and a checkpoint holds.
+struct Trained {
+  at::Tensor parameters;  // [N]
+  AdamW optimizer;
+
+  Trained(Objective& objective, const Options& options) : parameters(objective.parameters().detach()), optimizer(parameters, options) {}
+};
+
 // Rank 0 reads, the others receive: ranks never disagree on which file was the newest intact one. Returns the step, 0 without a checkpoint.
-std::int64_t resume(const std::string& label, const Options& options, const comm::Mesh& mesh, const StepHooks& hooks, at::Tensor& parameters, AdamW& optimizer,
-                    Communicator& world) {
+// Collective over world.
+std::int64_t resume(const std::string& label, const Options& options, const StepHooks& hooks, Trained& trained, Communicator& world, const comm::Mesh& mesh) {
+  at::Tensor& parameters = trained.parameters;
   std::optional<Checkpoint> checkpoint;
   // Asked to stop while the networks were loaded: there is nothing yet that a step would have to be finished for.
   comm::agree_unless_stopped(world, "reading the last checkpoint of " + label, [&] {
@@ -63,7 +72,7 @@ std::int64_t resume(const std::string& label, const Options& options, const comm
     second.copy_(checkpoint->second_moment);
   }
   for (at::Tensor* tensor : {&parameters, &first, &second}) parallel::broadcast_adapter(world, *tensor);
-  optimizer.restore(first, second, done);
+  trained.optimizer.restore(first, second, done);
   return done;
 }
 
@@ -84,10 +93,11 @@ StepLoopResult run_steps(const std::string& label, const Options& options, Objec
     base::log::warning(base::concat(label, ": global_batch is ", options.global_batch, " but ", replicas,
                                     " replicas take part: ", replicas - options.global_batch, " of them have nothing to do here"));
   const base::StopSignals signals;
-  at::Tensor parameters = objective.parameters().detach();
-  AdamW optimizer(parameters, options);
+  Trained trained(objective, options);
+  at::Tensor& parameters = trained.parameters;
+  AdamW& optimizer = trained.optimizer;
   const c10::AutoGradMode no_grad(false);
-  const std::int64_t first_step = resume(label, options, mesh, hooks, parameters, optimizer, world);
+  const std::int64_t first_step = resume(label, options, hooks, trained, world, mesh);
   const auto names = objective.metric_names();
 
   StepLoopResult result{.first_step = first_step, .steps = first_step};

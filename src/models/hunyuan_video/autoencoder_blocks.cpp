@@ -19,7 +19,7 @@ constexpr std::array<std::int64_t, 3> kNoStride = {1, 1, 1};
 // Query rows for which scores against `keys` keys are computed at once: bounds the score matrix where no fused kernel takes a head this wide.
 std::int64_t query_rows(std::int64_t keys) { return std::max<std::int64_t>(1, (std::int64_t{1} << 28) / keys); }
 
-nn::VideoSize size_of(const at::Tensor& x) { return {x.size(kFrames), x.size(kHeight), x.size(kWidth)}; }
+nn::VideoExtents size_of(const at::Tensor& x) { return {x.size(kFrames), x.size(kHeight), x.size(kWidth)}; }
 
 NormActConv load_norm_act_conv(const nn::Weights& weights, const std::string& norm, const std::string& conv, std::int64_t out, std::int64_t in,
                                std::int64_t groups) {
@@ -126,7 +126,7 @@ at::Tensor MidBlock::operator()(const at::Tensor& x) const {
 at::Tensor Upsample::operator()(const at::Tensor& x) const {
   const auto [ft, fh, fw] = factor;
   const std::int64_t later = x.size(kFrames) - 1;
-  const nn::VideoSize size = {1 + later * ft, x.size(kHeight) * fh, x.size(kWidth) * fw};
+  const nn::VideoExtents size = {1 + later * ft, x.size(kHeight) * fh, x.size(kWidth) * fw};
   const at::Tensor first_frame = x.narrow(kFrames, 0, 1), later_frames = x.narrow(kFrames, 1, later);
   if (at::GradMode::is_enabled()) {
     at::Tensor frames = at::upsample_nearest3d(first_frame, {1, size.height, size.width});

@@ -42,21 +42,27 @@ at::Tensor attend(const Qkv& qkv, const BlockContext& context, generator::Attent
   return out.reshape({out.size(0), out.size(1), context.config.width()});
 }
 
+// One stream before attention.
+struct StreamInput {
+  const Stream& stream;
+  const StreamLora& lora;
+  at::Tensor x;  // [B,S,D], normalised and modulated
+};
+
 // The two streams' queries, keys and values as one sequence, normalised and rotated.
-Qkv joint_qkv(const Stream& video, const Stream& text, const StreamLora& video_lora, const StreamLora& text_lora, const at::Tensor& video_x,
-              const at::Tensor& text_x, const RotaryTable& rotary, const TransformerConfig& config) {
-  const std::int64_t video_tokens = video_x.size(1), text_tokens = text_x.size(1), width = config.width();
-  const at::Tensor video_qkv = video.qkv(video_x, video_lora.qkv), text_qkv = text.qkv(text_x, text_lora.qkv);
+Qkv joint_qkv(const StreamInput& video, const StreamInput& text, const RotaryTable& rotary, const TransformerConfig& config) {
+  const std::int64_t video_tokens = video.x.size(1), text_tokens = text.x.size(1), width = config.width();
+  const at::Tensor video_qkv = video.stream.qkv(video.x, video.lora.qkv), text_qkv = text.stream.qkv(text.x, text.lora.qkv);
   if (!at::GradMode::is_enabled()) {
     const at::Tensor joint = split_heads(at::cat({video_qkv, text_qkv}, 1), 3, config);
-    normalize_and_rotate(joint.narrow(1, 0, video_tokens).narrow(2, 0, 2), video.qk_norm, rotary, video_tokens);
-    normalize_and_rotate(joint.narrow(1, video_tokens, text_tokens).narrow(2, 0, 2), text.qk_norm, rotary, 0);
+    normalize_and_rotate(joint.narrow(1, 0, video_tokens).narrow(2, 0, 2), video.stream.qk_norm, rotary, video_tokens);
+    normalize_and_rotate(joint.narrow(1, video_tokens, text_tokens).narrow(2, 0, 2), text.stream.qk_norm, rotary, 0);
     return {joint.select(2, 0), joint.select(2, 1), joint.select(2, 2)};
   }
   // split() and cat() have each other as derivatives: one pass each, where slices would fill and add buffers of full size.
   const auto video_parts = video_qkv.split_with_sizes({2 * width, width}, 2), text_parts = text_qkv.split_with_sizes({2 * width, width}, 2);
-  const at::Tensor qk = at::cat({normalize_and_rotate(split_heads(video_parts[0], 2, config), video.qk_norm, rotary, video_tokens),
-                                 normalize_and_rotate(split_heads(text_parts[0], 2, config), text.qk_norm, rotary, 0)},
+  const at::Tensor qk = at::cat({normalize_and_rotate(split_heads(video_parts[0], 2, config), video.stream.qk_norm, rotary, video_tokens),
+                                 normalize_and_rotate(split_heads(text_parts[0], 2, config), text.stream.qk_norm, rotary, 0)},
                                 1);
   const at::Tensor v = split_heads(at::cat({video_parts[1], text_parts[1]}, 1), 1, config).select(2, 0);
   const auto queries_keys = qk.unbind(2);
@@ -105,8 +111,8 @@ std::pair<at::Tensor, at::Tensor> DoubleBlock::operator()(at::Tensor video_x, at
   const auto video_mod = video.mod(activated, video_lora.mod).chunk(6, 1), text_mod = text.mod(activated, text_lora.mod).chunk(6, 1);
   const std::int64_t video_tokens = video_x.size(1), text_tokens = text_x.size(1);
   {
-    const Qkv qkv = joint_qkv(video, text, video_lora, text_lora, modulated_norm(video_x, video_mod[0], video_mod[1]),
-                              modulated_norm(text_x, text_mod[0], text_mod[1]), context.rotary, context.config);
+    const Qkv qkv = joint_qkv({video, video_lora, modulated_norm(video_x, video_mod[0], video_mod[1])},
+                              {text, text_lora, modulated_norm(text_x, text_mod[0], text_mod[1])}, context.rotary, context.config);
     const auto attended = attend(qkv, context, tape).split_with_sizes({video_tokens, text_tokens}, 1);
     video_x = gated_sum(video_x, video_mod[2], video.proj(attended[0], video_lora.proj));
     text_x = gated_sum(text_x, text_mod[2], text.proj(attended[1], text_lora.proj));

@@ -33,7 +33,7 @@ at::Tensor in_video_format(const at::Tensor& x) { return x.contiguous(video_memo
 
 at::MemoryFormat video_memory_format(c10::Device device) { return device.is_cpu() ? at::MemoryFormat::ChannelsLast3d : at::MemoryFormat::Contiguous; }
 
-CausalInput::CausalInput(const at::TensorOptions& options, std::int64_t batch, std::int64_t channels, VideoSize size, std::int64_t kernel)
+CausalInput::CausalInput(const at::TensorOptions& options, std::int64_t batch, std::int64_t channels, VideoExtents size, std::int64_t kernel)
     // One frame needs no copies of itself before it: see CausalConv3d::convolve.
     : front_(size.frames == 1 ? 0 : kernel - 1), side_(kernel / 2) {
   padded_ = at::empty({batch, channels, size.frames + front_, size.height + 2 * side_, size.width + 2 * side_},

@@ -21,7 +21,7 @@ namespace magicid::models::nn {
 at::MemoryFormat video_memory_format(c10::Device device);
 
 // Extents of a video tensor behind its batch and channels.
-struct VideoSize {
+struct VideoExtents {
   std::int64_t frames, height, width;
 };
 
@@ -33,7 +33,7 @@ struct VideoSize {
 //   y = conv.convolve(input.with_border());
 class CausalInput {
  public:
-  CausalInput(const at::TensorOptions& options, std::int64_t batch, std::int64_t channels, VideoSize size, std::int64_t kernel);
+  CausalInput(const at::TensorOptions& options, std::int64_t batch, std::int64_t channels, VideoExtents size, std::int64_t kernel);
 
   const at::Tensor& interior() const { return interior_; }  // [B,C,T,H,W], a view
   // Repeats the edges into the border; call it once, after interior() has been written. [B,C,T+k-1,H+k-1,W+k-1], or [B,C,1,H+k-1,W+k-1] for one frame.

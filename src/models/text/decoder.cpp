@@ -50,8 +50,8 @@ Tokens byte_fallback(const Tokens& tokens) {
 
 }  // namespace
 
-Decoder Decoder::from_json(const nlohmann::json& json, const std::string& where) {
-  Decoder out;
+TokenDecoder TokenDecoder::from_json(const nlohmann::json& json, const std::string& where) {
+  TokenDecoder out;
   if (json.is_null()) {
     out.join_with_spaces_ = true;
     return out;
@@ -81,7 +81,7 @@ Decoder Decoder::from_json(const nlohmann::json& json, const std::string& where)
   return out;
 }
 
-std::string Decoder::operator()(std::vector<std::string> tokens) const {
+std::string TokenDecoder::operator()(std::vector<std::string> tokens) const {
   if (join_with_spaces_) {
     std::string out;
     for (const auto& token : tokens) out += (out.empty() ? "" : " ") + token;

@@ -9,10 +9,10 @@
 
 namespace magicid::models::text {
 
-class Decoder {
+class TokenDecoder {
  public:
   // ByteLevel, ByteFallback, Fuse, Replace, Sequence, or null (tokens joined by spaces). Throws UserError naming any other.
-  static Decoder from_json(const nlohmann::json& json, const std::string& where);
+  static TokenDecoder from_json(const nlohmann::json& json, const std::string& where);
   std::string operator()(std::vector<std::string> tokens) const;
 
  private:

@@ -57,7 +57,7 @@ class FolderReader {
     parts_.normalizer = Normalizer::from_json(part("normalizer"), where + ": normalizer");
     parts_.pre_tokenizer = PreTokenizer::from_json(part("pre_tokenizer"), where + ": pre_tokenizer");
     parts_.post_processor = PostProcessor::from_json(part("post_processor"), where + ": post_processor");
-    parts_.decoder = Decoder::from_json(part("decoder"), where + ": decoder");
+    parts_.decoder = TokenDecoder::from_json(part("decoder"), where + ": decoder");
     padding_ = part("padding");
     if (json.contains("added_tokens")) {
       for (const auto& entry : require_array(json, "added_tokens", where)) {
@@ -80,7 +80,7 @@ class FolderReader {
     parts_.bpe = Bpe::from_json(model, vocabulary_path.string() + " and merges.txt");
     parts_.normalizer = Normalizer::clip();
     parts_.pre_tokenizer = PreTokenizer::clip();
-    parts_.decoder = Decoder::from_json({{"type", "ByteLevel"}}, "CLIP's decoder");
+    parts_.decoder = TokenDecoder::from_json({{"type", "ByteLevel"}}, "CLIP's decoder");
     if (const auto legacy = read_json_if_there(folder_ / "added_tokens.json")) {
       const std::string where = (folder_ / "added_tokens.json").string();
       std::map<std::int64_t, std::string> by_id;

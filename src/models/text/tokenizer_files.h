@@ -19,7 +19,7 @@ struct TokenizerParts {
   Bpe bpe;
   AddedTokens added;
   PostProcessor post_processor;
-  Decoder decoder;
+  TokenDecoder decoder;
   TokenizerSettings settings;
   bool split_special_tokens = false;  // special tokens in a text are then plain text
 };

@@ -13,6 +13,7 @@
 #include "base/errors.h"
 #include "base/random.h"
 #include "models/vision/iresnet.h"
+#include "models/vision/mobilefacenet.h"
 #include "models/vision/raft.h"
 
 namespace magicid::models::vision {
@@ -94,16 +95,15 @@ void iresnet_tensors(Builder& to, const std::string& architecture, std::int64_t 
   to.batch_norm("features", embedding_size);
 }
 
-// A convolution, its norm and its PReLU under three names; `slope` empty for a linear one.
-void unit_tensors(Builder& to, const std::string& conv, const std::string& norm, const std::string& slope, const Shape& shape, double gain,
-                  double norm_weight = 1) {
-  to.matrix(conv + ".weight", shape, gain);
-  to.batch_norm(norm, shape[0], norm_weight);
-  if (!slope.empty()) to.constant(slope + ".weight", {shape[0]}, prelu_slope);
+// A convolution, its norm and, unless it is linear, its PReLU.
+void unit_tensors(Builder& to, const MobileFaceNet::UnitNames& names, const Shape& shape, double gain, double norm_weight = 1) {
+  to.matrix(names.conv + ".weight", shape, gain);
+  to.batch_norm(names.norm, shape[0], norm_weight);
+  if (!names.slope.empty()) to.constant(names.slope + ".weight", {shape[0]}, prelu_slope);
 }
 
 void spoken_unit(Builder& to, const std::string& name, const Shape& shape, double gain, bool linear = false, double norm_weight = 1) {
-  unit_tensors(to, name + ".conv", name + ".bn", linear ? "" : name + ".prelu", shape, gain, norm_weight);
+  unit_tensors(to, MobileFaceNet::UnitNames::spoken(name, linear), shape, gain, norm_weight);
 }
 
 void mobilefacenet_112x96_tensors(Builder& to, std::int64_t embedding_size) {
@@ -117,9 +117,9 @@ void mobilefacenet_112x96_tensors(Builder& to, std::int64_t embedding_size) {
     for (std::int64_t i = 0; i < stage.count; ++i, ++index, in = stage.out) {
       const auto part = [&](int n) { return concat("blocks.", index, ".conv.", n); };
       const std::int64_t hidden = in * stage.expansion;
-      unit_tensors(to, part(0), part(1), part(2), {hidden, in, 1, 1}, 1);
-      unit_tensors(to, part(3), part(4), part(5), {hidden, 1, 3, 3}, prelu_gain);
-      unit_tensors(to, part(6), part(7), "", {stage.out, hidden, 1, 1}, prelu_gain, i > 0 ? branch_weight : 1);
+      unit_tensors(to, {part(0), part(1), part(2)}, {hidden, in, 1, 1}, 1);
+      unit_tensors(to, {part(3), part(4), part(5)}, {hidden, 1, 3, 3}, prelu_gain);
+      unit_tensors(to, {part(6), part(7), ""}, {stage.out, hidden, 1, 1}, prelu_gain, i > 0 ? branch_weight : 1);
     }
   spoken_unit(to, "conv2", {512, 128, 1, 1}, 1);
   spoken_unit(to, "linear7", {512, 1, 7, 6}, prelu_gain, true);

@@ -20,8 +20,15 @@ std::array<std::int64_t, 4> iresnet_blocks(const std::string& architecture) {
 
 namespace {
 
-IResNet::Block load_block(const nn::Weights& weights, const std::string& name, std::int64_t in, std::int64_t out, std::int64_t stride, bool project,
-                          const NormMode& norms) {
+// A layer's first block halves the picture and projects its input to the new width; the others keep both.
+struct ResidualShape {
+  std::int64_t in = 0, out = 0;  // channels
+  bool first = false;            // of its layer
+};
+
+IResNet::Block load_block(const nn::Weights& weights, const std::string& name, const ResidualShape& shape, const NormMode& norms) {
+  const auto [in, out, first] = shape;
+  const std::int64_t stride = first ? 2 : 1;
   const auto dtype = weights.placement().dtype;
   IResNet::Block block;
   if (norms.training) {
@@ -34,7 +41,7 @@ IResNet::Block load_block(const nn::Weights& weights, const std::string& name, s
   block.slope = weights.take(name + ".prelu.weight", {out});
   block.conv2 = load_convolution_and_norm(weights, name + ".conv2", name + ".bn3",
                                           {.out = out, .in = out, .kernel = {3, 3}, .stride = {stride, stride}, .padding = {1, 1}}, false, norms);
-  if (project)
+  if (first)
     block.downsample =
         load_convolution_and_norm(weights, name + ".downsample.0", name + ".downsample.1", {.out = out, .in = in, .stride = {stride, stride}}, false, norms);
   return block;
@@ -68,8 +75,7 @@ IResNet IResNet::load(const nn::Weights& weights, const std::string& architectur
   for (std::size_t layer = 0; layer < counts.size(); ++layer) {
     const std::int64_t out = std::int64_t{64} << layer;
     for (std::int64_t i = 0; i < counts[layer]; ++i) {
-      const bool first = i == 0;
-      network.blocks.push_back(load_block(weights, base::concat("layer", layer + 1, ".", i), in, out, first ? 2 : 1, first, norms));
+      network.blocks.push_back(load_block(weights, base::concat("layer", layer + 1, ".", i), {.in = in, .out = out, .first = i == 0}, norms));
       in = out;
     }
   }

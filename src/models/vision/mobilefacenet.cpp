@@ -9,11 +9,7 @@ namespace {
 
 using Unit = MobileFaceNet::Unit;
 using Block = MobileFaceNet::Block;
-
-// Where one unit's three parts are called in a file. `slope` is empty for a linear unit.
-struct UnitNames {
-  std::string conv, norm, slope;
-};
+using UnitNames = MobileFaceNet::UnitNames;
 
 Unit load_unit(const nn::Weights& weights, const UnitNames& names, const ConvShape& shape, const NormMode& norms) {
   Unit unit;
@@ -28,33 +24,39 @@ ConvShape depthwise(std::int64_t channels, std::int64_t stride) {
 
 ConvShape pointwise(std::int64_t out, std::int64_t in) { return {.out = out, .in = in}; }
 
+// Channels on the way through a bottleneck, and the stride of its depthwise convolution.
+struct BottleneckShape {
+  std::int64_t in = 0, hidden = 0, out = 0, stride = 1;
+};
+
 // Expand, depthwise, project.
-Block load_bottleneck(const nn::Weights& weights, const std::array<UnitNames, 3>& names, std::int64_t in, std::int64_t hidden, std::int64_t out,
-                      std::int64_t stride, const NormMode& norms) {
+Block load_bottleneck(const nn::Weights& weights, const std::array<UnitNames, 3>& names, const BottleneckShape& shape, const NormMode& norms) {
   Block block;
-  block.units.push_back(load_unit(weights, names[0], pointwise(hidden, in), norms));
-  block.units.push_back(load_unit(weights, names[1], depthwise(hidden, stride), norms));
-  block.units.push_back(load_unit(weights, names[2], pointwise(out, hidden), norms));
-  block.residual = stride == 1 && in == out;
+  block.units.push_back(load_unit(weights, names[0], pointwise(shape.hidden, shape.in), norms));
+  block.units.push_back(load_unit(weights, names[1], depthwise(shape.hidden, shape.stride), norms));
+  block.units.push_back(load_unit(weights, names[2], pointwise(shape.out, shape.hidden), norms));
+  block.residual = shape.stride == 1 && shape.in == shape.out;
   return block;
 }
-
-// "name.conv", "name.bn", "name.prelu": Xiaoccer's and TreB1eN's names of a unit.
-UnitNames spoken(const std::string& name, bool linear = false) { return {name + ".conv", name + ".bn", linear ? "" : name + ".prelu"}; }
 
 // "name.layers.0" to "name.layers.2": insightface's.
 UnitNames numbered(const std::string& name, bool linear = false) { return {name + ".layers.0", name + ".layers.1", linear ? "" : name + ".layers.2"}; }
 
-void load_head(MobileFaceNet& network, const nn::Weights& weights, const std::string& linear, const std::string& norm, std::int64_t embedding_size,
-               std::int64_t in, const NormMode& norms) {
+// What a file calls the last linear layer and the batch norm behind it.
+struct HeadNames {
+  std::string linear, norm;
+};
+
+void load_head(MobileFaceNet& network, const nn::Weights& weights, const HeadNames& names, std::int64_t embedding_size, std::int64_t in,
+               const NormMode& norms) {
   if (norms.training) {
-    network.head.weight = weights.take(linear + ".weight", {embedding_size, in});
-    network.after_head = load_training_norm(weights, norm, embedding_size, norms);
+    network.head.weight = weights.take(names.linear + ".weight", {embedding_size, in});
+    network.after_head = load_training_norm(weights, names.norm, embedding_size, norms);
     return;
   }
-  const ChannelAffine affine = load_batch_norm(weights, norm, embedding_size);
+  const ChannelAffine affine = load_batch_norm(weights, names.norm, embedding_size);
   const auto dtype = weights.placement().dtype;
-  network.head.weight = (weights.take_as(linear + ".weight", {embedding_size, in}, at::kDouble) * affine.scale.view({-1, 1})).to(dtype);
+  network.head.weight = (weights.take_as(names.linear + ".weight", {embedding_size, in}, at::kDouble) * affine.scale.view({-1, 1})).to(dtype);
   network.head.bias = affine.shift.to(dtype);
 }
 
@@ -70,22 +72,23 @@ MobileFaceNet load_treb1en(const nn::Weights& weights, std::int64_t embedding_si
   const auto unit = [&](const UnitNames& names, const ConvShape& conv) { network.blocks.push_back({{load_unit(weights, names, conv, norms)}, false}); };
   const auto bottleneck = [&](const std::string& name, std::int64_t in, std::int64_t hidden, std::int64_t out, std::int64_t stride) {
     network.blocks.push_back(
-        load_bottleneck(weights, {spoken(name + ".conv"), spoken(name + ".conv_dw"), spoken(name + ".project", true)}, in, hidden, out, stride, norms));
+        load_bottleneck(weights, {UnitNames::spoken(name + ".conv"), UnitNames::spoken(name + ".conv_dw"), UnitNames::spoken(name + ".project", true)},
+                        {in, hidden, out, stride}, norms));
   };
   const auto residuals = [&](const std::string& name, std::int64_t count, std::int64_t width, std::int64_t hidden) {
     for (std::int64_t i = 0; i < count; ++i) bottleneck(base::concat(name, ".model.", i), width, hidden, width, 1);
   };
-  unit(spoken("conv1"), first_convolution(first));
-  unit(spoken("conv2_dw"), depthwise(first, 1));
+  unit(UnitNames::spoken("conv1"), first_convolution(first));
+  unit(UnitNames::spoken("conv2_dw"), depthwise(first, 1));
   bottleneck("conv_23", first, 2 * first, first, 2);
   residuals("conv_3", shape.blocks[0], first, 2 * first);
   bottleneck("conv_34", first, 4 * first, second, 2);
   residuals("conv_4", shape.blocks[1], second, 2 * second);
   bottleneck("conv_45", second, 4 * second, third, 2);
   residuals("conv_5", shape.blocks[2], third, 2 * third);
-  unit(spoken("conv_6_sep"), pointwise(last, third));
-  unit(spoken("conv_6_dw", true), global_depthwise(last, 7));
-  load_head(network, weights, "linear", "bn", embedding_size, last, norms);
+  unit(UnitNames::spoken("conv_6_sep"), pointwise(last, third));
+  unit(UnitNames::spoken("conv_6_dw", true), global_depthwise(last, 7));
+  load_head(network, weights, {"linear", "bn"}, embedding_size, last, norms);
   return network;
 }
 
@@ -97,8 +100,8 @@ MobileFaceNet load_insightface(const nn::Weights& weights, std::int64_t embeddin
   MobileFaceNet network;
   const auto unit = [&](const UnitNames& names, const ConvShape& shape) { network.blocks.push_back({{load_unit(weights, names, shape, norms)}, false}); };
   const auto bottleneck = [&](const std::string& name, std::int64_t in, std::int64_t hidden, std::int64_t out, std::int64_t stride, bool residual) {
-    network.blocks.push_back(load_bottleneck(weights, {numbered(name + ".layers.0"), numbered(name + ".layers.1"), numbered(name + ".layers.2", true)}, in,
-                                             hidden, out, stride, norms));
+    network.blocks.push_back(load_bottleneck(weights, {numbered(name + ".layers.0"), numbered(name + ".layers.1"), numbered(name + ".layers.2", true)},
+                                             {in, hidden, out, stride}, norms));
     network.blocks.back().residual = residual;
   };
   const auto residuals = [&](const std::string& name, std::int64_t count, std::int64_t width, std::int64_t hidden) {
@@ -119,7 +122,7 @@ MobileFaceNet load_insightface(const nn::Weights& weights, std::int64_t embeddin
   residuals("layers.7", counts[3], wide, 256);
   unit(numbered("conv_sep"), pointwise(512, wide));
   unit(numbered("features.layers.0", true), global_depthwise(512, 7));
-  load_head(network, weights, "features.layers.2", "features.layers.3", embedding_size, 512, norms);
+  load_head(network, weights, {"features.layers.2", "features.layers.3"}, embedding_size, 512, norms);
   return network;
 }
 
@@ -132,20 +135,20 @@ MobileFaceNet MobileFaceNet::load_112x96(const nn::Weights& weights, std::int64_
   MobileFaceNet network;
   network.narrow = true;
   const auto unit = [&](const UnitNames& names, const ConvShape& shape) { network.blocks.push_back({{load_unit(weights, names, shape, norms)}, false}); };
-  unit(spoken("conv1"), first_convolution(64));
-  unit(spoken("dw_conv1"), depthwise(64, 1));
+  unit(UnitNames::spoken("conv1"), first_convolution(64));
+  unit(UnitNames::spoken("dw_conv1"), depthwise(64, 1));
   std::int64_t in = 64, index = 0;
   for (const Stage& stage : {Stage{2, 64, 5, 2}, Stage{4, 128, 1, 2}, Stage{2, 128, 6, 1}, Stage{4, 128, 1, 2}, Stage{2, 128, 2, 1}})
     for (std::int64_t i = 0; i < stage.count; ++i, ++index) {
       const auto part = [&](int n) { return base::concat("blocks.", index, ".conv.", n); };
       network.blocks.push_back(load_bottleneck(weights,
                                                {UnitNames{part(0), part(1), part(2)}, UnitNames{part(3), part(4), part(5)}, UnitNames{part(6), part(7), ""}},
-                                               in, in * stage.expansion, stage.out, i == 0 ? stage.stride : 1, norms));
+                                               {in, in * stage.expansion, stage.out, i == 0 ? stage.stride : 1}, norms));
       in = stage.out;
     }
-  unit(spoken("conv2"), pointwise(512, 128));
-  unit(spoken("linear7", true), global_depthwise(512, 6));
-  unit(spoken("linear1", true), pointwise(embedding_size, 512));
+  unit(UnitNames::spoken("conv2"), pointwise(512, 128));
+  unit(UnitNames::spoken("linear7", true), global_depthwise(512, 6));
+  unit(UnitNames::spoken("linear1", true), pointwise(embedding_size, 512));
   return network;
 }
 

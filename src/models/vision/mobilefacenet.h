@@ -33,6 +33,12 @@ struct MobileFaceNet {
     std::vector<Unit> units;
     bool residual = false;
   };
+  // What a file calls a unit's three parts. `slope` is empty for a linear unit.
+  struct UnitNames {
+    std::string conv, norm, slope;
+    // "name.conv", "name.bn", "name.prelu": Xiaoccer's and TreB1eN's.
+    static UnitNames spoken(const std::string& name, bool linear = false) { return {name + ".conv", name + ".bn", linear ? "" : name + ".prelu"}; }
+  };
   std::vector<Block> blocks;
   BatchNorm after_head;  // defined only in training
   nn::Linear head;       // with its batch norm; weight undefined when the last block gives the embedding (112x96)

@@ -30,7 +30,7 @@ TEST(Writer, ResolvedFileReadsBackToTheSameValues) {
     const std::string yaml = resolved_yaml(described(options), comments);
     Root again;
     read_text(yaml, "/elsewhere/config.yaml", described(again));
-    EXPECT_EQ(to_json(described(again), Selection::all), to_json(described(options), Selection::all)) << yaml;
+    EXPECT_EQ(to_json(described(again), FieldSet::all), to_json(described(options), FieldSet::all)) << yaml;
     EXPECT_EQ(again.optimize.weights, options.optimize.weights);
     EXPECT_EQ(again.name, options.name);
     EXPECT_EQ(resolved_yaml(described(again), comments), yaml);
@@ -61,19 +61,19 @@ TEST(Writer, ReferenceMarkdown) {
 
 TEST(Writer, FingerprintHoldsOnlyWhatChangesResults) {
   Root options;
-  const auto before = to_json(described(options), Selection::fingerprint);
+  const auto before = to_json(described(options), FieldSet::fingerprint);
   EXPECT_FALSE(before.contains("workers"));
   EXPECT_FALSE(before.contains("references"));
-  EXPECT_TRUE(to_json(described(options), Selection::all).contains("workers"));
+  EXPECT_TRUE(to_json(described(options), FieldSet::all).contains("workers"));
   options.workers = 9;
   options.references = "/x";
-  EXPECT_EQ(to_json(described(options), Selection::fingerprint).dump(), before.dump());
+  EXPECT_EQ(to_json(described(options), FieldSet::fingerprint).dump(), before.dump());
   options.optimize.beta = 50;
-  const auto after = to_json(described(options), Selection::fingerprint);
+  const auto after = to_json(described(options), FieldSet::fingerprint);
   EXPECT_EQ(after["optimize"]["beta"], 50);
   EXPECT_NE(after.dump(), before.dump());
   // One room's options alone are the section.
-  EXPECT_EQ(to_json(described(options.optimize), Selection::fingerprint), after["optimize"]);
+  EXPECT_EQ(to_json(described(options.optimize), FieldSet::fingerprint), after["optimize"]);
   // 2000 read from "2000" and from "2000.0" is the same text in the fingerprint.
   EXPECT_EQ(before["optimize"]["beta"].dump(), "2000.0");
 }

@@ -85,13 +85,13 @@ TEST(Identities, OfTheTemplateAreItsContents) {
 // Whoever adds a path must take the identity of what it names, not the path itself.
 TEST(Identities, NoPathStandsInAFingerprint) {
   Configuration c;
-  const auto all = [&](config::Selection selection) { return config::to_json([&](config::Fields& fields) { describe(fields, c); }, selection).dump(); };
+  const auto all = [&](config::FieldSet selection) { return config::to_json([&](config::Fields& fields) { describe(fields, c); }, selection).dump(); };
   const std::string mark = "/a/place";
   c.output = c.reuse = c.prompts = c.model.folder = c.model.template_file = c.subject.references = c.rewards.arcface = c.rewards.raft = c.rewards.clip = mark;
   c.rewards.scoring.face_detector.file = c.optimize.previews.prompts = c.evaluate.prompts = c.evaluate.real_videos = c.evaluate.i3d = mark;
   c.evaluate.runs = c.evaluate.folders = {{"name", mark}};
-  EXPECT_THAT(all(config::Selection::all), HasSubstr(mark));
-  EXPECT_THAT(all(config::Selection::fingerprint), ::testing::Not(HasSubstr(mark)));
+  EXPECT_THAT(all(config::FieldSet::all), HasSubstr(mark));
+  EXPECT_THAT(all(config::FieldSet::fingerprint), ::testing::Not(HasSubstr(mark)));
 }
 
 }  // namespace

@@ -68,7 +68,7 @@ TEST(Plan, IsTheFastestThatFits) {
 // With the default efficiencies; a change of the cost model that changes a choice shows here.
 TEST(Plan, LayoutsOfTheFullModel) {
   const auto chosen = [](const Cluster& c) {
-    const Layout l = make_plan(kFull, {}, c, {}).layout;
+    const RankLayout l = make_plan(kFull, {}, c, {}).layout;
     return std::to_string(l.replica) + " " + std::to_string(l.pair) + " " + std::to_string(l.sequence) + " " + l.recompute.text();
   };
   EXPECT_EQ(chosen(cluster(1, 1)), "1 1 1 full:24,attention_kept");
@@ -171,7 +171,7 @@ TEST(Plan, TimesFollowFromTheirParts) {
 
 TEST(Plan, PreviewsAreCounted) {
   const Cluster c = cluster(1, 8);
-  const Layout layout{2, 2, 2, models::generator::Recompute::full};
+  const RankLayout layout{2, 2, 2, models::generator::Recompute::full};
   Workload w;
   w.preview_videos = 6;
   w.forwards_per_step = 2;
@@ -241,7 +241,7 @@ TEST(Plan, ReplicasWaitForUnknownReferences) {
   Workload w;
   w.noise_draws = 4;
   const Cluster c = cluster(1, 8);
-  const Layout layout{8, 1, 1, models::generator::Recompute::full};
+  const RankLayout layout{8, 1, 1, models::generator::Recompute::full};
   const Phase some = phase(estimate(kFull, w, c, {}, layout), "optimize");
   w.noise_draws = 0;
   const Phase all = phase(estimate(kFull, w, c, {}, layout), "optimize");

@@ -57,7 +57,7 @@ TEST(Report, IsWellFormedAndHoldsEverything) {
   const auto says = [&](const std::string& what) { EXPECT_THAT(markup.words, HasSubstr(what)); };
   for (const auto& what : {data.title, data.run_name, data.created, data.code_version, data.notice, "sks woman"s}) says(what);
   for (const Reference& reference : data.references) says(reference.name);
-  for (const ScoredCandidate& candidate : data.candidates) {
+  for (const ShownCandidate& candidate : data.candidates) {
     says(candidate.key);
     says(candidate.prompt);
     says(candidate.rejected);
@@ -102,7 +102,7 @@ TEST(Report, IsWellFormedAndHoldsEverything) {
   says("Dynamic pair " + std::to_string(data.pairs.size() - identity));
   // One sign in the scatter for each candidate with rewards, and a link to its entry.
   std::size_t placed = 0;
-  for (const ScoredCandidate& candidate : data.candidates) placed += std::isfinite(candidate.normalised.identity);
+  for (const ShownCandidate& candidate : data.candidates) placed += std::isfinite(candidate.normalised.identity);
   std::size_t signs = 0;
   for (const tests::Element& link : markup.with("a", "class")) signs += link.attributes.at("class").starts_with("pt ");
   EXPECT_EQ(signs, placed);
@@ -150,7 +150,7 @@ TEST(Report, TextsOfUsersAreEscapedWhereverTheyStand) {
   data.title = data.run_name = data.created = data.code_version = data.notice = evil;
   data.subject = {evil, evil};
   data.references[0].name = evil;
-  for (ScoredCandidate& candidate : data.candidates) candidate.prompt = candidate.rejected = evil;
+  for (ShownCandidate& candidate : data.candidates) candidate.prompt = candidate.rejected = evil;
   data.candidates[0].key = evil;
   for (PreferencePair& pair : data.pairs) pair.condition = evil;
   data.pairs[0].winner = evil + "unknown";
@@ -189,7 +189,7 @@ TEST(Report, PreviewsAreCurvesBesideTheLossAndVideosByStep) {
   ReportData data = sample();
   TrainingStage& stage = data.training[1];
   for (std::int64_t i = 0; i < 9; ++i) {
-    PreviewRound round{.step = 50 * i, .mean = {0.3 + 0.01 * static_cast<double>(i), 5.0, unknown}};
+    ShownPreviewRound round{.step = 50 * i, .mean = {0.3 + 0.01 * static_cast<double>(i), 5.0, unknown}};
     for (const char* prompt : {"sks woman dances", "sks woman & a dog"})
       round.videos.push_back({.prompt = prompt,
                               .raw = {0.25, i == 0 ? unknown : 7.125, 0.5},
@@ -219,7 +219,7 @@ TEST(Report, PartsMayBeMissing) {
   data.pairs.erase(std::remove_if(data.pairs.begin(), data.pairs.end(), [](const PreferencePair& pair) { return pair.kind == preference::PairKind::dynamic; }),
                    data.pairs.end());
   data.candidates.erase(data.candidates.begin(), data.candidates.begin() + 5);  // winners of identity pairs
-  for (ScoredCandidate& candidate : data.candidates) candidate.normalised = {};
+  for (ShownCandidate& candidate : data.candidates) candidate.normalised = {};
   data.training = {{.name = "reconstruct"}, {.name = "optimize", .records = {{1, {{"loss", unknown}}}}}};
   data.evaluation.samples.resize(4);
   data.evaluation.arms[2].estimates.assign(3, {});

@@ -42,7 +42,7 @@ inline report::ReportData sample_data(const MediaSource& video, const MediaSourc
   const auto uniform = [&](std::uint64_t what) { return random.uniform(made, what); };
   std::vector<preference::Candidate> scored;
   const auto add = [&](Source source, std::int64_t prompt, double identity, double dynamics) {
-    report::ScoredCandidate candidate;
+    report::ShownCandidate candidate;
     candidate.key = base::hash_hex("candidate " + std::to_string(made));
     candidate.source = source;
     candidate.prompt = prompt < 0 ? "" : prompts[static_cast<std::size_t>(prompt)];
@@ -72,7 +72,7 @@ inline report::ReportData sample_data(const MediaSource& video, const MediaSourc
   options.dynamic_pairs.count = 60;
   const preference::Selection selection = preference::select_pairs(scored, options);
   for (const auto& [key, front] : selection.fronts) {
-    for (report::ScoredCandidate& candidate : data.candidates) {
+    for (report::ShownCandidate& candidate : data.candidates) {
       if (candidate.key == key) candidate.front = front;
     }
   }

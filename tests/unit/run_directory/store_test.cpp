@@ -19,7 +19,7 @@ using tests::read_bytes;
 using tests::TemporaryFolder;
 using tests::write_bytes;
 
-Candidate candidate(int seed, at::ScalarType type = at::kFloat) {
+StoredCandidate candidate(int seed, at::ScalarType type = at::kFloat) {
   return {{{"prompt", "a person"}, {"seed", seed}}, {{"seconds", 1.5}}, at::full({2, 3, 4}, seed).to(type)};
 }
 
