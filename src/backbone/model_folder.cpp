@@ -69,13 +69,16 @@ std::string ModelFolder::fingerprint() const {
   return base::hash_json(json(entries));
 }
 
-void write_random_pipeline(const fs::path& out, const std::string& size, std::uint64_t seed) { models::hunyuan_video::write_random_pipeline(out, size, seed); }
+void write_random_pipeline(const fs::path& out, const std::string& size, std::optional<std::uint64_t> seed) {
+  models::hunyuan_video::write_random_pipeline(out, size, seed);
+}
 
 bool has_random_weights(const fs::path& folder) {
   const fs::path about = folder / "magicid.json";
   if (!fs::exists(about)) return false;
   const json parsed = json::parse(storage::read_text(about), nullptr, /*allow_exceptions=*/false);
-  return parsed.is_object() && parsed.value("weights", "") == "random";
+  const std::string weights = parsed.is_object() ? parsed.value("weights", "") : "";
+  return weights == "random" || weights == "zeros";
 }
 
 }  // namespace magicid::backbone

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "diffusion/flow_match_scheduler.h"
@@ -34,7 +35,7 @@ class ModelFolder {
 };
 
 // A pipeline folder of HunyuanVideo's class with random weights, as `init-model` makes it: models/hunyuan_video/random_pipeline.h.
-void write_random_pipeline(const std::filesystem::path& out, const std::string& size, std::uint64_t seed);
+void write_random_pipeline(const std::filesystem::path& out, const std::string& size, std::optional<std::uint64_t> seed);
 
 // Whether `init-model` made the pipeline folder: its pictures mean nothing, and reports say so.
 bool has_random_weights(const std::filesystem::path& folder);

@@ -2,48 +2,71 @@
 
 #include <nlohmann/json.hpp>
 
+#include "models/nn/network_folder.h"
 #include "models/text/clip_text.h"
 #include "models/text/initialize.h"
 #include "models/text/write_tokenizer.h"
 #include "models/vision/clip_vision.h"
 #include "models/vision/initial_networks.h"
-#include "storage/atomic_file.h"
-#include "storage/safetensors.h"
 
 namespace magicid::rewards {
 namespace {
 
 namespace fs = std::filesystem;
+namespace nn = models::nn;
 namespace text = models::text;
 namespace vision = models::vision;
 using nlohmann::json;
 
-void write_network(const fs::path& folder, const json& config, const storage::NamedTensors& tensors) {
-  storage::write_text_atomically(folder / "config.json", config.dump(2) + "\n");
-  storage::write_safetensors(folder / "model.safetensors", tensors, {{"format", "pt"}});
+struct Sizes {
+  vision::FaceEmbedderConfig face;
+  std::string flow;
+  vision::ClipVisionConfig image;
+  text::ClipTextConfig text;
+};
+
+Sizes sizes_named(const std::string& name) {
+  Sizes s{.face = {.architecture = "mobilefacenet_112x112", .embedding_size = 64}, .flow = "raft_small", .image = vision::tiny_clip_vision(), .text = {}};
+  if (name == "hunyuanvideo") {
+    // insightface's glintr100, torchvision's raft_large, openai/clip-vit-large-patch14.
+    s.face = {.architecture = "iresnet100", .embedding_size = 512};
+    s.flow = "raft_large";
+    s.image = {.hidden_size = 1024, .intermediate_size = 4096, .layers = 24, .heads = 16, .image_size = 224, .patch_size = 14, .projection_dim = 768};
+    s.text.hidden_size = 768;
+    s.text.intermediate_size = 3072;
+    s.text.num_hidden_layers = 12;
+    s.text.num_attention_heads = 12;
+  } else {
+    s.text.hidden_size = name == "tiny" ? 48 : 128;
+    s.text.intermediate_size = 2 * s.text.hidden_size;
+    s.text.num_hidden_layers = 2;
+    s.text.num_attention_heads = 4;
+  }
+  s.text.projection_dim = s.image.projection_dim;
+  return s;
 }
 
 }  // namespace
 
-void write_random_reward_networks(const fs::path& out, const std::string& size, std::uint64_t seed) {
-  const auto write = [](const fs::path& folder, const vision::InitialNetwork& network) { write_network(folder, json::parse(network.config), network.tensors); };
-  write(out / "arcface", vision::initial_face_embedder({.architecture = "mobilefacenet_112x112", .embedding_size = 64}, seed));
-  write(out / "raft", vision::initial_raft("raft_small", seed));
+void write_random_reward_networks(const fs::path& out, const std::string& size, std::optional<std::uint64_t> seed) {
+  Sizes s = sizes_named(size);
+  const auto write = [&](const fs::path& folder, const auto& initial) {
+    const json config = json::parse(initial(nn::InitialValues::shapes_alone()).config);
+    nn::write_network_folder(folder, config, {}, seed, [&](const nn::InitialValues& values) { return initial(values).tensors; });
+  };
+  write(out / "arcface", [&](const nn::InitialValues& values) { return vision::initial_face_embedder(s.face, values); });
+  write(out / "raft", [&](const nn::InitialValues& values) { return vision::initial_raft(s.flow, values); });
 
-  auto image = vision::tiny_clip_vision();
-  auto network = vision::initial_clip_vision(image, seed);
-  text::ClipTextConfig clip;
-  clip.hidden_size = size == "tiny" ? 48 : 128;
-  clip.intermediate_size = 2 * clip.hidden_size;
-  clip.num_hidden_layers = 2;
-  clip.num_attention_heads = 4;
-  clip.vocab_size = text::write_clip_tokenizer(out / "clip", text::common_prompt_words());
-  clip.eos_token_id = clip.vocab_size - 1;
-  clip.projection_dim = image.projection_dim;
-  json config = json::parse(network.config);
-  config["text_config"] = clip.to_json(true);
-  for (const auto& [name, tensor] : text::initialize_clip_text(clip, true, seed)) network.tensors[name] = tensor;
-  write_network(out / "clip", config, network.tensors);
+  const auto words = text::write_clip_tokenizer(out / "clip", text::common_prompt_words());
+  if (size != "hunyuanvideo") s.text.vocab_size = words;
+  s.text.eos_token_id = words - 1;
+  json config = json::parse(vision::initial_clip_vision(s.image, nn::InitialValues::shapes_alone()).config);
+  config["text_config"] = s.text.to_json(true);
+  nn::write_network_folder(out / "clip", config, {}, seed, [&](const nn::InitialValues& values) {
+    auto tensors = vision::initial_clip_vision(s.image, values).tensors;
+    tensors.merge(text::initialize_clip_text(s.text, true, values));
+    return tensors;
+  });
 }
 
 }  // namespace magicid::rewards

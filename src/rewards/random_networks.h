@@ -3,12 +3,14 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 
 namespace magicid::rewards {
 
-// arcface, raft and clip below `out`, small; `size` (tiny or mid) is that of the pipeline they go with, and changes CLIP's text encoder. fp32, a function of
-// size and seed alone. Throws SystemError when the disk fails.
-void write_random_reward_networks(const std::filesystem::path& out, const std::string& size, std::uint64_t seed);
+// arcface, raft and clip below `out`; `size` is that of the pipeline they go with: tiny and mid have small ones, hunyuanvideo those of the published networks
+// (iresnet100, RAFT large, CLIP ViT-L/14). fp32, a function of size and seed alone; without a seed zeros that take no disk. Throws SystemError when the disk
+// fails.
+void write_random_reward_networks(const std::filesystem::path& out, const std::string& size, std::optional<std::uint64_t> seed);
 
 }  // namespace magicid::rewards

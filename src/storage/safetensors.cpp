@@ -263,7 +263,7 @@ void write_safetensors(const std::filesystem::path& path, const NamedTensors& te
     base::check_invariant(tensor.defined(), path.string(), ": tensor '", name, "' is undefined");
     const auto row = std::find_if(std::begin(format_types), std::end(format_types), [&](const FormatType& r) { return r.type == tensor.scalar_type(); });
     base::check_invariant(row != std::end(format_types), path.string(), ": tensor '", name, "' has a dtype that safetensors cannot hold");
-    items.push_back({&name, tensor.detach().cpu().contiguous(), row});
+    items.push_back({&name, tensor.is_meta() ? tensor : tensor.detach().cpu().contiguous(), row});
   }
   std::stable_sort(items.begin(), items.end(), [](const Item& a, const Item& b) { return a.row->bytes > b.row->bytes; });
 
@@ -289,9 +289,14 @@ void write_safetensors(const std::filesystem::path& path, const NamedTensors& te
     for (int i = 0; i < 8; ++i) length[i] = static_cast<unsigned char>(text.size() >> (8 * i));
     out.write(reinterpret_cast<const char*>(length), 8);
     out.write(text.data(), static_cast<std::streamsize>(text.size()));
-    for (const Item& item : items)
-      out.write(static_cast<const char*>(item.tensor.const_data_ptr()), static_cast<std::streamsize>(item.tensor.numel() * item.row->bytes));
+    for (const Item& item : items) {
+      const auto size = static_cast<std::streamsize>(item.tensor.numel() * item.row->bytes);
+      if (item.tensor.is_meta()) out.seekp(size, std::ios::cur);
+      else out.write(static_cast<const char*>(item.tensor.const_data_ptr()), size);
+    }
     out.close();
+    // A hole at the end of a file needs its length told.
+    if (out && ::truncate(temporary.c_str(), static_cast<off_t>(8 + text.size() + offset)) != 0) out.setstate(std::ios::failbit);
     if (!out) throw SystemError(path.string(), ": write of ", 8 + text.size() + offset, " bytes failed: ", base::errno_text(errno), ". Is the disk full?");
   });
 }

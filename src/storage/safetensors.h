@@ -39,7 +39,8 @@ class SafetensorsFile {
 using NamedTensors = std::map<std::string, at::Tensor>;
 
 // Writes atomically (temporary name, fsync, rename). Tensors of any device and stride; data is laid out by descending alignment,
-// then name, as the reference writer does. Throws SystemError when the disk fails.
+// then name, as the reference writer does. A tensor of the meta device, which has no values, becomes a hole: it reads as zeros and takes no disk. Throws
+// SystemError when the disk fails.
 void write_safetensors(const std::filesystem::path& path, const NamedTensors& tensors, const std::map<std::string, std::string>& metadata = {});
 
 }  // namespace magicid::storage

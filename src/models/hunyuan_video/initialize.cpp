@@ -1,8 +1,7 @@
 #include "models/hunyuan_video/initialize.h"
 
 #include <ATen/ops/empty.h>
-#include <ATen/ops/ones.h>
-#include <ATen/ops/zeros.h>
+#include <ATen/ops/full.h>
 
 #include <cmath>
 #include <span>
@@ -15,18 +14,21 @@ namespace {
 
 using Shapes = std::map<std::string, std::vector<std::int64_t>>;
 
-storage::NamedTensors initialize(const Shapes& shapes, std::uint64_t seed) {
+storage::NamedTensors initialize(const Shapes& shapes, const nn::InitialValues& values) {
+  const auto options = at::TensorOptions(at::kFloat).device(values.seed ? c10::kCPU : c10::kMeta);
   storage::NamedTensors tensors;
   for (const auto& [name, shape] : shapes) {
+    if (!values.wants(name)) continue;
     if (shape.size() == 1) {
-      tensors[name] = name.ends_with(".bias") ? at::zeros(shape) : at::ones(shape);
+      tensors[name] = at::full(shape, name.ends_with(".bias") ? 0.0 : 1.0, options);
       continue;
     }
-    at::Tensor tensor = at::empty(shape, at::kFloat);
-    base::CounterRandom(seed, name).normal(std::span(tensor.mutable_data_ptr<float>(), static_cast<std::size_t>(tensor.numel())), 0);
+    at::Tensor tensor = tensors[name] = at::empty(shape, options);
+    if (!values.seed) continue;
+    base::CounterRandom(*values.seed, name).normal(std::span(tensor.mutable_data_ptr<float>(), static_cast<std::size_t>(tensor.numel())), 0);
     const double inputs = static_cast<double>(tensor.numel()) / static_cast<double>(shape[0]);
     const bool modulation = name.find("norm") != std::string::npos && name.find("linear") != std::string::npos;
-    tensors[name] = tensor.mul_((modulation ? 0.1 : 1.0) / std::sqrt(inputs));
+    tensor.mul_((modulation ? 0.1 : 1.0) / std::sqrt(inputs));
   }
   return tensors;
 }
@@ -76,10 +78,12 @@ Shapes transformer_parameter_shapes(const TransformerConfig& c) {
   return shapes;
 }
 
-storage::NamedTensors initialize_transformer(const TransformerConfig& config, std::uint64_t seed) {
-  return initialize(transformer_parameter_shapes(config), seed);
+storage::NamedTensors initialize_transformer(const TransformerConfig& config, const nn::InitialValues& values) {
+  return initialize(transformer_parameter_shapes(config), values);
 }
 
-storage::NamedTensors initialize_autoencoder(const AutoencoderConfig& config, std::uint64_t seed) { return initialize(config.parameter_shapes(), seed); }
+storage::NamedTensors initialize_autoencoder(const AutoencoderConfig& config, const nn::InitialValues& values) {
+  return initialize(config.parameter_shapes(), values);
+}
 
 }  // namespace magicid::models::hunyuan_video

@@ -1,8 +1,7 @@
 #include "models/text/initialize.h"
 
 #include <ATen/ops/empty.h>
-#include <ATen/ops/ones.h>
-#include <ATen/ops/zeros.h>
+#include <ATen/ops/full.h>
 
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -16,32 +15,41 @@ namespace {
 
 class Initializer {
  public:
-  explicit Initializer(std::uint64_t seed) : seed_(seed) {}
+  explicit Initializer(const nn::InitialValues& values) : values_(values) {}
 
   void normal(const std::string& name, std::int64_t rows, std::int64_t columns, double deviation) {
-    at::Tensor tensor = at::empty({rows, columns}, at::TensorOptions(at::kFloat));
-    base::CounterRandom(seed_, "initialize " + name).normal(std::span<float>(tensor.data_ptr<float>(), static_cast<std::size_t>(tensor.numel())), 0);
-    tensors_[name] = tensor.mul_(deviation);
+    if (!values_.wants(name)) return;
+    at::Tensor tensor = at::empty({rows, columns}, options());
+    if (values_.seed) {
+      base::CounterRandom(*values_.seed, "initialize " + name).normal(std::span<float>(tensor.data_ptr<float>(), static_cast<std::size_t>(tensor.numel())), 0);
+      tensor.mul_(deviation);
+    }
+    tensors_[name] = tensor;
+  }
+  void constant(const std::string& name, std::int64_t size, double value) {
+    if (values_.wants(name)) tensors_[name] = at::full({size}, value, options());
   }
   void linear(const std::string& name, std::int64_t out, std::int64_t in, bool bias) {
     normal(name + ".weight", out, in, 1.0 / std::sqrt(static_cast<double>(in)));
-    if (bias) tensors_[name + ".bias"] = at::zeros({out}, at::TensorOptions(at::kFloat));
+    if (bias) constant(name + ".bias", out, 0);
   }
   void norm(const std::string& name, std::int64_t size, bool bias) {
-    tensors_[name + ".weight"] = at::ones({size}, at::TensorOptions(at::kFloat));
-    if (bias) tensors_[name + ".bias"] = at::zeros({size}, at::TensorOptions(at::kFloat));
+    constant(name + ".weight", size, 1);
+    if (bias) constant(name + ".bias", size, 0);
   }
   storage::NamedTensors take() { return std::move(tensors_); }
 
  private:
-  std::uint64_t seed_;
+  at::TensorOptions options() const { return at::TensorOptions(at::kFloat).device(values_.seed ? c10::kCPU : c10::kMeta); }
+
+  const nn::InitialValues& values_;
   storage::NamedTensors tensors_;
 };
 
 }  // namespace
 
-storage::NamedTensors initialize_llama(const LlamaConfig& c, std::uint64_t seed) {
-  Initializer init(seed);
+storage::NamedTensors initialize_llama(const LlamaConfig& c, const nn::InitialValues& values) {
+  Initializer init(values);
   const std::int64_t attention = c.num_attention_heads * c.head_dim, shared = c.num_key_value_heads * c.head_dim;
   init.normal("embed_tokens.weight", c.vocab_size, c.hidden_size, 1.0);
   for (std::int64_t i = 0; i < c.num_hidden_layers; ++i) {
@@ -60,8 +68,8 @@ storage::NamedTensors initialize_llama(const LlamaConfig& c, std::uint64_t seed)
   return init.take();
 }
 
-storage::NamedTensors initialize_clip_text(const ClipTextConfig& c, bool with_projection, std::uint64_t seed) {
-  Initializer init(seed);
+storage::NamedTensors initialize_clip_text(const ClipTextConfig& c, bool with_projection, const nn::InitialValues& values) {
+  Initializer init(values);
   init.normal("text_model.embeddings.token_embedding.weight", c.vocab_size, c.hidden_size, 1.0);
   init.normal("text_model.embeddings.position_embedding.weight", c.max_position_embeddings, c.hidden_size, 0.1);
   for (std::int64_t i = 0; i < c.num_hidden_layers; ++i) {

@@ -25,13 +25,15 @@ using Shape = std::vector<std::int64_t>;
 // Collects tensors; every one is a function of the seed and its own name, so that a change elsewhere leaves it as it is.
 class Builder {
  public:
-  explicit Builder(std::uint64_t seed) : seed_(seed) {}
+  explicit Builder(const nn::InitialValues& values) : values_(values) {}
 
   void normal(const std::string& name, const Shape& shape, double deviation) {
-    at::Tensor tensor = at::empty(shape, at::kFloat);
-    const base::CounterRandom random(seed_, "initial-weights/" + name);
+    if (!values_.wants(name)) return;
+    at::Tensor tensor = tensors_[name] = at::empty(shape, options());
+    if (!values_.seed) return;
+    const base::CounterRandom random(*values_.seed, "initial-weights/" + name);
     random.normal(std::span<float>(tensor.data_ptr<float>(), static_cast<std::size_t>(tensor.numel())), 0);
-    tensors_[name] = tensor.mul_(deviation);
+    tensor.mul_(deviation);
   }
   // Keeps the variance of what passes through it, times gain^2.
   void matrix(const std::string& name, const Shape& shape, double gain) {
@@ -39,13 +41,16 @@ class Builder {
     for (std::size_t d = 1; d < shape.size(); ++d) fan_in *= shape[d];
     normal(name, shape, gain / std::sqrt(static_cast<double>(fan_in)));
   }
-  void constant(const std::string& name, const Shape& shape, double value) { tensors_[name] = at::full(shape, value, at::kFloat); }
+  void constant(const std::string& name, const Shape& shape, double value) {
+    if (values_.wants(name)) tensors_[name] = at::full(shape, value, options());
+  }
   void batch_norm(const std::string& name, std::int64_t channels, double weight = 1) {
     constant(name + ".weight", {channels}, weight);
     constant(name + ".bias", {channels}, 0);
     constant(name + ".running_mean", {channels}, 0);
     constant(name + ".running_var", {channels}, 1);
-    tensors_[name + ".num_batches_tracked"] = at::zeros({}, at::kLong);
+    const std::string batches = name + ".num_batches_tracked";
+    if (values_.wants(batches)) tensors_[batches] = at::zeros({}, options().dtype(at::kLong));
   }
   void layer_norm(const std::string& name, std::int64_t channels) {
     constant(name + ".weight", {channels}, 1);
@@ -54,7 +59,9 @@ class Builder {
   storage::NamedTensors take() { return std::move(tensors_); }
 
  private:
-  std::uint64_t seed_;
+  at::TensorOptions options() const { return at::TensorOptions(at::kFloat).device(values_.seed ? c10::kCPU : c10::kMeta); }
+
+  const nn::InitialValues& values_;
   storage::NamedTensors tensors_;
 };
 
@@ -217,9 +224,9 @@ ClipVisionConfig tiny_clip_vision() {
   return config;
 }
 
-InitialNetwork initial_clip_vision(const ClipVisionConfig& config, std::uint64_t seed) {
+InitialNetwork initial_clip_vision(const ClipVisionConfig& config, const nn::InitialValues& values) {
   const std::int64_t d = config.hidden_size, side = config.image_size / config.patch_size;
-  Builder to(seed);
+  Builder to(values);
   const auto linear = [&](const std::string& name, std::int64_t out, std::int64_t in, double gain) {
     to.matrix(name + ".weight", {out, in}, gain);
     to.constant(name + ".bias", {out}, 0);
@@ -266,18 +273,18 @@ InitialNetwork initial_clip_vision(const ClipVisionConfig& config, std::uint64_t
   return {json.dump(2) + "\n", to.take()};
 }
 
-InitialNetwork initial_face_embedder(const FaceEmbedderConfig& config, std::uint64_t seed) {
+InitialNetwork initial_face_embedder(const FaceEmbedderConfig& config, const nn::InitialValues& values) {
   const std::int64_t embedding_size = config.embedding_size > 0 ? config.embedding_size : default_embedding_size(config.architecture);
-  Builder to(seed);
+  Builder to(values);
   if (config.architecture == "mobilefacenet_112x96") mobilefacenet_112x96_tensors(to, embedding_size);
   else if (config.architecture == "mobilefacenet_112x112") mobilefacenet_112x112_tensors(to, embedding_size, config.shape);
   else iresnet_tensors(to, config.architecture, embedding_size);
   return {config.to_json(), to.take()};
 }
 
-InitialNetwork initial_landmark_detector(const LandmarkDetectorConfig& config, std::uint64_t seed) {
+InitialNetwork initial_landmark_detector(const LandmarkDetectorConfig& config, const nn::InitialValues& values) {
   const auto& [half, quarter, eighth] = config.channels;
-  Builder to(seed);
+  Builder to(values);
   const auto convolution = [&](const std::string& name, const Shape& shape, double gain) {
     to.matrix(name + ".weight", shape, gain);
     to.constant(name + ".bias", {shape[0]}, 0);
@@ -295,8 +302,8 @@ InitialNetwork initial_landmark_detector(const LandmarkDetectorConfig& config, s
   return {config.to_json(), to.take()};
 }
 
-InitialNetwork initial_raft(const std::string& architecture, std::uint64_t seed) {
-  Builder to(seed);
+InitialNetwork initial_raft(const std::string& architecture, const nn::InitialValues& values) {
+  Builder to(values);
   raft_tensors(to, raft_sizes(architecture));
   const nlohmann::json json = {{"architecture", architecture}};
   return {json.dump(2) + "\n", to.take()};

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 
+#include "models/nn/initial_values.h"
 #include "models/vision/clip_vision.h"
 #include "models/vision/face_embedder.h"
 #include "models/vision/landmark_detector.h"
@@ -22,16 +23,16 @@ struct InitialNetwork {
 // text_config ({"architecture": "clip", "architectures": ["CLIPModel"], "model_type": "clip", "projection_dim", "vision_config", ...});
 // the text half adds text_config, text_model.* and text_projection.weight [projection_dim, text width].
 // Weights are functions of (seed, tensor name) alone.
-InitialNetwork initial_clip_vision(const ClipVisionConfig& config, std::uint64_t seed);
+InitialNetwork initial_clip_vision(const ClipVisionConfig& config, const nn::InitialValues& values);
 // A tiny one: 64 wide, 4 layers, 4 heads, pictures of 32 pixels in patches of 8, projection to 32.
 ClipVisionConfig tiny_clip_vision();
 
 // A face embedder; `architecture` as in face_embedder_architectures(), mobilefacenet_112x112 in TreB1eN's naming. Throws UserError for another.
-InitialNetwork initial_face_embedder(const FaceEmbedderConfig& config, std::uint64_t seed);
+InitialNetwork initial_face_embedder(const FaceEmbedderConfig& config, const nn::InitialValues& values);
 
-InitialNetwork initial_landmark_detector(const LandmarkDetectorConfig& config, std::uint64_t seed);
+InitialNetwork initial_landmark_detector(const LandmarkDetectorConfig& config, const nn::InitialValues& values);
 
 // RAFT, `architecture` as in raft_architectures(), in torchvision's naming. Throws UserError for another architecture.
-InitialNetwork initial_raft(const std::string& architecture, std::uint64_t seed);
+InitialNetwork initial_raft(const std::string& architecture, const nn::InitialValues& values);
 
 }  // namespace magicid::models::vision
