@@ -8,11 +8,12 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "backbone/model_folder.h"
 #include "base/errors.h"
 #include "commands/command_line.h"
 #include "config/reader.h"
+#include "media/image.h"
 #include "models/generator/adapter.h"
-#include "models/hunyuan_video/transformer_layout.h"
 #include "pipeline/configuration.h"
 #include "planning/plan.h"
 
@@ -20,7 +21,6 @@ namespace magicid::commands {
 namespace {
 
 namespace fs = std::filesystem;
-namespace hv = models::hunyuan_video;
 
 struct PlanArguments {
   std::string configuration, gpus = "1x1", device, model_config, recompute;
@@ -43,28 +43,20 @@ std::pair<int, int> nodes_and_gpus(const std::string& text) {
 
 planning::Networks networks_of(const pipeline::Configuration& c, const std::string& model_config) {
   const fs::path folder = c.model.folder, transformer = folder / "transformer" / "config.json";
-  if (!model_config.empty()) return {{}, {}, "HunyuanVideo's published sizes"};
+  if (!model_config.empty()) return {backbone::published_cost(model_config), "HunyuanVideo's published sizes"};
   if (!fs::exists(transformer))
     throw base::UserError(
         transformer.string(),
         ": not found; name the pipeline's folder in model.folder, or take the published sizes of HunyuanVideo with --model-config hunyuanvideo");
-  return {hv::TransformerConfig::from_file(transformer), hv::AutoencoderConfig::from_folder(folder / "vae"), folder.string()};
+  return {backbone::cost_of_folder(folder), folder.string()};
 }
 
-// Pictures in the folder of the person, each of which becomes a still; 4 where the folder is not here.
-std::int64_t stills_of(const std::string& folder) {
-  if (!fs::is_directory(folder)) return 4;
-  std::int64_t count = 0;
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    const std::string end = entry.path().extension().string();
-    count += end == ".jpg" || end == ".jpeg" || end == ".png" || end == ".webp" || end == ".JPG" || end == ".JPEG" || end == ".PNG";
-  }
-  return std::max<std::int64_t>(1, count);
-}
+// Pictures in the folder of the person, each of which becomes a still; 4 where the folder is not here. A folder without pictures is refused as in the run.
+std::int64_t stills_of(const std::string& folder) { return fs::is_directory(folder) ? static_cast<std::int64_t>(media::list_images(folder).size()) : 4; }
 
 planning::Workload workload_of(const pipeline::Configuration& c) {
   planning::Workload w;
-  w.video = {.frames = c.video.frames, .height = c.video.height, .width = c.video.width};
+  w.video = {.height = c.video.height, .width = c.video.width, .frames = c.video.frames};
   w.text_tokens = c.model.max_length;
   w.adapter = {.lora_rank = c.adapter.lora_rank, .targets = c.adapter.targets};
   w.prompts = static_cast<std::int64_t>(pipeline::read_prompt_templates(c.prompts).size());
@@ -85,6 +77,7 @@ planning::Workload workload_of(const pipeline::Configuration& c) {
   w.identity_pairs = c.select.pairs == "dynamic" ? 0 : c.select.identity_pairs.count;
   w.dynamic_pairs = c.select.pairs == "identity" ? 0 : c.select.dynamic_pairs.count;
   w.share_dynamic = c.optimize.hpo.share_dynamic;
+  w.seed = static_cast<std::uint64_t>(c.seed);
   const auto& previews = c.optimize.previews;
   w.preview_every = previews.every;
   if (previews.every > 0)
@@ -109,7 +102,7 @@ int plan(const PlanArguments& a) {
   const auto [nodes, gpus] = nodes_and_gpus(a.gpus);
   const planning::Cluster cluster{.nodes = nodes, .gpus = gpus, .device = planning::device_named(a.device), .network_bandwidth = a.network * 1e9};
   const planning::Networks networks = networks_of(c, a.model_config);
-  models::generator::Adapter::check_targets(adaptable(networks.transformer), c.adapter.targets);
+  models::generator::Adapter::check_targets(networks.backbone->adaptable(), c.adapter.targets);
   const planning::Workload workload = workload_of(c);
   planning::Wish wish;
   if (a.pair > 0) wish.pair = a.pair;
