@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "base/text.h"
 #include "models/hunyuan_video/backbone.h"
+#include "models/hunyuan_video/cost.h"
 #include "models/hunyuan_video/random_pipeline.h"
 #include "models/nn/network_config.h"
 #include "storage/atomic_file.h"
@@ -67,6 +68,13 @@ std::string ModelFolder::fingerprint() const {
     }
   std::sort(entries.begin(), entries.end());
   return base::hash_json(json(entries));
+}
+
+std::unique_ptr<const models::generator::BackboneCost> cost_of_folder(const fs::path& folder) { return models::hunyuan_video::cost_of_folder(folder); }
+
+std::unique_ptr<const models::generator::BackboneCost> published_cost(const std::string& name) {
+  base::check_invariant(name == "hunyuanvideo", "no published sizes of ", name);
+  return std::make_unique<models::hunyuan_video::HunyuanVideoCost>();
 }
 
 void write_random_pipeline(const fs::path& out, const std::string& size, std::optional<std::uint64_t> seed) {

@@ -34,6 +34,12 @@ class ModelFolder {
   diffusion::FlowMatchEulerScheduler scheduler_;
 };
 
+// What the networks of a folder cost, where their config.json files are enough: no class, weights or other parts are looked for. Throws UserError when one is
+// missing or does not fit.
+std::unique_ptr<const models::generator::BackboneCost> cost_of_folder(const std::filesystem::path& folder);
+// The same of published sizes by name: "hunyuanvideo".
+std::unique_ptr<const models::generator::BackboneCost> published_cost(const std::string& name);
+
 // A pipeline folder of HunyuanVideo's class with random weights, as `init-model` makes it: models/hunyuan_video/random_pipeline.h.
 void write_random_pipeline(const std::filesystem::path& out, const std::string& size, std::optional<std::uint64_t> seed);
 

@@ -8,19 +8,17 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "backbone/model_folder.h"
 #include "base/errors.h"
 #include "commands/command_line.h"
-#include "config/reader.h"
 #include "models/generator/adapter.h"
-#include "models/hunyuan_video/transformer_layout.h"
-#include "pipeline/configuration.h"
+#include "pipeline/workload.h"
 #include "planning/plan.h"
 
 namespace magicid::commands {
 namespace {
 
 namespace fs = std::filesystem;
-namespace hv = models::hunyuan_video;
 
 struct PlanArguments {
   std::string configuration, gpus = "1x1", device, model_config, recompute;
@@ -43,74 +41,21 @@ std::pair<int, int> nodes_and_gpus(const std::string& text) {
 
 planning::Networks networks_of(const pipeline::Configuration& c, const std::string& model_config) {
   const fs::path folder = c.model.folder, transformer = folder / "transformer" / "config.json";
-  if (!model_config.empty()) return {{}, {}, "HunyuanVideo's published sizes"};
+  if (!model_config.empty()) return {backbone::published_cost(model_config), "HunyuanVideo's published sizes"};
   if (!fs::exists(transformer))
     throw base::UserError(
         transformer.string(),
         ": not found; name the pipeline's folder in model.folder, or take the published sizes of HunyuanVideo with --model-config hunyuanvideo");
-  return {hv::TransformerConfig::from_file(transformer), hv::AutoencoderConfig::from_folder(folder / "vae"), folder.string()};
-}
-
-// Pictures in the folder of the person, each of which becomes a still; 4 where the folder is not here.
-std::int64_t stills_of(const std::string& folder) {
-  if (!fs::is_directory(folder)) return 4;
-  std::int64_t count = 0;
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    const std::string end = entry.path().extension().string();
-    count += end == ".jpg" || end == ".jpeg" || end == ".png" || end == ".webp" || end == ".JPG" || end == ".JPEG" || end == ".PNG";
-  }
-  return std::max<std::int64_t>(1, count);
-}
-
-planning::Workload workload_of(const pipeline::Configuration& c) {
-  planning::Workload w;
-  w.video = {.frames = c.video.frames, .height = c.video.height, .width = c.video.width};
-  w.text_tokens = c.model.max_length;
-  w.adapter = {.lora_rank = c.adapter.lora_rank, .targets = c.adapter.targets};
-  w.prompts = static_cast<std::int64_t>(pipeline::read_prompt_templates(c.prompts).size());
-  w.stills = stills_of(c.subject.references);
-  w.reconstruct_steps = c.reconstruct.training.steps;
-  w.reconstruct_batch = c.reconstruct.training.global_batch;
-  using Prior = planning::Workload::Prior;
-  const auto& prior = c.reconstruct.prior_preservation;
-  w.prior = prior.weight <= 0 ? Prior::none : prior.kind == "image" ? Prior::image : Prior::video;
-  const auto& sampling = c.generate.sampling;
-  w.initial_videos = w.prompts * c.generate.initial_per_prompt;
-  w.tuned_videos = w.prompts * c.generate.tuned_per_prompt;
-  w.sampling_steps = sampling.steps;
-  w.forwards_per_step = sampling.guided() ? 2 : 1;
-  w.pairs_seen = c.optimize.pairs_seen;
-  w.optimize_batch = c.optimize.training.global_batch;
-  w.noise_draws = c.optimize.hpo.noise_draws;
-  w.identity_pairs = c.select.pairs == "dynamic" ? 0 : c.select.identity_pairs.count;
-  w.dynamic_pairs = c.select.pairs == "identity" ? 0 : c.select.dynamic_pairs.count;
-  w.share_dynamic = c.optimize.hpo.share_dynamic;
-  const auto& previews = c.optimize.previews;
-  w.preview_every = previews.every;
-  if (previews.every > 0)
-    w.preview_videos = std::min<std::int64_t>(
-        previews.count, previews.prompts.empty() ? w.prompts : static_cast<std::int64_t>(pipeline::read_prompt_templates(previews.prompts).size()));
-  const std::string& held_out = c.evaluate.prompts;
-  const std::int64_t evaluated = held_out.empty() ? w.prompts : static_cast<std::int64_t>(pipeline::read_prompt_templates(held_out).size());
-  w.evaluation_videos = evaluated * c.evaluate.videos_per_prompt * static_cast<std::int64_t>(c.evaluate.arms.size() + c.evaluate.runs.size());
-  const auto& scoring = c.rewards.scoring;
-  w.fps = c.video.fps;
-  w.flow_rate = scoring.flow_rate;
-  w.flow_updates = scoring.flow_updates;
-  w.face_frames = scoring.face_frames;
-  w.semantic_frames = scoring.semantic_frames;
-  w.reward_batch = scoring.batch;
-  return w;
+  return {backbone::cost_of_folder(folder), folder.string()};
 }
 
 int plan(const PlanArguments& a) {
-  pipeline::Configuration c;
-  config::read(a.configuration, [&c](config::Fields& fields) { describe(fields, c); }, a.overrides);
+  const auto c = pipeline::read_configuration(a.configuration, a.overrides);
   const auto [nodes, gpus] = nodes_and_gpus(a.gpus);
   const planning::Cluster cluster{.nodes = nodes, .gpus = gpus, .device = planning::device_named(a.device), .network_bandwidth = a.network * 1e9};
   const planning::Networks networks = networks_of(c, a.model_config);
-  models::generator::Adapter::check_targets(adaptable(networks.transformer), c.adapter.targets);
-  const planning::Workload workload = workload_of(c);
+  models::generator::Adapter::check_targets(networks.backbone->adaptable(), c.adapter.targets);
+  const planning::Workload workload = pipeline::workload_of(c);
   planning::Wish wish;
   if (a.pair > 0) wish.pair = a.pair;
   if (a.sequence > 0) wish.sequence = a.sequence;

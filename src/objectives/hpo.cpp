@@ -2,14 +2,36 @@
 
 #include <ATen/ops/zeros_like.h>
 
+#include <algorithm>
+#include <iterator>
+
 #include "base/errors.h"
 #include "diffusion/flow_matching.h"
 #include "diffusion/initial_noise.h"
-#include "objectives/draws.h"
 #include "objectives/pair_gradient.h"
 #include "preference/hpo_loss.h"
 
 namespace magicid::objectives {
+namespace {
+
+// The pairs of one kind, in their order.
+std::vector<HpoPair> of_kind(const std::vector<HpoPair>& pairs, preference::PairKind kind) {
+  std::vector<HpoPair> found;
+  std::copy_if(pairs.begin(), pairs.end(), std::back_inserter(found), [kind](const HpoPair& pair) { return pair.kind == kind; });
+  return found;
+}
+
+// Throws UserError when there are none, InvariantError for a pair whose videos differ in size.
+const std::vector<HpoPair>& checked(const std::vector<HpoPair>& pairs) {
+  for (const auto& pair : pairs) base::check_invariant(pair.winner.sizes() == pair.loser.sizes(), "HPO: winner and loser differ in size");
+  if (pairs.empty())
+    throw base::UserError(
+        "optimize: no preference pair was selected. The notes of `select` say why; more candidates (generate.tuned_per_prompt) or looser thresholds (select.*) "
+        "give more");
+  return pairs;
+}
+
+}  // namespace
 
 void describe(config::Fields& fields, HpoOptions& options) {
   fields.number("beta", options.beta,
@@ -31,15 +53,14 @@ void describe(config::Fields& fields, HpoOptions& options) {
 
 Hpo::Hpo(const models::generator::Denoiser& denoiser, const PairPolicies& policies, std::vector<HpoPair> pairs, const HpoOptions& options,
          const NoiseOptions& noise, Execution execution)
-    : denoiser_(denoiser), policies_(policies), options_(options), noise_(noise), execution_(std::move(execution)) {
-  for (auto& pair : pairs) {
-    base::check_invariant(pair.winner.sizes() == pair.loser.sizes(), "HPO: winner and loser differ in size");
-    (pair.kind == preference::PairKind::identity ? identity_ : dynamic_).push_back(std::move(pair));
-  }
-  if (identity_.empty() && dynamic_.empty())
-    throw base::UserError(
-        "optimize: no preference pair was selected. The notes of `select` say why; more candidates (generate.tuned_per_prompt) or looser thresholds (select.*) "
-        "give more");
+    : denoiser_(denoiser),
+      policies_(policies),
+      identity_(of_kind(checked(pairs), preference::PairKind::identity)),
+      dynamic_(of_kind(pairs, preference::PairKind::dynamic)),
+      order_(static_cast<std::int64_t>(identity_.size()), static_cast<std::int64_t>(dynamic_.size()), options.share_dynamic, noise.seed),
+      options_(options),
+      noise_(noise),
+      execution_(std::move(execution)) {
   policies_.policy.set_requires_grad(true);
   total_ = at::zeros_like(policies_.policy.flat_parameters());
 }
@@ -53,21 +74,17 @@ std::vector<std::string> Hpo::metric_names() const {
       "loser_error", "reference_winner_error",   "reference_loser_error", "dynamic_share", "reference_known"};
 }
 
-Hpo::Choice Hpo::choose(std::int64_t sample) const {
-  const double share = dynamic_.empty() ? 0 : identity_.empty() ? 1 : options_.share_dynamic;
-  const KindDraw kind = draw_kind(sample, share);
-  const auto& pairs = kind.second ? dynamic_ : identity_;
-  const auto count = static_cast<std::int64_t>(pairs.size());
-  const std::int64_t item = draw_item(noise_.seed, kind.second ? "dynamic-pair" : "identity-pair", kind.draw, count);
-  return {&pairs[static_cast<std::size_t>(item)], item + (kind.second ? static_cast<std::int64_t>(identity_.size()) : 0), kind.draw / count};
+const HpoPair& Hpo::pair_of(const preference::ShownPair& shown) const {
+  return (shown.kind == preference::PairKind::dynamic ? dynamic_ : identity_)[static_cast<std::size_t>(shown.index)];
 }
 
 std::vector<double> Hpo::accumulate(std::int64_t step, std::int64_t slot, std::int64_t global_batch) {
   const std::int64_t sample = step * global_batch + slot;
-  const Choice chosen = choose(sample);
-  const HpoPair& pair = *chosen.pair;
-  const std::int64_t draws = options_.noise_draws, draw = draws > 0 ? chosen.round % draws : 0, pair_and_draw = chosen.number * draws + draw;
-  const double sigma = draws > 0 ? diffusion::sample_sigma(noise_.seed, static_cast<std::uint64_t>(chosen.number), draw, draws, noise_.shift)
+  const preference::ShownPair shown = order_.at(sample);
+  const HpoPair& pair = pair_of(shown);
+  const std::int64_t number = order_.number_of(shown), draws = options_.noise_draws;
+  const std::int64_t draw = draws > 0 ? preference::noise_draw_of(shown.round, draws) : 0, pair_and_draw = number * draws + draw;
+  const double sigma = draws > 0 ? diffusion::sample_sigma(noise_.seed, static_cast<std::uint64_t>(number), draw, draws, noise_.shift)
                                  : diffusion::sample_sigma(noise_.seed, static_cast<std::uint64_t>(step), slot, global_batch, noise_.shift);
   const at::Tensor noise = draws > 0 ? diffusion::initial_noise(noise_.seed, "hpo-fixed-noise", pair.winner.sizes(), static_cast<std::uint64_t>(pair_and_draw))
                                      : diffusion::initial_noise(noise_.seed, "hpo-noise", pair.winner.sizes(), static_cast<std::uint64_t>(sample));

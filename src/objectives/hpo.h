@@ -10,6 +10,7 @@
 #include "config/fields.h"
 #include "objectives/pair_gradient.h"
 #include "objectives/velocity_error.h"
+#include "preference/pair_order.h"
 #include "preference/pairs.h"
 #include "training/objective.h"
 
@@ -52,19 +53,15 @@ class Hpo : public training::Objective {
   std::vector<double> accumulate(std::int64_t step, std::int64_t slot, std::int64_t global_batch) override;
 
   // The pair that sample number `sample` shows.
-  const HpoPair& pair_of(std::int64_t sample) const { return *choose(sample).pair; }
+  const HpoPair& pair_of(std::int64_t sample) const { return pair_of(order_.at(sample)); }
 
  private:
-  struct Choice {
-    const HpoPair* pair = nullptr;
-    std::int64_t number = 0;  // of the pair among all: identity pairs first
-    std::int64_t round = 0;   // how often it was shown before
-  };
-  Choice choose(std::int64_t sample) const;
+  const HpoPair& pair_of(const preference::ShownPair& shown) const;
 
   const models::generator::Denoiser& denoiser_;
   PairPolicies policies_;
   std::vector<HpoPair> identity_, dynamic_;
+  preference::PairOrder order_;
   HpoOptions options_;
   NoiseOptions noise_;
   Execution execution_;

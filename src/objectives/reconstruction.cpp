@@ -4,11 +4,11 @@
 
 #include <limits>
 
+#include "base/draws.h"
 #include "base/errors.h"
 #include "base/random.h"
 #include "diffusion/flow_matching.h"
 #include "diffusion/initial_noise.h"
-#include "objectives/draws.h"
 #include "objectives/velocity_error.h"
 
 namespace magicid::objectives {
@@ -37,12 +37,13 @@ std::vector<std::string> Reconstruction::metric_names() const {
 }
 
 const ReconstructionItem& Reconstruction::item_of(std::int64_t sample) const {
-  return items_[static_cast<std::size_t>(draw_item(noise_.seed, "reconstruct-item", sample, static_cast<std::int64_t>(items_.size())))];
+  return items_[static_cast<std::size_t>(base::draw_item(noise_.seed, "reconstruct-item", sample, static_cast<std::int64_t>(items_.size())))];
 }
 
 const ReconstructionItem* Reconstruction::prior_of(std::int64_t sample) const {
   if (prior_.weight <= 0) return nullptr;
-  return &prior_.items[static_cast<std::size_t>(draw_item(prior_seed_, "reconstruct-prior-item", sample, static_cast<std::int64_t>(prior_.items.size())))];
+  return &prior_
+              .items[static_cast<std::size_t>(base::draw_item(prior_seed_, "reconstruct-prior-item", sample, static_cast<std::int64_t>(prior_.items.size())))];
 }
 
 std::vector<double> Reconstruction::accumulate(std::int64_t step, std::int64_t slot, std::int64_t global_batch) {

@@ -13,6 +13,7 @@ namespace magicid::parallel {
 namespace {
 
 using models::generator::AttentionTape;
+using models::generator::slice_of;
 using models::generator::TokenCounts;
 using models::generator::TokenRange;
 using torch::autograd::AutogradContext;
@@ -110,11 +111,6 @@ struct ToTokens : torch::autograd::Function<ToTokens> {
 };
 
 }  // namespace
-
-TokenRange slice_of(std::int64_t total, int part, int parts) {
-  const std::int64_t begin = total * part / parts;
-  return {begin, total * (part + 1) / parts - begin};
-}
 
 at::Tensor HeadExchange::to_heads(const std::vector<at::Tensor>& parts) const { return ToHeads::apply(at::TensorList(parts), this); }
 std::vector<at::Tensor> HeadExchange::to_tokens(const at::Tensor& packed) const { return ToTokens::apply(packed, this); }

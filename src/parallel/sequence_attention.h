@@ -17,9 +17,6 @@
 
 namespace magicid::parallel {
 
-// The `part`-th of `parts` slices of [0, total): contiguous, in order, their sizes differ by one at most; some are empty when total < parts.
-models::generator::TokenRange slice_of(std::int64_t total, int part, int parts);
-
 class SequenceAttention : public models::generator::JointAttention {
  public:
   // `group` shares the sequence; it must outlive this object and every graph made with it. Not collective.
@@ -40,7 +37,7 @@ class SequenceAttention : public models::generator::JointAttention {
 };
 
 // The two exchanges, each the other's adjoint; differentiable when grad mode is on. n tensors (n = 1 or 3) are packed into one message to each rank.
-// tokens[i] tells how many tokens of the sequence rank i holds (video and text together); heads are sliced by slice_of.
+// tokens[i] tells how many tokens of the sequence rank i holds (video and text together); heads are sliced by models::generator::slice_of.
 struct HeadExchange {
   comm::Communicator* group = nullptr;
   std::int64_t heads = 0;            // H, of all ranks

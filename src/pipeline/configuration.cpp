@@ -8,6 +8,7 @@
 #include "config/writer.h"
 #include "models/generator/recompute_plan.h"
 #include "storage/atomic_file.h"
+#include "training/schedule.h"
 
 namespace magicid::pipeline {
 
@@ -188,9 +189,7 @@ void describe(config::Fields& fields, ExportOptions& o) {
   fields.choices("formats", o.formats, {"diffusers", "kohya", "comfyui"}, {.help = "adapter files: diffusers, kohya (musubi-tuner), comfyui"});
 }
 
-std::int64_t optimizer_steps(const OptimizeOptions& options) {
-  return (options.pairs_seen + options.training.global_batch - 1) / options.training.global_batch;
-}
+std::int64_t optimizer_steps(const OptimizeOptions& options) { return training::steps_for(options.pairs_seen, options.training.global_batch); }
 
 Configuration::Configuration() {
   reconstruct.training.learning_rate = 1e-4;

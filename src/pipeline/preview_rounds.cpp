@@ -14,8 +14,6 @@ double number_or_nan(const json& value) { return value.is_number() ? value.get<d
 
 }  // namespace
 
-bool preview_is_due(std::int64_t step, std::int64_t every, std::int64_t steps) { return every > 0 && (step % every == 0 || step == steps); }
-
 rewards::Rewards PreviewRound::mean() const {
   rewards::Rewards sum;
   for (const auto& video : videos) {

@@ -1,4 +1,4 @@
-// Previews of an adapter in training as numbers: when they are due, how they stand in metrics.jsonl, which of them is the best.
+// Previews of an adapter in training as numbers: how they stand in metrics.jsonl, which of them is the best.
 #pragma once
 
 #include <cstddef>
@@ -13,9 +13,6 @@
 #include "rewards/normalisation.h"
 
 namespace magicid::pipeline {
-
-// Whether the adapter after `step` of `steps` updates is previewed: at the beginning, every `every` steps and at the end. every 0: never.
-bool preview_is_due(std::int64_t step, std::int64_t every, std::int64_t steps);
 
 struct PreviewVideo {
   std::string prompt;        // rendered

@@ -27,6 +27,7 @@
 #include "run_directory/segment_store.h"
 #include "run_directory/set_aside.h"
 #include "storage/files.h"
+#include "training/schedule.h"
 #include "work/from_leader.h"
 #include "work/pieces.h"
 
@@ -127,7 +128,7 @@ void Previews::begin(models::generator::Adapter& policy, TrainingFiles& files) {
       if (auto round = preview_of_line(line); round && logged.insert(round->step).second) rounds_.push_back(std::move(*round));
     for (const std::int64_t stopped : steps_in(stopped_folder()))
       if (stopped <= step && logged.insert(stopped).second) found.push_back({{"step", stopped}, {"saved", true}});
-    if (preview_is_due(step, run_.config().optimize.previews.every, run_.config().optimize.training.steps) && logged.insert(step).second)
+    if (training::preview_is_due(step, run_.config().optimize.previews.every, run_.config().optimize.training.steps) && logged.insert(step).second)
       found.push_back({{"step", step}, {"saved", false}});
     return found;
   });
@@ -146,7 +147,7 @@ training::StepHooks Previews::add_to(training::StepHooks hooks) {
   if (!wanted()) return hooks;
   hooks.after_step = [this](const training::StepRecord& done) {
     const auto& options = run_.config().optimize;
-    if (!preview_is_due(done.step, options.previews.every, options.training.steps)) return;
+    if (!training::preview_is_due(done.step, options.previews.every, options.training.steps)) return;
     if (make(done.step, *policy_)) return;
     comm::agree(session_.world(), "saving the adapter of a stopped preview", [&] {
       if (session_.leader())

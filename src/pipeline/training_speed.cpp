@@ -1,16 +1,12 @@
 #include "pipeline/training_speed.h"
 
-#include <ATen/ops/sum.h>
-
 #include "planning/devices.h"
 #include "session/gpu.h"
 
 namespace magicid::pipeline {
-namespace {
 
-namespace hv = models::hunyuan_video;
-
-}  // namespace
+using models::generator::Share;
+using models::generator::TokenCounts;
 
 TrainingWork& TrainingWork::operator+=(const TrainingWork& other) {
   tokens += other.tokens;
@@ -19,39 +15,38 @@ TrainingWork& TrainingWork::operator+=(const TrainingWork& other) {
   return *this;
 }
 
-WorkCounter::WorkCounter(hv::TransformerConfig config, planning::AdapterSize adapter, models::generator::RecomputePlan recompute)
-    : config_(std::move(config)), adapter_(std::move(adapter)), recompute_(std::move(recompute)) {}
+WorkCounter::WorkCounter(std::shared_ptr<const models::generator::BackboneCost> backbone, models::generator::AdapterSize adapter,
+                         models::generator::RecomputePlan recompute)
+    : backbone_(std::move(backbone)), adapter_(std::move(adapter)), recompute_(std::move(recompute)) {}
 
 WorkCounter WorkCounter::of(const Run& run) {
   const auto& c = run.config();
-  return {hv::TransformerConfig::from_file(run.folder().path() / "transformer" / "config.json"),
+  return {run.folder().backbone().cost(),
           {.lora_rank = c.adapter.lora_rank, .targets = c.adapter.targets},
           models::generator::RecomputePlan::parse(c.model.recompute)};
 }
 
-planning::Tokens WorkCounter::tokens_of(const at::Tensor& latents, const models::generator::Condition& prompt) const {
-  const at::Tensor mask = prompt.find("prompt_attention_mask");
-  return {.video = latents.size(2) / config_.patch_size_t * (latents.size(3) / config_.patch_size) * (latents.size(4) / config_.patch_size),
-          .text = mask.defined() ? mask.sum().item<std::int64_t>() : prompt.at("prompt_embeds").size(1)};
+TokenCounts WorkCounter::tokens_of(const at::Tensor& latents, const models::generator::Condition& prompt) const {
+  return backbone_->tokens_of(latents, prompt);
 }
 
-const TrainingWork& WorkCounter::trained(const planning::Tokens& tokens) {
+const TrainingWork& WorkCounter::trained(const TokenCounts& tokens) {
   const auto [at, fresh] = trained_.try_emplace({tokens.video, tokens.text});
   if (fresh) {
-    const planning::Share share = planning::largest_share(config_, tokens, 1);
-    const double forward = planning::forward_flops(config_, share, &adapter_).total();
-    at->second = {.tokens = static_cast<double>(tokens.all()),
-                  .executed = forward + planning::backward_flops(config_, share, adapter_, true).total() +
-                              planning::recomputed_flops(config_, share, adapter_, recompute_).total(),
-                  .model = forward + planning::backward_flops(config_, share, adapter_, false).total()};
+    const Share share = backbone_->largest_share(tokens, 1);
+    const double forward = backbone_->forward_flops(share, &adapter_).total();
+    at->second = {
+        .tokens = static_cast<double>(tokens.all()),
+        .executed = forward + backbone_->backward_flops(share, adapter_, true).total() + backbone_->recomputed_flops(share, adapter_, recompute_).total(),
+        .model = forward + backbone_->backward_flops(share, adapter_, false).total()};
   }
   return at->second;
 }
 
-const TrainingWork& WorkCounter::predicted(const planning::Tokens& tokens, bool adapted) {
+const TrainingWork& WorkCounter::predicted(const TokenCounts& tokens, bool adapted) {
   const auto [at, fresh] = (adapted ? predicted_ : bare_).try_emplace({tokens.video, tokens.text});
   if (fresh) {
-    const double forward = planning::forward_flops(config_, planning::largest_share(config_, tokens, 1), adapted ? &adapter_ : nullptr).total();
+    const double forward = backbone_->forward_flops(backbone_->largest_share(tokens, 1), adapted ? &adapter_ : nullptr).total();
     at->second = {.tokens = 0, .executed = forward, .model = forward};
   }
   return at->second;

@@ -6,13 +6,14 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 
-#include "models/hunyuan_video/transformer_config.h"
+#include "models/generator/condition.h"
+#include "models/generator/cost.h"
 #include "pipeline/run.h"
-#include "planning/cost.h"
 #include "training/step_loop.h"
 
 namespace magicid::pipeline {
@@ -26,25 +27,26 @@ struct TrainingWork {
   TrainingWork operator*(double share) const { return {tokens * share, executed * share, model * share}; }
 };
 
-// Operations by planning/cost.h.
+// Operations by models/generator/cost.h.
 class WorkCounter {
  public:
-  WorkCounter(models::hunyuan_video::TransformerConfig config, planning::AdapterSize adapter, models::generator::RecomputePlan recompute);
+  WorkCounter(std::shared_ptr<const models::generator::BackboneCost> backbone, models::generator::AdapterSize adapter,
+              models::generator::RecomputePlan recompute);
   // From a configuration: its adapter and model.recompute.
   static WorkCounter of(const Run& run);
 
   // The tokens of latents [1,C,T,H,W] and of the prompt's text that is not padding.
-  planning::Tokens tokens_of(const at::Tensor& latents, const models::generator::Condition& prompt) const;
+  models::generator::TokenCounts tokens_of(const at::Tensor& latents, const models::generator::Condition& prompt) const;
 
   // Forward and backward of one sequence for the adapter.
-  const TrainingWork& trained(const planning::Tokens& tokens);
+  const TrainingWork& trained(const models::generator::TokenCounts& tokens);
   // A forward alone, as of HPO's reference; its tokens count nothing. `adapted`: with an adapter.
-  const TrainingWork& predicted(const planning::Tokens& tokens, bool adapted);
+  const TrainingWork& predicted(const models::generator::TokenCounts& tokens, bool adapted);
 
  private:
   using Key = std::pair<std::int64_t, std::int64_t>;
-  models::hunyuan_video::TransformerConfig config_;
-  planning::AdapterSize adapter_;
+  std::shared_ptr<const models::generator::BackboneCost> backbone_;
+  models::generator::AdapterSize adapter_;
   models::generator::RecomputePlan recompute_;
   std::map<Key, TrainingWork> trained_, predicted_, bare_;
 };

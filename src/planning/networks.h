@@ -1,32 +1,14 @@
-// What the other networks cost: the autoencoder, the text encoders, the reward networks. Operations as in cost.h: two for a multiplication and an addition.
+// What the reward networks cost. Operations as in models/generator/cost.h: two for a multiplication and an addition.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
-#include "models/hunyuan_video/autoencoder_config.h"
-#include "planning/cost.h"
+#include "models/generator/cost.h"
 
 namespace magicid::planning {
 
-// Of one video through the causal autoencoder in tiles of frames as diffusers makes them (models/hunyuan_video/autoencoder.h's defaults, no spatial tiles).
-struct AutoencoderCost {
-  double flops = 0;       // convolutions, attention and its Linears: equal to what is executed
-  double peak_bytes = 0;  // most that is alive at once, without weights: three activations of a level (autoencoder_blocks.h)
-};
-AutoencoderCost encode_cost(const models::hunyuan_video::AutoencoderConfig& config, const VideoSize& size, std::int64_t element);
-AutoencoderCost decode_cost(const models::hunyuan_video::AutoencoderConfig& config, const VideoSize& size, std::int64_t element);
-std::int64_t autoencoder_parameters(const models::hunyuan_video::AutoencoderConfig& config);
-
-// A transformer that reads text or patches: `layers` of attention (keys and values of `kv_width`) and an MLP of `mlp_products` matrices (3: gated).
-struct EncoderSize {
-  std::int64_t layers = 0, width = 0, kv_width = 0, mlp_width = 0, mlp_products = 2, embeddings = 0;
-  double flops(std::int64_t tokens) const;
-  double parameters() const;  // norms and biases left out: below a thousandth
-};
-EncoderSize llama3_8b_30_layers();  // transformers' LlamaConfig of HunyuanVideo's text_encoder; the last two layers are not computed
-EncoderSize clip_l_text();          // openai/clip-vit-large-patch14, text_config
-EncoderSize clip_l_vision();        // the same, vision_config: 257 tokens at 224 x 224
+models::generator::EncoderSize clip_l_vision();  // openai/clip-vit-large-patch14, vision_config: 257 tokens at 224 x 224
 
 // ArcFace's iresnet (Deng et al. 2019, arXiv:1801.07698, and insightface's iresnet.py) at 112 x 112; {3, 13, 30, 3} is iresnet100.
 double iresnet_flops(const std::vector<std::int64_t>& blocks);

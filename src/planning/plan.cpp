@@ -1,71 +1,78 @@
 #include "planning/plan.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
+#include <functional>
 #include <set>
 
 #include "base/errors.h"
-#include "base/random.h"
 #include "comm/mesh.h"
 #include "planning/networks.h"
+#include "preference/pair_order.h"
+#include "rewards/frame_sampling.h"
+#include "training/schedule.h"
 
 namespace magicid::planning {
 namespace {
 
-namespace hv = models::hunyuan_video;
+using models::generator::ActivationBytes;
+using models::generator::CodecCost;
+using models::generator::Recompute;
+using models::generator::RecomputePlan;
+using models::generator::Share;
 
 std::int64_t rounds(std::int64_t work, std::int64_t workers) { return (work + workers - 1) / workers; }
+std::int64_t optimizer_steps(const Workload& w) { return training::steps_for(w.pairs_seen, w.optimize_batch); }
+// Samples of a step that the replica with most of them computes.
+std::int64_t most_slots(std::int64_t batch, std::int64_t replicas) { return static_cast<std::int64_t>(training::slots_of(0, replicas, batch).size()); }
+
+// Bytes that a rank sends when all sum a buffer up: a ring's, 2 (n-1)/n times the bytes (Patarasuk & Yuan 2009).
+double all_reduce_bytes(double bytes, int ranks) { return ranks > 1 ? 2 * bytes * (ranks - 1) / ranks : 0; }
 
 // What is left of the reference's forwards where noise_draws keeps their errors: a share of all, and a share of those of the replica that a step waits for.
 struct ReferenceLeft {
   double computed = 1, waited = 1;
 };
 
-// Plays the samples through as objectives/hpo.cpp and training/step_loop.cpp show them: kinds by their share, every pair once a round, its draw by the round,
-// slots to replicas in turn. A replica knows what it has computed itself. The order inside a round is chance, here other than in the run.
+// Plays the samples through in the order that the run shows them in. A replica knows what it has computed itself.
 ReferenceLeft reference_left(const Workload& w, std::int64_t replicas) {
-  struct Kind {
-    std::int64_t pairs, shown = 0;
-    std::vector<std::int64_t> order = {};
-  };
-  std::array<Kind, 2> kinds{Kind{w.identity_pairs}, Kind{w.dynamic_pairs}};
-  if (w.noise_draws == 0 || kinds[0].pairs + kinds[1].pairs == 0) return {};
-  const double share = kinds[1].pairs == 0 ? 0 : kinds[0].pairs == 0 ? 1 : w.share_dynamic;
-  const base::CounterRandom random(0, "plan");
-  std::set<std::array<std::int64_t, 4>> known;  // replica, kind, pair, draw
-  const std::int64_t steps = rounds(w.pairs_seen, w.optimize_batch);
+  if (w.noise_draws == 0 || w.identity_pairs + w.dynamic_pairs == 0) return {};
+  const preference::PairOrder order(w.identity_pairs, w.dynamic_pairs, w.share_dynamic, w.seed);
+  std::vector<std::set<std::pair<std::int64_t, std::int64_t>>> known(static_cast<std::size_t>(replicas));  // pair and draw
+  const std::int64_t steps = optimizer_steps(w);
   std::int64_t computed = 0, waited = 0;
   for (std::int64_t step = 0; step < steps; ++step) {
-    std::vector<std::int64_t> here(static_cast<std::size_t>(replicas));
-    for (std::int64_t slot = 0; slot < w.optimize_batch; ++slot) {
-      const auto sample = static_cast<double>(step * w.optimize_batch + slot);
-      const std::int64_t number = std::floor((sample + 1) * share + 0.5) > std::floor(sample * share + 0.5) ? 1 : 0;
-      Kind& kind = kinds[static_cast<std::size_t>(number)];
-      const std::int64_t round = kind.shown / kind.pairs, place = kind.shown++ % kind.pairs;
-      if (place == 0) kind.order = random.permutation(kind.pairs, static_cast<std::uint64_t>(2 * round + number));
-      here[static_cast<std::size_t>(slot % replicas)] +=
-          known.insert({slot % replicas, number, kind.order[static_cast<std::size_t>(place)], round % w.noise_draws}).second;
+    std::int64_t most = 0;
+    for (std::int64_t replica = 0; replica < replicas; ++replica) {
+      std::int64_t here = 0;
+      for (const std::int64_t slot : training::slots_of(replica, replicas, w.optimize_batch)) {
+        const preference::ShownPair shown = order.at(step * w.optimize_batch + slot);
+        here += known[static_cast<std::size_t>(replica)].insert({order.number_of(shown), preference::noise_draw_of(shown.round, w.noise_draws)}).second;
+      }
+      computed += here;
+      most = std::max(most, here);
     }
-    for (const auto count : here) computed += count;
-    waited += *std::max_element(here.begin(), here.end());
+    waited += most;
   }
   return {static_cast<double>(computed) / static_cast<double>(steps * w.optimize_batch),
-          static_cast<double>(waited) / static_cast<double>(steps * rounds(w.optimize_batch, replicas))};
+          static_cast<double>(waited) / static_cast<double>(steps * most_slots(w.optimize_batch, replicas))};
 }
 
 // The sizes and bandwidths behind all phases of one layout.
 class Estimate {
  public:
-  Estimate(const Networks& n, const Workload& w, const Cluster& c, const Efficiencies& e, const RankLayout& l) : n_(n), w_(w), c_(c), e_(e), l_(l) {
+  Estimate(const Networks& n, const Workload& w, const Cluster& c, const Efficiencies& e, const RankLayout& l)
+      : cost_(*n.backbone), w_(w), c_(c), e_(e), l_(l) {
     base::check_invariant(l.replica * l.pair * l.sequence == c.world(), "a layout of ", l.replica, " x ", l.pair, " x ", l.sequence, " ranks on ", c.world(),
                           " GPUs");
-    video_ = largest_share(n.transformer, tokens_of(n.transformer, n.autoencoder, w.video, w.text_tokens), l.sequence);
-    still_ = largest_share(n.transformer, tokens_of(n.transformer, n.autoencoder, {1, w.video.height, w.video.width}, w.text_tokens), l.sequence);
-    weights_ = weight_bytes(n.transformer, element());
-    autoencoder_weights_ = static_cast<double>(autoencoder_parameters(n.autoencoder) * element());
-    decode_ = decode_cost(n.autoencoder, w.video, element());
-    encode_ = encode_cost(n.autoencoder, w.video, element());
+    models::generator::VideoSize still = w.video;
+    still.frames = 1;
+    video_ = cost_.largest_share(cost_.tokens_of(w.video, w.text_tokens), l.sequence);
+    still_ = cost_.largest_share(cost_.tokens_of(still, w.text_tokens), l.sequence);
+    weights_ = cost_.weight_bytes(element());
+    autoencoder_weights_ = static_cast<double>(cost_.codec_parameters() * element());
+    decode_ = cost_.decode_cost(w.video, element());
+    encode_ = cost_.encode_cost(w.video, element());
   }
 
   std::vector<Phase> phases() const {
@@ -77,7 +84,7 @@ class Estimate {
 
  private:
   std::int64_t element() const { return c_.device.element; }
-  bool fused_rotation() const { return c_.device.name == "cpu"; }
+  models::generator::Arithmetic arithmetic() const { return {.element = element(), .fused_rotation = c_.device.name == "cpu"}; }
   double peak() const { return c_.device.peak_flops; }
 
   // Of one rank, forward of one sample: seconds and bytes sent.
@@ -85,17 +92,17 @@ class Estimate {
   // By the rank that sends most: of a forward, and of a forward and backward.
   double exchanged(const Share& share) const {
     double most = 0;
-    for (int rank = 0; rank < share.sequence; ++rank) most = std::max(most, exchange_bytes(n_.transformer, share.whole, share.sequence, rank, element()));
+    for (int rank = 0; rank < share.sequence; ++rank) most = std::max(most, cost_.exchange_bytes(share.whole, share.sequence, rank, element()));
     return most;
   }
   double exchanged_in_training(const Share& share) const {
     double most = 0;
     for (int rank = 0; rank < share.sequence; ++rank)
-      most = std::max(most, training_exchange_bytes(n_.transformer, share.whole, share.sequence, rank, l_.recompute, element()));
+      most = std::max(most, cost_.training_exchange_bytes(share.whole, share.sequence, rank, l_.recompute, element()));
     return most;
   }
   // Of all ranks of a sample's group: the counted operations with whole sequences.
-  Share whole(const Share& share) const { return largest_share(n_.transformer, share.whole, 1); }
+  Share whole(const Share& share) const { return cost_.largest_share(share.whole, 1); }
 
   struct Training {
     double flops, seconds, sent;
@@ -103,20 +110,18 @@ class Estimate {
   // Forward and backward of one sample for the adapter.
   Training train(const Share& share) const {
     const auto operations = [&](const Share& s) {
-      return (forward_flops(n_.transformer, s, &w_.adapter) + backward_flops(n_.transformer, s, w_.adapter, true) +
-              recomputed_flops(n_.transformer, s, w_.adapter, l_.recompute))
-          .total();
+      return (cost_.forward_flops(s, &w_.adapter) + cost_.backward_flops(s, w_.adapter, true) + cost_.recomputed_flops(s, w_.adapter, l_.recompute)).total();
     };
     const double sent = exchanged_in_training(share);
     return {operations(whole(share)), operations(share) / (peak() * e_.training) + exchange_seconds(sent), sent};
   }
   Training predict(const Share& share, bool adapted, double efficiency) const {
-    const auto operations = [&](const Share& s) { return forward_flops(n_.transformer, s, adapted ? &w_.adapter : nullptr).total(); };
+    const auto operations = [&](const Share& s) { return cost_.forward_flops(s, adapted ? &w_.adapter : nullptr).total(); };
     const double sent = exchanged(share);
     return {operations(whole(share)), operations(share) / (peak() * efficiency) + exchange_seconds(sent), sent};
   }
 
-  double reduction_bytes(int ranks) const { return all_reduce_bytes(static_cast<double>(adapter_parameters(n_.transformer, w_.adapter)) * 4, ranks); }
+  double reduction_bytes(int ranks) const { return all_reduce_bytes(static_cast<double>(cost_.adapter_parameters(w_.adapter)) * 4, ranks); }
   double reduction_seconds(int ranks) const {
     const double bandwidth = ranks > c_.gpus ? c_.network_bandwidth * e_.network : c_.device.link_bandwidth * e_.link;
     return reduction_bytes(ranks) / bandwidth;
@@ -130,10 +135,10 @@ class Estimate {
   }
 
   void add_training_memory(Phase& phase, const Share& share, bool with_reference) const {
-    const ActivationBytes a = training_bytes(n_.transformer, share, w_.adapter, l_.recompute, element(), fused_rotation());
+    const ActivationBytes a = cost_.training_bytes(share, w_.adapter, l_.recompute, arithmetic());
     phase.memory = {{"weights", weights_},
                     {with_reference ? "adapter, gradient, total, moments, reference (fp32)" : "adapter, gradient, total, moments (fp32)",
-                     adapter_state_bytes(n_.transformer, w_.adapter, with_reference)},
+                     cost_.adapter_state_bytes(w_.adapter, with_reference)},
                     {"adapter in the model's dtype", a.copies},
                     {"activations kept (" + l_.recompute.text() + ")", a.kept},
                     {"one block's backward and exchanges", a.working}};
@@ -142,12 +147,11 @@ class Estimate {
 
   Phase prepare() const {
     Phase phase{.name = "prepare"};
-    const EncoderSize llama = llama3_8b_30_layers(), clip = clip_l_text();
     const std::int64_t texts = 2 * w_.prompts + 1;
     phase.work = base::concat(texts, " prompts, ", w_.stills, " stills");
-    phase.flops = static_cast<double>(texts) * (llama.flops(95 + w_.text_tokens) + clip.flops(77)) + static_cast<double>(w_.stills) * encode_.flops;
+    phase.flops = static_cast<double>(texts) * cost_.prompt_flops(w_.text_tokens) + static_cast<double>(w_.stills) * encode_.flops;
     phase.seconds = phase.flops / (peak() * e_.autoencoder);
-    const double texts_bytes = (llama.parameters() + clip.parameters()) * static_cast<double>(element()), videos = autoencoder_weights_ + encode_.peak_bytes;
+    const double texts_bytes = cost_.text_encoder_parameters() * static_cast<double>(element()), videos = autoencoder_weights_ + encode_.peak_bytes;
     phase.memory = texts_bytes > videos ? std::vector<MemoryKind>{{"text encoders", texts_bytes}}
                                         : std::vector<MemoryKind>{{"autoencoder", autoencoder_weights_}, {"encoding one tile of frames", encode_.peak_bytes}};
     finish_memory(phase);
@@ -165,7 +169,7 @@ class Estimate {
       sample = {sample.flops + prior.flops, sample.seconds + prior.seconds, sample.sent + prior.sent};
       phase.work += " and as many class samples";
     }
-    const double steps = static_cast<double>(w_.reconstruct_steps), each = static_cast<double>(rounds(w_.reconstruct_batch, busy));
+    const double steps = static_cast<double>(w_.reconstruct_steps), each = static_cast<double>(most_slots(w_.reconstruct_batch, busy));
     phase.flops = steps * static_cast<double>(w_.reconstruct_batch) * sample.flops;
     phase.seconds = steps * (each * sample.seconds + reduction_seconds(phase.gpus));
     phase.sent_bytes = steps * (each * sample.sent + reduction_bytes(phase.gpus));
@@ -189,13 +193,12 @@ class Estimate {
 
   // Decoding and rewards of one video; the flow of a pair is computed forward and backward.
   double reward_flops() const {
-    return static_cast<double>(w_.face_frames) * iresnet_flops({3, 13, 30, 3}) +
+    return static_cast<double>(rewards::evenly_spaced_frames(w_.video.frames, w_.face_frames).size()) * iresnet_flops({3, 13, 30, 3}) +
            2 * static_cast<double>(flow_pairs()) * raft_flops(true, w_.video.height, w_.video.width, w_.flow_updates) +
-           static_cast<double>(w_.semantic_frames) * clip_l_vision().flops(257);
+           static_cast<double>(rewards::evenly_spaced_frames(w_.video.frames, w_.semantic_frames).size()) * clip_l_vision().flops(257);
   }
   std::int64_t flow_pairs() const {
-    return std::max<std::int64_t>(
-        0, static_cast<std::int64_t>(static_cast<double>(w_.video.frames - 1) * std::min(1.0, w_.flow_rate / static_cast<double>(w_.fps))));
+    return static_cast<std::int64_t>(rewards::frames_for_flow(w_.video.frames, static_cast<double>(w_.fps), w_.flow_rate).size()) - 1;
   }
   double score_seconds() const { return decode_.flops / (peak() * e_.autoencoder) + reward_flops() / (peak() * e_.rewards); }
   double flow_bytes() const { return static_cast<double>(std::min(w_.reward_batch, flow_pairs())) * raft_correlation_bytes(w_.video.height, w_.video.width); }
@@ -204,7 +207,7 @@ class Estimate {
   // In fp32: iresnet100 65 million parameters, RAFT 5, CLIP 428.
   static constexpr double kRewardBytes = 4.0 * 498e6;
   // What is alive while the networks take turns.
-  MemoryKind forward() const { return {"one forward's activations", forward_bytes(n_.transformer, video_, element(), fused_rotation())}; }
+  MemoryKind forward() const { return {"one forward's activations", cost_.forward_bytes(video_, arithmetic())}; }
   MemoryKind decoding() const { return {"decoding one tile of frames", decode_.peak_bytes}; }
   MemoryKind flow() const { return {"correlations of one batch of frames", flow_bytes()}; }
   static MemoryKind largest(std::initializer_list<MemoryKind> kinds) {
@@ -225,12 +228,12 @@ class Estimate {
   Phase optimize() const {
     const int busy = static_cast<int>(std::min<std::int64_t>(l_.replica, w_.optimize_batch));
     Phase phase{.name = "optimize", .gpus = busy * l_.pair * l_.sequence};
-    const std::int64_t steps = rounds(w_.pairs_seen, w_.optimize_batch);
+    const std::int64_t steps = optimizer_steps(w_);
     phase.work = base::concat(steps, " steps of ", w_.optimize_batch, w_.optimize_batch == 1 ? " pair" : " pairs");
     const Training policy = train(video_), reference = predict(video_, true, e_.training);
     const ReferenceLeft left = reference_left(w_, busy);
     if (w_.noise_draws > 0) phase.work += base::concat(", ", std::lround(100 * left.computed), "% of the reference's forwards");
-    const double videos = 2.0 / l_.pair, each = static_cast<double>(rounds(w_.optimize_batch, busy)), n = static_cast<double>(steps);
+    const double videos = 2.0 / l_.pair, each = static_cast<double>(most_slots(w_.optimize_batch, busy)), n = static_cast<double>(steps);
     phase.flops = 2 * n * static_cast<double>(w_.optimize_batch) * (policy.flops + left.computed * reference.flops);
     phase.seconds = n * (each * videos * (policy.seconds + left.waited * reference.seconds) + reduction_seconds(phase.gpus));
     phase.sent_bytes = n * (each * videos * (policy.sent + left.waited * reference.sent) + reduction_bytes(phase.gpus));
@@ -241,8 +244,7 @@ class Estimate {
   // Part of the stage `optimize`, between its steps. The ranks of a sequence group sample a video together; then every rank decodes and scores videos of its
   // own.
   Phase previews() const {
-    const std::int64_t steps = rounds(w_.pairs_seen, w_.optimize_batch), groups = l_.replica * l_.pair;
-    const std::int64_t times = steps / w_.preview_every + 1 + (steps % w_.preview_every != 0);  // from step 0 on, and after the last
+    const std::int64_t times = training::previews_due(w_.preview_every, optimizer_steps(w_)), groups = l_.replica * l_.pair;
     Phase phase{.name = "previews", .gpus = static_cast<int>(std::min(groups, w_.preview_videos)) * l_.sequence};
     phase.work = base::concat(times, " times ", w_.preview_videos, w_.preview_videos == 1 ? " video" : " videos", " of ", w_.sampling_steps,
                               " steps, decoded and rewarded");
@@ -253,7 +255,7 @@ class Estimate {
     phase.seconds = each * predictions * adapted.seconds + static_cast<double>(times * rounds(w_.preview_videos, c_.world())) * score_seconds();
     phase.sent_bytes = each * predictions * adapted.sent;
     phase.memory = {{"weights", weights_},
-                    {"adapter, gradient, total, moments, reference (fp32)", adapter_state_bytes(n_.transformer, w_.adapter, true)},
+                    {"adapter, gradient, total, moments, reference (fp32)", cost_.adapter_state_bytes(w_.adapter, true)},
                     {"autoencoder", autoencoder_weights_},
                     {"reward networks", kRewardBytes},
                     {"frames", frames_bytes()},
@@ -276,14 +278,14 @@ class Estimate {
     return phase;
   }
 
-  const Networks& n_;
+  const models::generator::BackboneCost& cost_;
   const Workload& w_;
   const Cluster& c_;
   const Efficiencies& e_;
   const RankLayout& l_;
   Share video_, still_;
   double weights_ = 0, autoencoder_weights_ = 0;
-  AutoencoderCost decode_, encode_;
+  CodecCost decode_, encode_;
 };
 
 const Phase& most_memory(const Plan& plan) {
@@ -310,9 +312,9 @@ std::vector<RankLayout> meshes(const Cluster& cluster, const Wish& wish) {
   return all;
 }
 
-std::vector<models::generator::RecomputePlan> one_kind_for_all(const Wish& wish) {
+std::vector<RecomputePlan> one_kind_for_all(const Wish& wish) {
   if (wish.recompute) return {*wish.recompute};
-  return {models::generator::Recompute::none, models::generator::Recompute::attention_kept, models::generator::Recompute::full};
+  return {Recompute::none, Recompute::attention_kept, Recompute::full};
 }
 
 struct Search {
@@ -322,15 +324,14 @@ struct Search {
 
 // The mesh with as few blocks of the leaner mode as fit, first in their order: the backward runs from the last block, so what the others keep is gone before
 // the first is computed again. Empty: that is no mixture.
-std::optional<Plan> mixed(const Networks& n, const Workload& w, const Cluster& c, const Efficiencies& e, RankLayout layout, models::generator::Recompute leaner,
-                          models::generator::Recompute other) {
+std::optional<Plan> mixed(std::int64_t blocks, double memory, Recompute leaner, Recompute other,
+                          const std::function<Plan(const RecomputePlan&)>& estimate_with) {
   std::optional<Plan> found;
-  std::int64_t low = 1, high = n.transformer.num_layers + n.transformer.num_single_layers - 1;
+  std::int64_t low = 1, high = blocks - 1;
   while (low <= high) {
     const std::int64_t count = (low + high) / 2;
-    layout.recompute = models::generator::RecomputePlan::parse(base::concat(to_string(leaner), ":", count, ",", to_string(other)));
-    Plan plan = estimate(n, w, c, e, layout);
-    if (plan.memory() <= c.device.memory_bytes) {
+    Plan plan = estimate_with(RecomputePlan::parse(base::concat(to_string(leaner), ":", count, ",", to_string(other))));
+    if (plan.memory() <= memory) {
       found = std::move(plan);
       high = count - 1;
     } else {
@@ -349,7 +350,7 @@ Search search(const Networks& n, const Workload& w, const Cluster& c, const Effi
     if (fitting(plan) && (!found.best || plan.seconds() < 0.995 * found.best->seconds())) found.best = plan;
     found.all.push_back(std::move(plan));
   };
-  using enum models::generator::Recompute;
+  using enum Recompute;
   std::vector<RankLayout> layouts;
   for (RankLayout layout : meshes(c, wish)) {
     for (const auto& recompute : one_kind_for_all(wish)) {
@@ -360,10 +361,17 @@ Search search(const Networks& n, const Workload& w, const Cluster& c, const Effi
   }
   if (wish.recompute) return found;
   const std::vector<Plan> pure = found.all;  // three for each mesh
-  for (std::size_t i = 0; i < layouts.size(); ++i)
-    for (std::size_t j = 0; j < 2; ++j)
-      if (!fitting(pure[3 * i + j]) && fitting(pure[3 * i + j + 1]))
-        if (auto plan = mixed(n, w, c, e, layouts[i], j == 0 ? attention_kept : full, j == 0 ? none : attention_kept)) consider(std::move(*plan));
+  for (std::size_t i = 0; i < layouts.size(); ++i) {
+    const auto estimate_with = [&, layout = layouts[i]](const RecomputePlan& recompute) mutable {
+      layout.recompute = recompute;
+      return estimate(n, w, c, e, layout);
+    };
+    for (std::size_t j = 0; j < 2; ++j) {
+      if (fitting(pure[3 * i + j]) || !fitting(pure[3 * i + j + 1])) continue;
+      const Recompute leaner = j == 0 ? attention_kept : full, other = j == 0 ? none : attention_kept;
+      if (auto plan = mixed(n.backbone->blocks(), c.device.memory_bytes, leaner, other, estimate_with)) consider(std::move(*plan));
+    }
+  }
   return found;
 }
 
@@ -395,7 +403,8 @@ std::string remedies(const Networks& n, const Workload& w, const Cluster& c, con
     found.push_back(base::concat("more ranks for a sequence: nodes of ", gpus, " GPUs"));
     break;
   }
-  for (std::int64_t frames = w.video.frames - 4; frames >= 1; frames -= 4) {
+  const models::generator::VideoSize step = n.backbone->steps_of_size();
+  for (std::int64_t frames = w.video.frames - step.frames; frames >= 1; frames -= step.frames) {
     Workload smaller = w;
     smaller.video.frames = frames;
     if (!fits(n, smaller, c, wish)) continue;
@@ -404,9 +413,9 @@ std::string remedies(const Networks& n, const Workload& w, const Cluster& c, con
   }
   for (std::int64_t eighths = 7; eighths >= 2; --eighths) {
     Workload smaller = w;
-    smaller.video.height = w.video.height * eighths / 8 / 16 * 16;
-    smaller.video.width = w.video.width * eighths / 8 / 16 * 16;
-    if (smaller.video.height < 16 || smaller.video.width < 16 || !fits(n, smaller, c, wish)) continue;
+    smaller.video.height = w.video.height * eighths / 8 / step.height * step.height;
+    smaller.video.width = w.video.width * eighths / 8 / step.width * step.width;
+    if (smaller.video.height < step.height || smaller.video.width < step.width || !fits(n, smaller, c, wish)) continue;
     found.push_back(base::concat("a smaller video: video.height=", smaller.video.height, " video.width=", smaller.video.width));
     break;
   }
@@ -492,7 +501,7 @@ Plan estimate(const Networks& networks, const Workload& workload, const Cluster&
 }
 
 Plan make_plan(const Networks& networks, const Workload& workload, const Cluster& cluster, const Efficiencies& efficiencies, const Wish& wish) {
-  if (wish.recompute) wish.recompute->check(networks.transformer.num_layers + networks.transformer.num_single_layers);
+  if (wish.recompute) wish.recompute->check(networks.backbone->blocks());
   Search found = search(networks, workload, cluster, efficiencies, wish);
   if (!found.best) refuse(networks, workload, cluster, wish, *found.leanest);
   Plan plan = *found.best;

@@ -1,33 +1,32 @@
 // Which layout of ranks a job should take on given devices, what it needs and how long it takes. Arithmetic alone: nothing is run or opened.
 //
-// Operations and bytes are those of cost.h and networks.h. Times are operations over the device's peak times a stated efficiency, plus bytes over a link's
-// bandwidth times a stated efficiency, without overlap; loading weights from disk, video files and the optimizer's update (far below a second) are left out.
+// Operations and bytes are those of models/generator/cost.h and networks.h. Times are operations over the device's peak times a stated efficiency, plus bytes
+// over a link's bandwidth times a stated efficiency, without overlap; loading weights from disk, video files and the optimizer's update (far below a second)
+// are left out.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "models/hunyuan_video/autoencoder_config.h"
-#include "models/hunyuan_video/transformer_config.h"
-#include "planning/cost.h"
+#include "models/generator/cost.h"
 #include "planning/devices.h"
 
 namespace magicid::planning {
 
 struct Networks {
-  models::hunyuan_video::TransformerConfig transformer;
-  models::hunyuan_video::AutoencoderConfig autoencoder;
+  std::shared_ptr<const models::generator::BackboneCost> backbone;
   std::string source;  // where the sizes come from, for the reader
 };
 
 // What the configuration asks for, in counts.
 struct Workload {
-  VideoSize video;
+  models::generator::VideoSize video{.height = 720, .width = 1280, .frames = 61};
   std::int64_t text_tokens = 256;  // the longest prompt
-  AdapterSize adapter;
+  models::generator::AdapterSize adapter;
   std::int64_t prompts = 20, stills = 4;
   std::int64_t reconstruct_steps = 1000, reconstruct_batch = 1;
   enum class Prior { none, image, video } prior = Prior::none;
@@ -36,6 +35,7 @@ struct Workload {
   std::int64_t noise_draws = 0;                            // 0: the reference's errors are not kept
   std::int64_t identity_pairs = 100, dynamic_pairs = 100;  // that `select` asks for; fewer may be found
   double share_dynamic = 0.5;
+  std::uint64_t seed = 0;                              // of the order in which pairs are shown
   std::int64_t preview_every = 0, preview_videos = 4;  // steps of `optimize` between previews, 0: none; videos each time
   std::int64_t evaluation_videos = 60;
   std::int64_t fps = 24, flow_updates = 20, face_frames = 16, semantic_frames = 16, reward_batch = 8;

@@ -12,6 +12,10 @@
 namespace magicid::planning {
 namespace {
 
+using models::generator::BackboneCost;
+using models::generator::Flops;
+using models::generator::TokenCounts;
+
 std::string rounded(double value, const char* unit) {
   char text[64];
   std::snprintf(text, sizeof text, value < 10 ? "%.2f %s" : "%.1f %s", value, unit);
@@ -43,13 +47,12 @@ std::string time_text(double seconds) {
 
 std::string to_table(const Plan& plan, const Networks& networks, const Workload& w, const Cluster& c, const Efficiencies& e) {
   std::ostringstream out;
-  const Tokens tokens = tokens_of(networks.transformer, networks.autoencoder, w.video, w.text_tokens);
-  const Share whole = largest_share(networks.transformer, tokens, 1);
-  const Flops forward = forward_flops(networks.transformer, whole, nullptr);
+  const BackboneCost& backbone = *networks.backbone;
+  const TokenCounts tokens = backbone.tokens_of(w.video, w.text_tokens);
+  const Flops forward = backbone.forward_flops(backbone.largest_share(tokens, 1), nullptr);
   const RankLayout& l = plan.layout;
-  out << "model     " << networks.source << ": " << rounded(static_cast<double>(transformer_parameters(networks.transformer)) / 1e9, "billion parameters")
-      << ", adapter " << rounded(static_cast<double>(adapter_parameters(networks.transformer, w.adapter)) / 1e6, "million") << " in "
-      << adapted_modules(networks.transformer, w.adapter) << " modules\n"
+  out << "model     " << networks.source << ": " << rounded(static_cast<double>(backbone.parameters()) / 1e9, "billion parameters") << ", adapter "
+      << rounded(static_cast<double>(backbone.adapter_parameters(w.adapter)) / 1e6, "million") << " in " << backbone.adapted_modules(w.adapter) << " modules\n"
       << "video     " << w.video.frames << " frames of " << w.video.height << " x " << w.video.width << ": " << tokens.video << " video tokens and up to "
       << tokens.text << " of text; a forward is " << flops_text(forward.total()) << " (" << flops_text(forward.linear) << " linear, "
       << flops_text(forward.attention) << " attention)\n"
@@ -89,8 +92,9 @@ std::string to_table(const Plan& plan, const Networks& networks, const Workload&
 
 nlohmann::json to_json(const Plan& plan, const Networks& networks, const Workload& w, const Cluster& c, const Efficiencies& e) {
   using nlohmann::json;
-  const Tokens tokens = tokens_of(networks.transformer, networks.autoencoder, w.video, w.text_tokens);
-  const Flops forward = forward_flops(networks.transformer, largest_share(networks.transformer, tokens, 1), nullptr);
+  const BackboneCost& backbone = *networks.backbone;
+  const TokenCounts tokens = backbone.tokens_of(w.video, w.text_tokens);
+  const Flops forward = backbone.forward_flops(backbone.largest_share(tokens, 1), nullptr);
   json phases = json::array();
   for (const auto& phase : plan.phases) {
     json memory = json::object();
@@ -107,9 +111,9 @@ nlohmann::json to_json(const Plan& plan, const Networks& networks, const Workloa
   const RankLayout& l = plan.layout;
   return {{"model",
            {{"source", networks.source},
-            {"parameters", transformer_parameters(networks.transformer)},
-            {"adapter_parameters", adapter_parameters(networks.transformer, w.adapter)},
-            {"adapter_modules", adapted_modules(networks.transformer, w.adapter)}}},
+            {"parameters", backbone.parameters()},
+            {"adapter_parameters", backbone.adapter_parameters(w.adapter)},
+            {"adapter_modules", backbone.adapted_modules(w.adapter)}}},
           {"video",
            {{"frames", w.video.frames},
             {"height", w.video.height},

@@ -16,6 +16,7 @@
 #include "parallel/replicas.h"
 #include "training/adamw.h"
 #include "training/background_write.h"
+#include "training/schedule.h"
 
 namespace magicid::training {
 namespace {
@@ -111,7 +112,7 @@ StepLoopResult run_steps(const std::string& label, const Options& options, Objec
     at::Tensor sums = at::zeros({static_cast<std::int64_t>(names.size()) + 2}, at::kDouble);
     double* sum = sums.data_ptr<double>();
     const auto accumulate = [&] {
-      for (std::int64_t slot = here.replica; slot < options.global_batch; slot += replicas) {
+      for (const std::int64_t slot : slots_of(here.replica, replicas, options.global_batch)) {
         const c10::AutoGradMode grad(true);
         const auto figures = objective.accumulate(step, slot, options.global_batch);
         for (std::size_t i = 0; first_of_replica && i < figures.size(); ++i) sum[i] += figures[i];

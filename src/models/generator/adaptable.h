@@ -22,4 +22,7 @@ struct Adaptable {
   std::vector<std::string> default_targets;  // those that are adapted when none are listed
 };
 
+// Whether one of an adapter's targets names a Linear: its name inside a block, its full name, or either with `*` for any text, dots included.
+bool names_linear(const std::string& target, const std::string& name_inside_block, const std::string& full_name);
+
 }  // namespace magicid::models::generator

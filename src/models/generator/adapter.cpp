@@ -21,17 +21,6 @@ namespace {
 
 using base::UserError;
 
-// `*` stands for any text, dots included.
-bool matches(const std::string& pattern, const std::string& text, std::size_t p = 0, std::size_t t = 0) {
-  if (p == pattern.size()) return t == text.size();
-  if (pattern[p] == '*') {
-    for (std::size_t next = t; next <= text.size(); ++next)
-      if (matches(pattern, text, p + 1, next)) return true;
-    return false;
-  }
-  return t < text.size() && pattern[p] == text[t] && matches(pattern, text, p + 1, t + 1);
-}
-
 std::string join(const std::vector<std::string>& words) {
   std::string text;
   for (const auto& word : words) text += (text.empty() ? "" : ", ") + word;
@@ -48,7 +37,7 @@ std::set<std::size_t> chosen_linears(const Adaptable& network, const std::vector
     const std::size_t before = chosen.size();
     bool found = false;
     for (std::size_t i = 0; i < linears.size(); ++i)
-      if (matches(target, linears[i].target) || matches(target, linears[i].name)) chosen.insert(i), found = true;
+      if (names_linear(target, linears[i].target, linears[i].name)) chosen.insert(i), found = true;
     // A HunyuanVideo without double blocks (or single ones) has none of their modules: a name that other models know is no mistake.
     if (!found && chosen.size() == before && std::find(network.targets.begin(), network.targets.end(), target) == network.targets.end())
       unknown.push_back("'" + target + "'");

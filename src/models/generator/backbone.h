@@ -12,6 +12,7 @@
 
 #include "models/generator/adapter.h"
 #include "models/generator/codec.h"
+#include "models/generator/cost.h"
 #include "models/generator/denoiser.h"
 #include "models/generator/prompts.h"
 #include "models/generator/video_size.h"
@@ -42,6 +43,9 @@ class Backbone {
   virtual std::unique_ptr<Codec> load_codec(const nn::Placement& placement) const = 0;
   virtual std::unique_ptr<Prompts> load_prompts(const PromptOptions& options, const nn::Placement& placement) const = 0;
   virtual std::unique_ptr<PromptLimits> load_prompt_limits(const PromptOptions& options) const = 0;
+
+  // What its networks cost, without their weights.
+  virtual std::unique_ptr<const BackboneCost> cost() const = 0;
 
   // Folders whose weights load_denoiser() and load_codec() read, for whoever reckons with memory before loading.
   virtual std::filesystem::path denoiser_folder() const = 0;

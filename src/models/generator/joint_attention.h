@@ -8,18 +8,9 @@
 #include <cstdint>
 
 #include "models/generator/attention_kernel.h"
+#include "models/generator/token_range.h"
 
 namespace magicid::models::generator {
-
-// Tokens [begin, begin + count) of a sequence.
-struct TokenRange {
-  std::int64_t begin = 0, count = 0;
-};
-
-// Tokens of a whole sequence, over all ranks that share it.
-struct TokenCounts {
-  std::int64_t video = 0, text = 0;
-};
 
 // An implementation that spreads a sequence over ranks (parallel/sequence_attention.h) overrides all three functions: the transformer then
 // computes only the tokens of the two ranges, and attend() gets those and must return the attention outputs of the same tokens. The transformer

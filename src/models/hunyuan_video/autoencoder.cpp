@@ -46,6 +46,18 @@ void AutoencoderOptions::check(const AutoencoderConfig& config) const {
              config.temporal_compression_ratio);
 }
 
+std::vector<FrameRange> AutoencoderOptions::encoding_tiles(const AutoencoderConfig& config, std::int64_t frames) const {
+  const TileAxis axis = encoding_axis(tile_sample_min_num_frames, tile_sample_stride_num_frames, config.temporal_compression_ratio);
+  if (!use_framewise_encoding || frames <= axis.tile) return {{0, frames}};
+  return temporal_tiles(frames, axis);
+}
+
+std::vector<FrameRange> AutoencoderOptions::decoding_tiles(const AutoencoderConfig& config, std::int64_t latent_frames) const {
+  const TileAxis axis = decoding_axis(tile_sample_min_num_frames, tile_sample_stride_num_frames, config.temporal_compression_ratio);
+  if (!use_framewise_decoding || latent_frames <= axis.tile) return {{0, latent_frames}};
+  return temporal_tiles(latent_frames, axis);
+}
+
 at::Tensor LatentDistribution::sample(const at::Tensor& noise) const { return logvar.mul(0.5).exp().mul(noise).add(mean); }
 
 struct Autoencoder::Network {
@@ -93,7 +105,7 @@ LatentDistribution Autoencoder::encode(const at::Tensor& sample, const Autoencod
     if (!options.use_tiling || !exceeds(x, height, width)) return encode_directly(x);
     return run_spatial_tiles(x, height, width, x.size(kHeight) / space, x.size(kWidth) / space, encode_directly);
   };
-  const bool framewise = options.use_framewise_encoding && sample.size(kFrames) > frames.tile;
+  const bool framewise = options.encoding_tiles(net.config, sample.size(kFrames)).size() > 1;
   const at::Tensor moments =
       framewise ? run_temporal_tiles(sample, frames, net.config.latent_frames(sample.size(kFrames)), encode_frames) : encode_frames(sample);
 
@@ -115,7 +127,7 @@ at::Tensor Autoencoder::decode(const at::Tensor& latents, const AutoencoderOptio
     if (!options.use_tiling || !exceeds(z, height, width)) return decode_directly(z);
     return run_spatial_tiles(z, height, width, z.size(kHeight) * space, z.size(kWidth) * space, decode_directly);
   };
-  const bool framewise = options.use_framewise_decoding && latents.size(kFrames) > frames.tile;
+  const bool framewise = options.decoding_tiles(net.config, latents.size(kFrames)).size() > 1;
   const at::Tensor sample =
       framewise ? run_temporal_tiles(latents, frames, net.config.sample_frames(latents.size(kFrames)), decode_frames) : decode_frames(latents);
   return sample.contiguous();

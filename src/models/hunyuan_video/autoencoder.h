@@ -7,8 +7,10 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <vector>
 
 #include "models/hunyuan_video/autoencoder_config.h"
+#include "models/hunyuan_video/autoencoder_tiling.h"
 #include "models/nn/weights.h"
 #include "storage/safetensors.h"
 
@@ -25,6 +27,10 @@ struct AutoencoderOptions {
 
   // Throws UserError unless every tile and stride is a positive multiple of the compression ratio and no stride exceeds its tile.
   void check(const AutoencoderConfig& config) const;
+
+  // The frames of a video, or latent frames, that encode and decode take at once, one tile after the other; a single tile is the whole.
+  std::vector<FrameRange> encoding_tiles(const AutoencoderConfig& config, std::int64_t frames) const;
+  std::vector<FrameRange> decoding_tiles(const AutoencoderConfig& config, std::int64_t latent_frames) const;
 };
 
 // The diagonal Gaussian that the encoder predicts, not yet multiplied by scaling_factor.

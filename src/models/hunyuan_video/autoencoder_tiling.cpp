@@ -52,17 +52,26 @@ at::Tensor run_spatial_tiles(const at::Tensor& x, const TileAxis& height, const 
   return first_of(first_of(at::cat(rows, kHeight), kHeight, out_height), kWidth, out_width);
 }
 
+std::vector<FrameRange> temporal_tiles(std::int64_t frames, const TileAxis& axis) {
+  std::vector<FrameRange> tiles;
+  for (std::int64_t first = 0; first < frames; first += axis.stride) {
+    const std::int64_t count = std::min(axis.tile + 1, frames - first);
+    if (first > 0 && count == 1) break;
+    tiles.push_back({first, count});
+  }
+  return tiles;
+}
+
 at::Tensor run_temporal_tiles(const at::Tensor& x, const TileAxis& axis, std::int64_t out_frames, const TileFunction& run) {
   std::vector<at::Tensor> kept;
   at::Tensor before;
-  for (std::int64_t i = 0; i < x.size(kFrames); i += axis.stride) {
-    const at::Tensor input = tile_of(x, kFrames, i, axis.tile + 1);
-    if (i == 0) {
+  for (const FrameRange& tile : temporal_tiles(x.size(kFrames), axis)) {
+    const at::Tensor input = x.narrow(kFrames, tile.first, tile.count);
+    if (tile.first == 0) {
       before = run(input);
       kept.push_back(first_of(before, kFrames, axis.kept + 1));
       continue;
     }
-    if (input.size(kFrames) == 1) break;  // only the past: nothing new comes out
     const at::Tensor output = run(input);
     before = blend(before, output.narrow(kFrames, 1, output.size(kFrames) - 1), axis.blend, kFrames);
     kept.push_back(first_of(before, kFrames, axis.kept));

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 namespace magicid::models::hunyuan_video {
 
@@ -18,6 +19,12 @@ inline constexpr std::int64_t kChannels = 1, kFrames = 2, kHeight = 3, kWidth = 
 struct TileAxis {
   std::int64_t tile, stride;  // of the input
   std::int64_t kept, blend;   // of the output
+};
+
+// Frames [first, first + count) of a tile's input.
+struct FrameRange {
+  std::int64_t first = 0, count = 0;
+  bool operator==(const FrameRange&) const = default;
 };
 
 using TileFunction = std::function<at::Tensor(const at::Tensor&)>;
@@ -30,8 +37,12 @@ at::Tensor blend(const at::Tensor& before, const at::Tensor& tile, std::int64_t 
 at::Tensor run_spatial_tiles(const at::Tensor& x, const TileAxis& height, const TileAxis& width, std::int64_t out_height, std::int64_t out_width,
                              const TileFunction& run);
 
-// Tiles over frames. Each takes one frame more than `axis.tile`; later tiles drop their first output frame, which only gives the
-// causal convolutions their past. The result is cut to out_frames.
+// The tiles of so many frames: each takes one frame more than `axis.tile`. A last one of a single frame is left out: it has only the past, and nothing new
+// would come out.
+std::vector<FrameRange> temporal_tiles(std::int64_t frames, const TileAxis& axis);
+
+// Those tiles one after another. Later ones drop their first output frame, which only gives the causal convolutions their past. The result is cut to
+// out_frames.
 at::Tensor run_temporal_tiles(const at::Tensor& x, const TileAxis& axis, std::int64_t out_frames, const TileFunction& run);
 
 }  // namespace magicid::models::hunyuan_video

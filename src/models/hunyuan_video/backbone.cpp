@@ -8,6 +8,7 @@
 #include "models/hunyuan_video/adapter_files.h"
 #include "models/hunyuan_video/autoencoder.h"
 #include "models/hunyuan_video/codec.h"
+#include "models/hunyuan_video/cost.h"
 #include "models/hunyuan_video/latent_shape.h"
 #include "models/hunyuan_video/transformer.h"
 #include "models/text/prompt_encoder.h"
@@ -97,6 +98,8 @@ class HunyuanVideo final : public generator::Backbone {
   std::unique_ptr<generator::PromptLimits> load_prompt_limits(const generator::PromptOptions& options) const override {
     return std::make_unique<Tokenizers>(folder_, options);
   }
+
+  std::unique_ptr<const generator::BackboneCost> cost() const override { return std::make_unique<HunyuanVideoCost>(transformer_, autoencoder_); }
 
   fs::path denoiser_folder() const override { return folder_ / "transformer"; }
   fs::path codec_folder() const override { return folder_ / "vae"; }

@@ -16,6 +16,8 @@
 namespace magicid::parallel {
 namespace {
 
+using models::generator::slice_of;
+
 at::Tensor wave(at::IntArrayRef shape, double phase) { return at::sin(at::arange(c10::multiply_integers(shape), at::kDouble) * 0.7 + phase).reshape(shape); }
 
 double relative(const at::Tensor& a, const at::Tensor& b) { return b.numel() == 0 ? 0 : ((a - b).abs().max() / b.abs().max()).item<double>(); }

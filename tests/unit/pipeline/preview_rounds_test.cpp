@@ -19,14 +19,6 @@ PreviewRound of(std::int64_t step, double identity, double dynamics, double sema
   return {.step = step, .videos = {{"a", "a.mp4", {identity, dynamics, semantics}}}};
 }
 
-TEST(Previews, AreDueAtTheBeginningEverySoOftenAndAtTheEnd) {
-  std::vector<std::int64_t> due;
-  for (std::int64_t step = 0; step <= 11; ++step)
-    if (preview_is_due(step, 4, 11)) due.push_back(step);
-  EXPECT_EQ(due, (std::vector<std::int64_t>{0, 4, 8, 11}));
-  for (std::int64_t step = 0; step <= 11; ++step) EXPECT_FALSE(preview_is_due(step, 0, 11));
-}
-
 TEST(Previews, ALineOfTheLogIsReadAsItWasWritten) {
   const PreviewRound round{
       .step = 300, .seconds = 12.5, .videos = {{"a walks", "previews/1.mp4", {0.25, 3, 0.5}}, {"a waves", "previews/2.mp4", {0.75, nan, 0.25}}}};

@@ -3,21 +3,26 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <memory>
+
+#include "models/hunyuan_video/cost.h"
+
 namespace magicid::pipeline {
 namespace {
 
-namespace hv = models::hunyuan_video;
 using models::generator::Recompute;
+using models::generator::TokenCounts;
+using models::hunyuan_video::HunyuanVideoCost;
 
-const planning::AdapterSize adapter{.lora_rank = 4, .targets = {}};
+const models::generator::AdapterSize adapter{.lora_rank = 4, .targets = {}};
 
-hv::TransformerConfig small() {
-  hv::TransformerConfig config;
+std::shared_ptr<const HunyuanVideoCost> small() {
+  models::hunyuan_video::TransformerConfig config;
   config.num_attention_heads = 2;
   config.attention_head_dim = 16;
   config.num_layers = 1;
   config.num_single_layers = 1;
-  return config;
+  return std::make_shared<HunyuanVideoCost>(config);
 }
 
 models::generator::Condition prompt(std::int64_t tokens, std::int64_t padding) {
@@ -34,26 +39,25 @@ TEST(Speed, TokensAreThoseThatTheTransformerSees) {
 }
 
 TEST(Speed, TrainingCountsForwardBackwardAndWhatIsComputedAgain) {
-  const planning::Tokens tokens{.video = 72, .text = 5};
-  const auto share = planning::largest_share(small(), tokens, 1);
-  const double forward = planning::forward_flops(small(), share, &adapter).total();
+  const TokenCounts tokens{.video = 72, .text = 5};
+  const auto share = small()->largest_share(tokens, 1);
+  const double forward = small()->forward_flops(share, &adapter).total();
   WorkCounter plain(small(), adapter, Recompute::none), kept(small(), adapter, Recompute::attention_kept), full(small(), adapter, Recompute::full);
   EXPECT_EQ(plain.trained(tokens).tokens, 77);
-  EXPECT_DOUBLE_EQ(plain.trained(tokens).model, forward + planning::backward_flops(small(), share, adapter, false).total());
-  EXPECT_DOUBLE_EQ(plain.trained(tokens).executed, forward + planning::backward_flops(small(), share, adapter, true).total());
+  EXPECT_DOUBLE_EQ(plain.trained(tokens).model, forward + small()->backward_flops(share, adapter, false).total());
+  EXPECT_DOUBLE_EQ(plain.trained(tokens).executed, forward + small()->backward_flops(share, adapter, true).total());
   // What is computed again is executed, and no operation of the model.
   EXPECT_EQ(full.trained(tokens).model, plain.trained(tokens).model);
   EXPECT_GT(kept.trained(tokens).executed, plain.trained(tokens).executed);
   EXPECT_GT(full.trained(tokens).executed, kept.trained(tokens).executed);
-  EXPECT_DOUBLE_EQ(full.trained(tokens).executed - plain.trained(tokens).executed,
-                   planning::recomputed_flops(small(), share, adapter, Recompute::full).total());
+  EXPECT_DOUBLE_EQ(full.trained(tokens).executed - plain.trained(tokens).executed, small()->recomputed_flops(share, adapter, Recompute::full).total());
 }
 
 TEST(Speed, APredictionIsAForwardWithoutTokens) {
-  const planning::Tokens tokens{.video = 72, .text = 5};
+  const TokenCounts tokens{.video = 72, .text = 5};
   WorkCounter counter(small(), adapter, Recompute::full);
   EXPECT_EQ(counter.predicted(tokens, true).tokens, 0);
-  EXPECT_DOUBLE_EQ(counter.predicted(tokens, true).executed, planning::forward_flops(small(), planning::largest_share(small(), tokens, 1), &adapter).total());
+  EXPECT_DOUBLE_EQ(counter.predicted(tokens, true).executed, small()->forward_flops(small()->largest_share(tokens, 1), &adapter).total());
   EXPECT_LT(counter.predicted(tokens, false).executed, counter.predicted(tokens, true).executed);
 }
 

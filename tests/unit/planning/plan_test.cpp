@@ -2,20 +2,26 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
+#include <memory>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/errors.h"
+#include "models/hunyuan_video/cost.h"
 #include "planning/networks.h"
 #include "planning/plan.h"
+#include "preference/pair_order.h"
 
 namespace magicid::planning {
 namespace {
 
-namespace hv = models::hunyuan_video;
+using models::hunyuan_video::HunyuanVideoCost;
 using testing::HasSubstr;
 using testing::Not;
 
-const Networks kFull{{}, {}, "HunyuanVideo"};
+const HunyuanVideoCost kCost;
+const Networks kFull{std::make_shared<HunyuanVideoCost>(), "HunyuanVideo"};
 
 Cluster cluster(int nodes, int gpus, const char* device = "h100-80gb") { return {.nodes = nodes, .gpus = gpus, .device = device_named(device)}; }
 
@@ -151,15 +157,15 @@ TEST(Plan, TimesFollowFromTheirParts) {
   Cluster c = cluster(1, 8);
   Workload w;
   const Plan plan = estimate(kFull, w, c, {}, {4, 2, 1, models::generator::Recompute::full});
-  const Share share = largest_share(kFull.transformer, {57'600, 256}, 1);
-  const double forward = forward_flops(kFull.transformer, share, &w.adapter).total();
+  const auto share = kCost.largest_share({57'600, 256}, 1);
+  const double forward = kCost.forward_flops(share, &w.adapter).total();
   // 120 videos in 8 groups: 15 rounds of 50 steps.
   EXPECT_DOUBLE_EQ(phase(plan, "generate").seconds, 15 * 50 * forward / (989.5e12 * 0.5));
   EXPECT_EQ(phase(plan, "generate").sent_bytes, 0);
   // 625 steps of 8 pairs over 4 replicas, one video a rank: 2 times (reference, policy forward, backward, the blocks' forward again), then the reduction.
-  const double one = 2 * forward + backward_flops(kFull.transformer, share, w.adapter, true).total() +
-                     recomputed_flops(kFull.transformer, share, w.adapter, models::generator::Recompute::full).total();
-  const double reduction = 2.0 * 7 / 8 * 4 * static_cast<double>(adapter_parameters(kFull.transformer, w.adapter));
+  const double one =
+      2 * forward + kCost.backward_flops(share, w.adapter, true).total() + kCost.recomputed_flops(share, w.adapter, models::generator::Recompute::full).total();
+  const double reduction = 2.0 * 7 / 8 * 4 * static_cast<double>(kCost.adapter_parameters(w.adapter));
   EXPECT_NEAR(phase(plan, "optimize").seconds / (625 * (2 * one / (989.5e12 * 0.45) + reduction / (450e9 * 0.7))), 1, 1e-12);
   EXPECT_NEAR(phase(plan, "optimize").sent_bytes / (625 * reduction), 1, 1e-12);
   EXPECT_NEAR(phase(plan, "optimize").flops / (5000 * 2 * one), 1, 1e-12);
@@ -181,7 +187,7 @@ TEST(Plan, PreviewsAreCounted) {
     w.preview_every = every;
     const Plan plan = estimate(kFull, w, c, {}, layout);
     const Phase& p = phase(plan, "previews");
-    // Of 625 steps: as commands/preview_rounds.h says when they are due.
+    // Of 625 steps: as training/schedule.h says when they are due.
     int times = 0;
     for (int step = 0; step <= 625; ++step) times += step % every == 0 || step == 625;
     EXPECT_THAT(p.work, HasSubstr(std::to_string(times) + " times 6 videos of 50 steps"));
@@ -189,7 +195,7 @@ TEST(Plan, PreviewsAreCounted) {
     const Phase &generated = phase(plan, "generate"), &scored = phase(plan, "score");
     EXPECT_NEAR(p.seconds / (times * (2 * generated.seconds / 30 + scored.seconds / 16)), 1, 1e-12);
     EXPECT_NEAR(p.sent_bytes / (2 * times * generated.sent_bytes / 30), 1, 1e-12);
-    const double forward = forward_flops(kFull.transformer, largest_share(kFull.transformer, {57'600, 256}, 1), &w.adapter).total();
+    const double forward = kCost.forward_flops(kCost.largest_share({57'600, 256}, 1), &w.adapter).total();
     EXPECT_NEAR(p.flops / (6 * times * (100 * forward + scored.flops / 124)), 1, 1e-12);
     EXPECT_EQ(p.gpus, 8);
     EXPECT_DOUBLE_EQ(plan.seconds(), none.seconds() + p.seconds);
@@ -208,7 +214,7 @@ TEST(Plan, KnownReferencesAreNotComputedAgain) {
   const auto optimize = [&](int replicas) {
     return phase(estimate(kFull, w, cluster(1, replicas), {}, {replicas, 1, 1, models::generator::Recompute::full}), "optimize");
   };
-  const double forward = forward_flops(kFull.transformer, largest_share(kFull.transformer, {57'600, 256}, 1), &w.adapter).total();
+  const double forward = kCost.forward_flops(kCost.largest_share({57'600, 256}, 1), &w.adapter).total();
   const auto left = [&](int replicas) {
     const std::int64_t draws = w.noise_draws;
     w.noise_draws = 0;
@@ -236,6 +242,29 @@ TEST(Plan, KnownReferencesAreNotComputedAgain) {
   EXPECT_NEAR(left(1), 100.0 / 5000, 1e-9);
 }
 
+// Which replica meets a pair when is chance, but the run's own: the order follows from its seed.
+TEST(Plan, KnownReferencesFollowTheOrderOfTheRun) {
+  Workload w;
+  w.pairs_seen = 1200;
+  w.noise_draws = 4;
+  const Layout layout{4, 1, 1, models::generator::Recompute::full};
+  const double forward = kCost.forward_flops(kCost.largest_share({57'600, 256}, 1), &w.adapter).total();
+  Workload all = w;
+  all.noise_draws = 0;
+  const double every = phase(estimate(kFull, all, cluster(1, 4), {}, layout), "optimize").flops;
+  for (const std::uint64_t seed : {1, 2, 3}) {
+    w.seed = seed;
+    const preference::PairOrder order(w.identity_pairs, w.dynamic_pairs, w.share_dynamic, seed);
+    std::set<std::array<std::int64_t, 3>> computed;  // replica, pair, draw
+    for (std::int64_t sample = 0; sample < w.pairs_seen; ++sample) {
+      const auto shown = order.at(sample);
+      computed.insert({sample % w.optimize_batch % 4, order.number_of(shown), shown.round % 4});
+    }
+    const double left = 1200 - (every - phase(estimate(kFull, w, cluster(1, 4), {}, layout), "optimize").flops) / (2 * forward);
+    EXPECT_NEAR(left, static_cast<double>(computed.size()), 1e-6) << seed;
+  }
+}
+
 // A step waits for the replica that computes most.
 TEST(Plan, ReplicasWaitForUnknownReferences) {
   Workload w;
@@ -247,6 +276,26 @@ TEST(Plan, ReplicasWaitForUnknownReferences) {
   const Phase all = phase(estimate(kFull, w, c, {}, layout), "optimize");
   EXPECT_LT(some.seconds, all.seconds);
   EXPECT_GT(some.seconds / all.seconds, 1.05 * some.flops / all.flops);
+}
+
+// rewards/frame_sampling.h: 0 frames to look at are all of them, a short video has no more than its own, and frames for flow are whole steps apart.
+TEST(Plan, RewardsLookAtTheFramesThatTheRunLooksAt) {
+  const auto operations = [](const Workload& w) {
+    return phase(estimate(kFull, w, cluster(1, 1), {}, {1, 1, 1, models::generator::Recompute::full}), "score").flops / 124;
+  };
+  Workload w;
+  const double usual = operations(w);
+  w.face_frames = 0;
+  EXPECT_NEAR(operations(w) - usual, (61 - 16) * iresnet_flops({3, 13, 30, 3}), 1e-9 * usual);
+  w.face_frames = 100;
+  EXPECT_NEAR(operations(w) - usual, (61 - 16) * iresnet_flops({3, 13, 30, 3}), 1e-9 * usual);
+  w.face_frames = 16;
+  w.semantic_frames = 0;
+  EXPECT_NEAR(operations(w) - usual, (61 - 16) * clip_l_vision().flops(257), 1e-9 * usual);
+  w.semantic_frames = 16;
+  // 30 frames a second: every fourth (30 / 8 rounded), 15 pairs of 61 frames; at 24 every third, 20 pairs.
+  w.fps = 30;
+  EXPECT_NEAR(operations(w) - usual, (15 - 20) * 2 * raft_flops(true, 720, 1280, 20), 1e-9 * usual);
 }
 
 TEST(Plan, IdleRanksAreNamed) {
@@ -277,6 +326,15 @@ TEST(Plan, TableAndJsonAgree) {
   EXPECT_DOUBLE_EQ(memory, plan.memory());
   EXPECT_THAT(table, HasSubstr("mesh.sequence=" + std::to_string(plan.layout.sequence)));
   EXPECT_THAT(table, HasSubstr("12.8 billion parameters"));
+}
+
+TEST(RewardNetworks, PublishedAndCountedSums) {
+  // insightface's model zoo: 24.2 GFLOPs; torch.utils.flop_counter on torchvision's networks.
+  EXPECT_NEAR(iresnet_flops({3, 13, 30, 3}) / 1e9, 24.2, 0.1);
+  EXPECT_NEAR(raft_flops(true, 720, 1280, 20) / 2278077235200.0, 1, 1e-4);
+  EXPECT_NEAR(raft_flops(true, 520, 960, 12) / 818432409600.0, 1, 1e-4);
+  EXPECT_NEAR(raft_flops(false, 720, 1280, 20) / 574853529600.0, 1, 1e-4);
+  EXPECT_NEAR(raft_flops(false, 128, 192, 2) / 1843986432.0, 1, 1e-4);
 }
 
 TEST(Devices, ByName) {

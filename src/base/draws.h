@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-namespace magicid::objectives {
+namespace magicid::base {
 
 // Item 0..count-1 of the `draw`-th draw: every item once, in a new random order for each round.
 std::int64_t draw_item(std::uint64_t seed, const char* purpose, std::int64_t draw, std::int64_t count);
@@ -15,4 +15,4 @@ struct KindDraw {
 };
 KindDraw draw_kind(std::int64_t draw, double share);
 
-}  // namespace magicid::objectives
+}  // namespace magicid::base

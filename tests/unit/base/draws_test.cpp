@@ -1,11 +1,11 @@
-#include "objectives/draws.h"
+#include "base/draws.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <set>
 
-namespace magicid::objectives {
+namespace magicid::base {
 namespace {
 
 TEST(Draws, EveryItemOnceInEachRound) {
@@ -30,4 +30,4 @@ TEST(Draws, KindsKeepTheirShareAtEveryMoment) {
 }
 
 }  // namespace
-}  // namespace magicid::objectives
+}  // namespace magicid::base

@@ -1,13 +1,13 @@
-#include "objectives/draws.h"
+#include "base/draws.h"
 
 #include <cmath>
 
 #include "base/random.h"
 
-namespace magicid::objectives {
+namespace magicid::base {
 
 std::int64_t draw_item(std::uint64_t seed, const char* purpose, std::int64_t draw, std::int64_t count) {
-  return base::CounterRandom(seed, purpose).permutation(count, static_cast<std::uint64_t>(draw / count))[static_cast<std::size_t>(draw % count)];
+  return CounterRandom(seed, purpose).permutation(count, static_cast<std::uint64_t>(draw / count))[static_cast<std::size_t>(draw % count)];
 }
 
 KindDraw draw_kind(std::int64_t draw, double share) {
@@ -18,4 +18,4 @@ KindDraw draw_kind(std::int64_t draw, double share) {
   return {second, second ? before : draw - before};
 }
 
-}  // namespace magicid::objectives
+}  // namespace magicid::base
