@@ -39,9 +39,8 @@ CONFINED = [
 ]
 # A type of a header that is not inside another one: such types stand at the line's beginning. Forward declarations have no brace.
 TYPE = re.compile(r"^(?:template\s*<.*>\s*)?(?:struct|class|enum class|enum|union)\s+(\w+)(?:\s+final)?\s*(?::[^;]*)?\{")
-# Names that stand in several headers. "Options" is the rule: each room has its own. VideoSize is models/generator/video_size.h's; what else has the
-# name gives way to it. Do not add to them.
-SHARED_NAMES = {"Options", "VideoSize"}
+# The one name that stands in several headers: each room has Options of its own.
+SHARED_NAMES = {"Options"}
 # Rooms that serve one file, and nothing else may come to need.
 SERVES_ONE = {"pretraining": "commands/pretrain.cpp"}
 LIBTORCH = re.compile(r"^(ATen|c10|torch)/")
