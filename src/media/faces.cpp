@@ -134,10 +134,11 @@ FaceDetection find_reference_face(const at::Tensor& image, FaceDetector& detecto
 }
 
 std::optional<at::Tensor> largest_face_crop(const at::Tensor& image, FaceDetector& detector) {
-  const std::vector<FaceDetection> faces = detector.detect(image);
+  const at::Tensor picture = image.detach();
+  const std::vector<FaceDetection> faces = detector.detect(picture);
   if (!faces.empty()) return align_face(image, faces.front());
-  const Bordered again = find_inside_border(image, 1.25, detector);
-  if (!again.faces.empty()) return align_face(again.image, again.faces.front());
+  const Bordered again = find_inside_border(picture, 1.25, detector);
+  if (!again.faces.empty()) return align_face(pad_centered(image, 1.25, 0.5), again.faces.front());
   return std::nullopt;
 }
 

@@ -70,7 +70,8 @@ std::unique_ptr<FaceDetector> only_with_texture(std::unique_ptr<FaceDetector> de
 FaceDetection find_reference_face(const at::Tensor& image, FaceDetector& detector, const std::string& name, std::int64_t face_index = -1);
 
 // The largest face, aligned: [3,112,112], or nothing. When none is found the image is tried again inside a grey border that makes it
-// 1.25 times as large, because detectors miss faces that fill the picture (the rule of ConsisID's evaluation).
+// 1.25 times as large, because detectors miss faces that fill the picture (the rule of ConsisID's evaluation). Differentiable with respect to the image, as
+// align_face() is; where the face is has no gradient.
 std::optional<at::Tensor> largest_face_crop(const at::Tensor& image, FaceDetector& detector);
 
 }  // namespace magicid::media

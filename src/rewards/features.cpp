@@ -15,7 +15,8 @@ VideoFeatures measure_video(const at::Tensor& frames, double fps, const Models& 
   if (models.face) features.faces = embed_faces(frames, options.face_frames, detector, models.face, options.batch);
   if (models.flow) {
     const bool visible = options.dynamics == "visible";
-    features.dynamics = measure_dynamics(frames, fps, options.flow_rate, models.flow, options.batch, wanted.motion_reward && visible);
+    // Flow networks iterate, and no method here follows their gradient.
+    features.dynamics = measure_dynamics(frames.detach(), fps, options.flow_rate, models.flow, options.batch, wanted.motion_reward && visible);
     if (wanted.motion_reward && !visible) features.dynamics.reward = features.dynamics.score;
   }
   if (models.image) {
@@ -30,6 +31,13 @@ VideoFeatures measure_video(const at::Tensor& frames, double fps, const Models& 
 Rewards raw_rewards(const VideoFeatures& features, const at::Tensor& references, const at::Tensor& text, const Options& options) {
   base::check_invariant(features.faces.found.defined() && features.semantics.defined(), "raw_rewards needs face and image features");
   return {identity_reward(features.faces, references, options.reference_aggregation), features.dynamics.reward, semantic_reward(features.semantics, text)};
+}
+
+DifferentiableRewards differentiable_rewards(const VideoFeatures& features, const at::Tensor& references, const at::Tensor& text, const Options& options) {
+  DifferentiableRewards rewards;
+  if (features.faces.found.defined()) rewards.identity = mean_similarity(features.faces, references, options.reference_aggregation);
+  if (features.semantics.defined()) rewards.semantics = text_similarity(features.semantics, text);
+  return rewards;
 }
 
 Metrics evaluate_video(const VideoFeatures& features, const at::Tensor& references, const at::Tensor& text, const at::Tensor& image_references,

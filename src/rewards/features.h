@@ -29,12 +29,20 @@ struct Wanted {
   bool motion_reward = true;  // R_dy, which needs the flow in both directions; VBench's figures are there without it
 };
 
-// frames [F,3,H,W] RGB in 0..1. Networks missing from `models` leave their part empty.
+// frames [F,3,H,W] RGB in 0..1. Networks missing from `models` leave their part empty. Where grad mode is on and the frames need a gradient, face and image
+// features keep their graph back to them; dynamics has none.
 VideoFeatures measure_video(const at::Tensor& frames, double fps, const Models& models, media::FaceDetector& detector, const Options& options,
                             const Wanted& wanted = {});
 
 // The three raw rewards. references [R,D] face embeddings, text [D] CLIP text feature of the prompt.
 Rewards raw_rewards(const VideoFeatures& features, const at::Tensor& references, const at::Tensor& text, const Options& options);
+
+// R_id and R_sem as raw_rewards() gives them, to the bit, but on the graph that `features` have: [] double on the CPU. Undefined where `features` lack the
+// part. A frame without a face gives R_id no gradient.
+struct DifferentiableRewards {
+  at::Tensor identity, semantics;
+};
+DifferentiableRewards differentiable_rewards(const VideoFeatures& features, const at::Tensor& references, const at::Tensor& text, const Options& options);
 
 // What `evaluate` reports for one video. `semantics` is the reward R_sem, all others are the metrics of the field.
 struct Metrics {

@@ -22,25 +22,26 @@ namespace magicid::rewards {
 FaceEmbeddings embed_faces(const at::Tensor& frames, std::int64_t count, media::FaceDetector& detector, const FaceNetwork& network, std::int64_t batch) {
   base::check_invariant(frames.dim() == 4 && frames.size(1) == 3 && frames.size(0) >= 1, "embed_faces needs frames [F,3,H,W]");
   const std::vector<std::int64_t> indices = evenly_spaced_frames(frames.size(0), count);
+  const at::ScalarType dtype = frames.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   FaceEmbeddings faces;
   faces.found = at::zeros({static_cast<std::int64_t>(indices.size())}, at::kBool);
   std::vector<at::Tensor> crops;
   std::vector<std::int64_t> rows;
   for (std::size_t i = 0; i < indices.size(); ++i) {
-    if (auto crop = media::largest_face_crop(frames.select(0, indices[i]).to(at::kCPU, at::kFloat), detector)) {
+    if (auto crop = media::largest_face_crop(frames.select(0, indices[i]).to(at::kCPU, dtype), detector)) {
       crops.push_back(*crop);
       rows.push_back(static_cast<std::int64_t>(i));
     }
   }
-  faces.embeddings = at::zeros({static_cast<std::int64_t>(indices.size()), 0}, at::kFloat);
+  faces.embeddings = at::zeros({static_cast<std::int64_t>(indices.size()), 0}, dtype);
   if (crops.empty()) return faces;
   std::vector<at::Tensor> parts;
   for (std::size_t at = 0; at < crops.size(); at += static_cast<std::size_t>(batch)) {
     const std::size_t end = std::min(crops.size(), at + static_cast<std::size_t>(batch));
-    parts.push_back(network(at::stack(std::vector<at::Tensor>(crops.begin() + at, crops.begin() + end))).to(at::kCPU, at::kFloat));
+    parts.push_back(network(at::stack(std::vector<at::Tensor>(crops.begin() + at, crops.begin() + end))).to(at::kCPU, dtype));
   }
   const at::Tensor embedded = normalise_rows(at::cat(parts));
-  faces.embeddings = at::zeros({static_cast<std::int64_t>(indices.size()), embedded.size(1)}, at::kFloat);
+  faces.embeddings = at::zeros({static_cast<std::int64_t>(indices.size()), embedded.size(1)}, dtype);
   for (std::size_t k = 0; k < rows.size(); ++k) {
     faces.embeddings.select(0, rows[k]).copy_(embedded.select(0, static_cast<std::int64_t>(k)));
     faces.found.select(0, rows[k]).fill_(true);
@@ -68,8 +69,12 @@ at::Tensor frame_similarities(const FaceEmbeddings& faces, const at::Tensor& ref
   return at::where(faces.found, similarity, at::zeros_like(similarity));
 }
 
+at::Tensor mean_similarity(const FaceEmbeddings& faces, const at::Tensor& references, const std::string& aggregation) {
+  return frame_similarities(faces, references, aggregation).mean();
+}
+
 double identity_reward(const FaceEmbeddings& faces, const at::Tensor& references, const std::string& aggregation) {
-  return frame_similarities(faces, references, aggregation).mean().item<double>();
+  return mean_similarity(faces, references, aggregation).item<double>();
 }
 
 double face_similarity(const FaceEmbeddings& faces, const at::Tensor& references, const std::string& aggregation) {

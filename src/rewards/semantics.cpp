@@ -18,7 +18,8 @@ at::Tensor unit(const at::Tensor& rows) { return normalise_rows(rows.to(at::kCPU
 
 }  // namespace
 
-at::Tensor normalise_rows(const at::Tensor& rows) { return rows / at::clamp_min(rows.square().sum({-1}, /*keepdim=*/true).sqrt(), 1e-12); }
+// The smallest length is set before the root, whose gradient at 0 is not finite.
+at::Tensor normalise_rows(const at::Tensor& rows) { return rows / at::clamp_min(rows.square().sum({-1}, /*keepdim=*/true), 1e-24).sqrt(); }
 
 at::Tensor image_features(const at::Tensor& frames, std::int64_t count, const ImageNetwork& network, std::int64_t batch) {
   base::check_invariant(frames.dim() == 4 && frames.size(1) == 3 && frames.size(0) >= 1, "image_features needs frames [F,3,H,W]");
@@ -41,10 +42,12 @@ at::Tensor tile_frames(const at::Tensor& frames, std::int64_t side) {
   return chosen.view({side, side, 3, frames.size(2), frames.size(3)}).permute({2, 0, 3, 1, 4}).reshape({3, side * frames.size(2), side * frames.size(3)});
 }
 
-double semantic_reward(const at::Tensor& features, const at::Tensor& text) {
-  base::check_invariant(features.dim() == 2 && text.numel() == features.size(1), "semantic_reward needs features [S,D] and text [D]");
-  return at::matmul(unit(features), unit(text.reshape({1, -1})).squeeze(0)).mean().item<double>();
+at::Tensor text_similarity(const at::Tensor& features, const at::Tensor& text) {
+  base::check_invariant(features.dim() == 2 && text.numel() == features.size(1), "text_similarity needs features [S,D] and text [D]");
+  return at::matmul(unit(features), unit(text.reshape({1, -1})).squeeze(0)).mean();
 }
+
+double semantic_reward(const at::Tensor& features, const at::Tensor& text) { return text_similarity(features, text).item<double>(); }
 
 double clip_text_score(const at::Tensor& features, const at::Tensor& text) { return 100 * semantic_reward(features, text); }
 

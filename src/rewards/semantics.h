@@ -9,6 +9,8 @@
 
 namespace magicid::rewards {
 
+// Functions that return tensors are differentiable with respect to their first argument.
+
 // Rows [N,D] scaled to length 1; a zero row stays zero, a row that is not finite stays so.
 at::Tensor normalise_rows(const at::Tensor& rows);
 
@@ -20,7 +22,8 @@ at::Tensor image_features(const at::Tensor& frames, std::int64_t count, const Im
 // Video", arXiv:2403.18406).
 at::Tensor tile_frames(const at::Tensor& frames, std::int64_t side);
 
-// Mean over the frames of cos(text, image); features [S,D], text [D] of CLIP's projection. -1..1. R_sem.
+// R_sem: mean over the frames of cos(text, image); features [S,D], text [D] of CLIP's projection -> [] double on the CPU. -1..1.
+at::Tensor text_similarity(const at::Tensor& features, const at::Tensor& text);
 double semantic_reward(const at::Tensor& features, const at::Tensor& text);
 // CLIP-T: the same times 100.
 double clip_text_score(const at::Tensor& features, const at::Tensor& text);

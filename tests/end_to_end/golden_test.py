@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""The program against the goldens of tests/data/golden: candidates, scores, pairs, fingerprints, parameters and adapter files come out as they did. Standard library only.
+"""The program against the goldens of tests/data/golden: candidates, scores, pairs, fingerprints, parameters and adapter files come out as they did.
+Standard library only.
 
 Usage: golden_test.py MAGICID_PROGRAM PROJECT_FOLDER [unittest arguments]
 Where results are meant to change: tests/reference/make_golden.py makes the goldens anew.

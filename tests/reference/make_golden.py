@@ -1,7 +1,9 @@
-"""The goldens of whole runs (tests/data/golden), made by a program whose results are trusted: tests/end_to_end/golden_test.py compares every later one with them.
+"""The goldens of whole runs (tests/data/golden), made by a program whose results are trusted: tests/end_to_end/golden_test.py compares every later one
+with them.
 
-CASE.json: `made_on` (processor, LibTorch and libc: where they are the same, bytes are compared too) and `record` (tests/end_to_end/golden_runs.py says what is in it).
-Each case is run twice, and nothing is written where the two differ. Make them anew, and say so in the commit, only where results are meant to change:
+CASE.json: `made_on` (processor, LibTorch and libc: where they are the same, bytes are compared too) and `record` (tests/end_to_end/golden_runs.py says
+what is in it). Each case is run twice, and nothing is written where the two differ. Make them anew, and say so in the commit, only where results are meant
+to change:
 
     python3 tests/reference/make_golden.py build/cpu/bin/magicid
     python3 tests/reference/make_golden.py build/cpu/bin/magicid two_ranks pair     # only these

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/errors.h"
+#include "models/generator/recompute.h"
 #include "models/hunyuan_video/autoencoder_blocks.h"
 #include "models/hunyuan_video/autoencoder_tiling.h"
 #include "models/nn/conv3d.h"
@@ -68,7 +69,25 @@ struct Autoencoder::Network {
   Decoder decoder;
 
   at::Tensor placed(const at::Tensor& x) const { return x.to(placement.device, placement.dtype).contiguous(nn::video_memory_format(placement.device)); }
+  // One tile.
+  at::Tensor decoded(const at::Tensor& z, DecodeRecompute recompute) const;
+  std::vector<at::Tensor> decoding_parameters() const;
 };
+
+// The recomputed tile runs on a copy of the network's handles: a graph may outlive it.
+at::Tensor Autoencoder::Network::decoded(const at::Tensor& z, DecodeRecompute recompute) const {
+  if (recompute != DecodeRecompute::tiles) return decoder(post_quant_conv(placed(z)), recompute == DecodeRecompute::blocks);
+  const auto again = [net = *this](std::vector<at::Tensor> inputs, generator::AttentionTape*) {
+    return std::vector<at::Tensor>{net.decoded(inputs[0], DecodeRecompute::blocks)};
+  };
+  return generator::run_block(generator::Recompute::full, again, {z}, decoding_parameters())[0];
+}
+
+std::vector<at::Tensor> Autoencoder::Network::decoding_parameters() const {
+  std::vector<at::Tensor> parameters{post_quant_conv.weight, post_quant_conv.bias};
+  decoder.visit("", [&](const std::string&, const at::Tensor& parameter) { parameters.push_back(parameter); });
+  return parameters;
+}
 
 Autoencoder Autoencoder::load(const std::filesystem::path& folder, const nn::Placement& placement) {
   const AutoencoderConfig config = AutoencoderConfig::from_folder(folder);
@@ -113,7 +132,7 @@ LatentDistribution Autoencoder::encode(const at::Tensor& sample, const Autoencod
   return {moments.narrow(kChannels, 0, latent).contiguous(), at::clamp(moments.narrow(kChannels, latent, latent), -30.0, 20.0).contiguous()};
 }
 
-at::Tensor Autoencoder::decode(const at::Tensor& latents, const AutoencoderOptions& options) const {
+at::Tensor Autoencoder::decode(const at::Tensor& latents, const AutoencoderOptions& options, DecodeRecompute recompute) const {
   const Network& net = *network_;
   check_video(latents, "the latents to decode", "latent_channels", net.config.latent_channels);
   options.check(net.config);
@@ -122,7 +141,7 @@ at::Tensor Autoencoder::decode(const at::Tensor& latents, const AutoencoderOptio
   const TileAxis width = decoding_axis(options.tile_sample_min_width, options.tile_sample_stride_width, space);
   const TileAxis frames = decoding_axis(options.tile_sample_min_num_frames, options.tile_sample_stride_num_frames, time);
 
-  const TileFunction decode_directly = [&](const at::Tensor& z) { return net.decoder(net.post_quant_conv(net.placed(z))); };
+  const TileFunction decode_directly = [&](const at::Tensor& z) { return net.decoded(z, recompute); };
   const TileFunction decode_frames = [&](const at::Tensor& z) {
     if (!options.use_tiling || !exceeds(z, height, width)) return decode_directly(z);
     return run_spatial_tiles(z, height, width, z.size(kHeight) * space, z.size(kWidth) * space, decode_directly);

@@ -41,6 +41,13 @@ struct LatentDistribution {
   at::Tensor sample(const at::Tensor& noise) const;
 };
 
+// What decode() computes again in its backward instead of keeping it until then. Every choice gives the same values and gradients to rounding.
+//   none: all that autograd saves.
+//   blocks: each block of the decoder keeps its input; the activations of one block live at a time. One more forward.
+//   tiles: each tile keeps its latents alone, and its blocks their inputs only while its own backward runs: what lives is the share of one tile, however long
+//   or large the video. Two more forwards.
+enum class DecodeRecompute { none, blocks, tiles };
+
 class Autoencoder {
  public:
   // Reads `folder`/config.json and the weights beside it. Throws UserError for a configuration or weights that do not fit.
@@ -56,8 +63,9 @@ class Autoencoder {
   LatentDistribution encode(const at::Tensor& sample, const AutoencoderOptions& options = {}) const;
 
   // latents [B,latent_channels,T',H',W'], already divided by scaling_factor -> sample [B,out_channels,4(T'-1)+1,8H',8W'], about [-1,1], not clamped.
-  // Device, dtype and errors as encode.
-  at::Tensor decode(const at::Tensor& latents, const AutoencoderOptions& options = {}) const;
+  // Device, dtype and errors as encode. Differentiable where grad mode is on, with respect to the latents and to parameters that need a gradient, `recompute`
+  // says at what price in memory and time; it changes nothing where there is no graph. The graph may outlive this object.
+  at::Tensor decode(const at::Tensor& latents, const AutoencoderOptions& options = {}, DecodeRecompute recompute = DecodeRecompute::none) const;
 
   // All parameters by their names in the weight file, sharing memory with the network: for training and saving.
   storage::NamedTensors parameters() const;

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "models/generator/recompute.h"
 #include "models/hunyuan_video/autoencoder_tiling.h"
 
 namespace magicid::models::hunyuan_video {
@@ -33,6 +34,23 @@ void visit_layer(const std::string& name, const Layer& layer, const ParameterVis
 }
 
 std::string numbered(const std::string& name, const char* part, std::size_t index) { return name + "." + part + "." + std::to_string(index); }
+
+template <class Block>
+std::vector<at::Tensor> parameters_of(const Block& block) {
+  std::vector<at::Tensor> parameters;
+  block.visit("", [&](const std::string&, const at::Tensor& parameter) { parameters.push_back(parameter); });
+  return parameters;
+}
+std::vector<at::Tensor> parameters_of(const Upsample& block) { return {block.conv.weight, block.conv.bias}; }
+std::vector<at::Tensor> parameters_of(const NormActConv& block) { return {block.norm.weight, block.norm.bias, block.conv.weight, block.conv.bias}; }
+
+// block(x), which with `recompute` keeps nothing but x. The function holds its own copy of the block's tensors: a graph may outlive the network.
+template <class Block>
+at::Tensor run(const Block& block, const at::Tensor& x, bool recompute) {
+  if (!recompute) return block(x);
+  const auto again = [block](std::vector<at::Tensor> inputs, generator::AttentionTape*) { return std::vector<at::Tensor>{block(inputs[0])}; };
+  return generator::run_block(generator::Recompute::full, again, {x}, parameters_of(block))[0];
+}
 
 // One frame at factor (1,H,W), or frames that are all repeated alike, written to `target`: `source` seen with its repetitions as dimensions of stride 0.
 void write_repeated(const at::Tensor& target, const at::Tensor& source, const std::array<std::int64_t, 3>& factor) {
@@ -217,13 +235,15 @@ void Decoder::visit(const std::string& name, const ParameterVisitor& visitor) co
   visit_layer(name + ".conv_out.conv", conv_out.conv, visitor);
 }
 
-at::Tensor Decoder::operator()(const at::Tensor& latents) const {
-  at::Tensor hidden = mid_block(conv_in(latents));
+at::Tensor Decoder::operator()(const at::Tensor& latents, bool recompute) const {
+  recompute = recompute && at::GradMode::is_enabled();
+  at::Tensor hidden = run(mid_block, conv_in(latents), recompute);
   for (const DecoderLevel& level : levels) {
-    for (const ResnetBlock& resnet : level.resnets) hidden = resnet(hidden);
-    if (level.upsample) hidden = (*level.upsample)(hidden);
+    for (const ResnetBlock& resnet : level.resnets) hidden = run(resnet, hidden, recompute);
+    if (level.upsample) hidden = run(*level.upsample, hidden, recompute);
   }
-  return conv_out(std::move(hidden));
+  // Without gradients, giving the activations away frees them before the convolution.
+  return recompute ? run(conv_out, hidden, true) : conv_out(std::move(hidden));
 }
 
 }  // namespace magicid::models::hunyuan_video

@@ -101,7 +101,9 @@ struct Decoder {
 
   static Decoder load(const nn::Weights& weights, const std::string& name, const AutoencoderConfig& config);
   void visit(const std::string& name, const ParameterVisitor& visitor) const;
-  at::Tensor operator()(const at::Tensor& latents) const;
+  // `recompute`: where there is a graph, each residual block, upsampling and the last convolution keeps its input alone until the backward, which computes it
+  // again (models/generator/recompute.h). The same values and gradients to rounding.
+  at::Tensor operator()(const at::Tensor& latents, bool recompute = false) const;
 };
 
 }  // namespace magicid::models::hunyuan_video

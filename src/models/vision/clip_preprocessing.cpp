@@ -1,6 +1,7 @@
 #include "models/vision/clip_preprocessing.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/_upsample_bicubic2d_aa.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
@@ -58,8 +59,13 @@ void read_sizes(const NetworkConfig& config, ClipPreprocessing& to) {
   }
 }
 
-// Rounds [0, 255] values, in place, to what 8 bits hold.
-at::Tensor to_levels(at::Tensor x) { return x.round_().clamp_(0, 255); }
+// Rounds [0, 255] values to what 8 bits hold, in place where no gradient is wanted. With one, the values are the same bits, and the gradient is that of the
+// clamp alone: a rounding's own is zero almost everywhere, so it is passed through (straight-through estimator, Bengio et al. 2013, arXiv:1308.3432).
+at::Tensor to_levels(at::Tensor x) {
+  if (!at::GradMode::is_enabled() || !x.requires_grad()) return x.round_().clamp_(0, 255);
+  const at::Tensor inside = x.clamp(0, 255), level = inside.detach();
+  return inside - level + level.round();  // 0 plus the level
+}
 
 }  // namespace
 

@@ -127,7 +127,7 @@ ClipVision ClipVision::from_weights(const nn::Weights& weights, const ClipVision
 }
 
 at::Tensor ClipVision::operator()(const at::Tensor& pixel_values) const {
-  const at::NoGradGuard no_gradient;
+  const at::AutoGradMode gradient(at::GradMode::is_enabled() && pixel_values.requires_grad());
   return embed(pixel_values);
 }
 

@@ -59,13 +59,14 @@ struct ClipVision {
   static ClipVision from_weights(const nn::Weights& weights, const ClipVisionConfig& config);
 
   // pixel_values [N,3,image_size,image_size], as `preprocessing` gives them -> image embeddings [N, projection_dim] float on the
-  // placement's device, not normalised. Not differentiable. Throws InvariantError for another shape.
+  // placement's device, not normalised. Recorded by autograd where grad mode is on and the pixel values need a gradient; parameters alone do not
+  // make a graph here. Throws InvariantError for another shape.
   at::Tensor operator()(const at::Tensor& pixel_values) const;
-  // The same, recorded by autograd where grad mode is on: for training.
+  // The same, recorded by autograd whenever grad mode is on: for training.
   at::Tensor embed(const at::Tensor& pixel_values) const;
 
   // frames [N,3,H,W] RGB in 0..1 of any size -> [N, projection_dim] float, not normalised: preprocessing and encoder in one, a few frames
-  // at a time.
+  // at a time. Recorded by autograd where grad mode is on and the frames need a gradient.
   at::Tensor encode_frames(const at::Tensor& frames) const;
 };
 

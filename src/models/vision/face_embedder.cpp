@@ -61,11 +61,12 @@ at::Tensor FaceEmbedder::embed(const at::Tensor& faces) const {
   base::check_invariant(faces.dim() == 4 && faces.size(1) == 3 && faces.size(2) == face_size && faces.size(3) == face_size, "faces have the shape ",
                         faces.sizes(), "; [N,3,112,112] was expected");
   const at::Tensor x = faces.to(placement.device, placement.dtype);
-  return std::visit([&](const auto& of) { return of(x); }, network).to(at::kFloat);
+  const at::Tensor embeddings = std::visit([&](const auto& of) { return of(x); }, network);
+  return placement.dtype == at::kDouble ? embeddings : embeddings.to(at::kFloat);
 }
 
 at::Tensor FaceEmbedder::operator()(const at::Tensor& faces) const {
-  const at::NoGradGuard no_gradient;
+  const at::AutoGradMode gradient(at::GradMode::is_enabled() && faces.requires_grad());
   if (faces.dim() == 4 && faces.size(0) == 0) return at::zeros({0, embedding_size}, at::TensorOptions().dtype(at::kFloat).device(placement.device));
   return embed(faces);
 }

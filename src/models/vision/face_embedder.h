@@ -49,9 +49,10 @@ struct FaceEmbedder {
   static FaceEmbedder from_weights(const nn::Weights& weights, const FaceEmbedderConfig& config, const NormMode& norms = {});
 
   // faces [N,3,112,112]: aligned, RGB, (x / 255 - 0.5) / 0.5, any floating dtype and device; N may be 0.
-  // -> [N, embedding_size] float on the placement's device, not normalised. Not differentiable. Throws InvariantError for another shape.
+  // -> [N, embedding_size] float (double where the placement is) on its device, not normalised. Recorded by autograd where grad mode is on and `faces` need a
+  // gradient, for a reward's gradient; parameters alone do not make a graph here. Throws InvariantError for another shape.
   at::Tensor operator()(const at::Tensor& faces) const;
-  // The same, recorded by autograd when grad mode is on. At least one face; in training at least two.
+  // The same, recorded by autograd whenever grad mode is on: for training. At least one face; in training at least two.
   at::Tensor embed(const at::Tensor& faces) const;
 };
 

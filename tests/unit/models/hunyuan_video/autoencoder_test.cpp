@@ -14,6 +14,7 @@
 #include "models/hunyuan_video/autoencoder_tiling.h"
 #include "models/nn/network_config.h"
 #include "support/formula_weights.h"
+#include "support/memory_meter.h"
 
 namespace magicid::models::hunyuan_video {
 namespace {
@@ -238,6 +239,117 @@ TEST(Autoencoder, GradientsAgreeWithDifferences) {
   };
   const double difference = (loss_at(step) - loss_at(-step)) / (2 * step);
   EXPECT_NEAR(difference / slope, 1.0, 1e-5);
+}
+
+// What a decoding gives back, and the gradients of a weighted sum of it.
+struct Decoded {
+  at::Tensor sample, latents_gradient;
+  std::map<std::string, at::Tensor> parameter_gradients;
+};
+
+Decoded decode_with_gradients(const Autoencoder& autoencoder, const at::Tensor& latents, const AutoencoderOptions& options, DecodeRecompute recompute) {
+  Decoded decoded;
+  storage::NamedTensors parameters = autoencoder.parameters();
+  std::erase_if(parameters, [](const auto& named) { return !named.first.starts_with("decoder") && !named.first.starts_with("post_quant_conv"); });
+  for (auto& [name, parameter] : parameters) parameter.requires_grad_(true).mutable_grad().reset();
+  const at::Tensor tracked = latents.clone().requires_grad_();
+  const at::Tensor sample = autoencoder.decode(tracked, options, recompute);
+  (sample * formula_input("weights", json(sample.sizes().vec()), 1.0).to(sample.options())).sum().backward();
+  decoded.sample = sample.detach();
+  decoded.latents_gradient = tracked.grad();
+  for (auto& [name, parameter] : parameters) {
+    decoded.parameter_gradients[name] = parameter.grad();
+    parameter.requires_grad_(false);
+  }
+  return decoded;
+}
+
+TEST(AutoencoderGradients, ReachTheLatentsAsDifferencesSay) {
+  const json& one = cases().at("spatial_and_temporal_tiles");
+  const Autoencoder autoencoder = formula_autoencoder(one.at("config"), at::kDouble);
+  const AutoencoderOptions options = options_from(one.at("options"));
+  const at::Tensor latents = formula_input("latents", one.at("latents_shape"), std::sqrt(3.0)).to(at::kDouble);
+  const auto value = [&](const at::Tensor& z) {
+    const at::Tensor sample = autoencoder.decode(z, options);
+    return (sample * formula_input("weights", json(sample.sizes().vec()), 1.0).to(sample.options())).sum().item<double>();
+  };
+  std::map<DecodeRecompute, at::Tensor> gradients;
+  for (const auto recompute : {DecodeRecompute::none, DecodeRecompute::blocks, DecodeRecompute::tiles})
+    gradients[recompute] = decode_with_gradients(autoencoder, latents, options, recompute).latents_gradient;
+  const at::NoGradGuard no_grad;
+  for (std::int64_t frame = 0; frame < latents.size(kFrames); ++frame) {
+    at::Tensor direction = at::zeros_like(latents);
+    direction.select(kFrames, frame).copy_(formula_input("direction", json(direction.select(kFrames, frame).sizes().vec()), 1.0));
+    const double step = 1e-6, difference = (value(latents + direction * step) - value(latents - direction * step)) / (2 * step);
+    for (const auto& [recompute, gradient] : gradients) EXPECT_NEAR(difference / (gradient * direction).sum().item<double>(), 1.0, 1e-5) << frame;
+  }
+}
+
+TEST(AutoencoderGradients, AreTheSameWhateverIsComputedAgain) {
+  for (const auto& [dtype, tolerance] : {std::pair{at::kDouble, 1e-12}, std::pair{at::kFloat, 2e-5}}) {
+    for (const char* name : {"spatial_and_temporal_tiles", "one_frame", "framewise_17"}) {
+      SCOPED_TRACE(name);
+      const json& one = cases().at(name);
+      const Autoencoder autoencoder = formula_autoencoder(one.at("config"), dtype);
+      const AutoencoderOptions options = options_from(one.at("options"));
+      const at::Tensor latents = formula_input("latents", one.at("latents_shape"), std::sqrt(3.0)).to(dtype);
+      const Decoded plain = decode_with_gradients(autoencoder, latents, options, DecodeRecompute::none);
+      for (const auto recompute : {DecodeRecompute::blocks, DecodeRecompute::tiles}) {
+        const Decoded again = decode_with_gradients(autoencoder, latents, options, recompute);
+        EXPECT_LT(tests::relative_error(again.sample, plain.sample), tolerance);
+        EXPECT_LT(tests::relative_error(again.latents_gradient, plain.latents_gradient), tolerance);
+        // Biases before a normalisation have the gradient 0, which comes out as rounding: all are measured by the largest.
+        double largest = 0;
+        for (const auto& [parameter, gradient] : plain.parameter_gradients) largest = std::max(largest, gradient.abs().max().item<double>());
+        for (const auto& [parameter, gradient] : plain.parameter_gradients) {
+          ASSERT_TRUE(again.parameter_gradients.at(parameter).defined()) << parameter;
+          EXPECT_LT((again.parameter_gradients.at(parameter) - gradient).abs().max().item<double>(), tolerance * largest) << parameter;
+        }
+      }
+    }
+  }
+}
+
+TEST(AutoencoderGradients, OutliveTheNetworkAndCostNothingWhereThereAreNone) {
+  const json& one = cases().at("framewise_17");
+  const at::Tensor latents = formula_input("latents", one.at("latents_shape"), std::sqrt(3.0));
+  auto autoencoder = std::make_unique<Autoencoder>(formula_autoencoder(one.at("config")));
+  std::vector<at::Tensor> tracked, samples;
+  for (const auto recompute : {DecodeRecompute::none, DecodeRecompute::blocks, DecodeRecompute::tiles}) {
+    tracked.push_back(latents.clone().requires_grad_());
+    samples.push_back(autoencoder->decode(tracked.back(), {}, recompute));
+    EXPECT_FALSE(autoencoder->decode(latents, {}, recompute).requires_grad());
+    const at::NoGradGuard no_grad;
+    EXPECT_TRUE(at::equal(autoencoder->decode(tracked.back(), {}, recompute), autoencoder->decode(latents)));
+  }
+  autoencoder.reset();
+  for (const at::Tensor& sample : samples) sample.square().sum().backward();
+  for (std::size_t i : {1, 2}) EXPECT_LT(tests::relative_error(tracked[i].grad(), tracked[0].grad()), 2e-5);
+}
+
+// A longer and wider video than a tile: without recomputation all activations of all tiles live, with `blocks` the blocks' inputs, with `tiles` one tile's
+// share.
+TEST(AutoencoderGradients, NeedLessMemoryTheMoreIsComputedAgain) {
+  const AutoencoderConfig config = AutoencoderConfig::from_json({cases().at("framewise_17").at("config"), "cases.json"});
+  const Autoencoder autoencoder = Autoencoder::from_weights(config, nn::Weights::from_tensors(formula_weights(config), "formula", {}));
+  AutoencoderOptions options{.use_tiling = true};
+  options.tile_sample_min_height = options.tile_sample_min_width = 32;
+  options.tile_sample_stride_height = options.tile_sample_stride_width = 24;
+  std::map<DecodeRecompute, std::map<std::int64_t, std::int64_t>> peak;  // by latent frames
+  for (const std::int64_t frames : {5, 8}) {
+    const at::Tensor latents = formula_input("latents", json{1, config.latent_channels, frames, 5, 5}, 1.0);
+    for (const auto recompute : {DecodeRecompute::none, DecodeRecompute::blocks, DecodeRecompute::tiles}) {
+      tests::MemoryMeter meter;
+      const at::Tensor tracked = latents.clone().requires_grad_();
+      peak[recompute][frames] = meter.peak_of([&] { autoencoder.decode(tracked, options, recompute).square().sum().backward(); });
+    }
+  }
+  for (const auto& [recompute, of] : peak)
+    RecordProperty("mode_" + std::to_string(static_cast<int>(recompute)), std::to_string(of.at(5)) + " " + std::to_string(of.at(8)));
+  EXPECT_LT(peak[DecodeRecompute::blocks][8], peak[DecodeRecompute::none][8] / 2);
+  // Frames and their gradient grow all the same.
+  const auto growth = [&](DecodeRecompute recompute) { return peak[recompute][8] - peak[recompute][5]; };
+  EXPECT_LT(growth(DecodeRecompute::tiles), growth(DecodeRecompute::blocks) / 2);
 }
 
 TEST(Autoencoder, HalfPrecisionStaysNear) {

@@ -1,7 +1,6 @@
 // Recomputation: the bits of plain autograd in every mode, dtype and mix; no attention forward twice; fewer activations alive.
 
 #include <ATen/ATen.h>
-#include <c10/core/CPUAllocator.h>
 #include <c10/core/GradMode.h>
 #include <gtest/gtest.h>
 
@@ -11,6 +10,7 @@
 #include "base/errors.h"
 #include "models/hunyuan_video/initialize.h"
 #include "models/hunyuan_video/transformer.h"
+#include "support/memory_meter.h"
 
 namespace magicid::models::hunyuan_video {
 namespace {
@@ -207,49 +207,12 @@ TEST(Recompute, APlanForAnotherModelIsRefused) {
     EXPECT_THROW(transformer.forward_tokens(inputs(1, at::kFloat), nullptr, local_joint_attention(), RecomputePlan::parse(text)), base::UserError) << text;
 }
 
-// Counts the bytes of tensors alive, through LibTorch's own allocator.
-class MeteredAllocator : public c10::Allocator {
- public:
-  explicit MeteredAllocator(c10::Allocator* below) : below_(below) {}
-  c10::DataPtr allocate(std::size_t bytes) override {
-    c10::DataPtr inner = below_->allocate(bytes);
-    void* data = inner.get();
-    live_ += static_cast<std::int64_t>(bytes);
-    peak_ = std::max(peak_, live_);
-    return {data, new Block{std::move(inner), this, static_cast<std::int64_t>(bytes)}, &release, at::kCPU};
-  }
-  c10::DeleterFnPtr raw_deleter() const override { return nullptr; }
-  void copy_data(void* to, const void* from, std::size_t count) const override { default_copy_data(to, from, count); }
-  std::int64_t peak_of(const std::function<void()>& work) {
-    peak_ = live_;
-    const std::int64_t before = live_;
-    work();
-    return peak_ - before;
-  }
-
- private:
-  struct Block {
-    c10::DataPtr inner;
-    MeteredAllocator* owner;
-    std::int64_t bytes;
-  };
-  static void release(void* context) {
-    auto* block = static_cast<Block*>(context);
-    block->owner->live_ -= block->bytes;
-    delete block;
-  }
-  c10::Allocator* below_;
-  std::int64_t live_ = 0, peak_ = 0;
-};
-
 TEST(Recompute, PeakMemoryFallsByWhatTheModesSay) {
   const TransformerConfig config = small(6, 6, 32);
   const std::int64_t rows = 16, video = 2 * 8 * 3, text = 4, width = config.width();
-  c10::Allocator* const ordinary = c10::GetCPUAllocator();
-  static MeteredAllocator meter(ordinary);  // what LibTorch keeps for itself may be freed after this test
-  c10::SetCPUAllocator(&meter, 100);
   std::map<Recompute, std::int64_t> peak;
   {
+    tests::MemoryMeter meter;
     const Transformer transformer = make(config, at::kFloat);
     Adapter adapter = make_adapter(config, at::kFloat);
     for (const auto mode : {kNone, kKept, kFull}) {
@@ -258,7 +221,6 @@ TEST(Recompute, PeakMemoryFallsByWhatTheModesSay) {
       peak[mode] = meter.peak_of([&] { run(transformer, adapter, inputs(1, at::kFloat, rows), plan, false); });
     }
   }
-  c10::SetCPUAllocator(ordinary, 100);
   RecordProperty("none", std::to_string(peak[kNone]));
   RecordProperty("attention_kept", std::to_string(peak[kKept]));
   RecordProperty("full", std::to_string(peak[kFull]));
