@@ -247,7 +247,7 @@ TEST(Plan, KnownReferencesFollowTheOrderOfTheRun) {
   Workload w;
   w.pairs_seen = 1200;
   w.noise_draws = 4;
-  const Layout layout{4, 1, 1, models::generator::Recompute::full};
+  const RankLayout layout{4, 1, 1, models::generator::Recompute::full};
   const double forward = kCost.forward_flops(kCost.largest_share({57'600, 256}, 1), &w.adapter).total();
   Workload all = w;
   all.noise_draws = 0;
