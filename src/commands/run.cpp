@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "commands/command_line.h"
+#include "pipeline/preflight.h"
 #include "pipeline/prompt_checks.h"
 #include "pipeline/stages.h"
 #include "report/run_report.h"
@@ -40,9 +41,11 @@ void add_stage_command(CLI::App& app, Work& work, const char* name, const char* 
 
 void add_run(CLI::App& app, Work& work) {
   using namespace pipeline;
-  add_stage_command(
-      app, work, "run", "The whole method: photos to adapter and report. Start it again to go on where it stopped",
-      {check_layout, check_prompt_files, prepare, reconstruct, generate, score, select, optimize, evaluate, export_adapter, report::write_run_report});
+  add_stage_command(app, work, "run", "The whole method: photos to adapter and report. Start it again to go on where it stopped",
+                    {check_layout, check_prompt_files, check_before_run, prepare, reconstruct, generate, score, select, optimize, evaluate, export_adapter,
+                     report::write_run_report});
+  add_stage_command(app, work, "preflight", "Before any work: files by their headers, photos, prompts, memory, disk; what stands in the way of this run",
+                    {show_preflight});
   add_stage_command(app, work, "prepare", "Photos to latents and embeddings, prompts to text embeddings", {prepare});
   add_stage_command(app, work, "reconstruct", "Stage 1: the adapter learns the photos", {reconstruct});
   add_stage_command(app, work, "generate", "Candidate videos: stills, the initial model's and the fine-tuned model's", {generate});

@@ -170,6 +170,11 @@ fs::path Run::checkpoint_of(session::Session& session, Stage stage) {
   return session.world().broadcast_string(found, 0);
 }
 
+bool Run::has_finished(session::Session& session, Stage stage) const {
+  return work::from_leader(session.world(), "looking at stage " + run_directory::stage_name(stage),
+                           [&]() -> json { return directory_->result_hash(stage).has_value(); });
+}
+
 std::string Run::result_of(session::Session& session, Stage stage) {
   std::string result;
   comm::agree(session.world(), "reading results", [&] {

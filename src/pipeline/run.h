@@ -59,6 +59,8 @@ class Run {
 
   // The checkpoint that a finished stage of training (reconstruct, optimize) results in: the one that the manifest names. Throws as result_of(). Collective.
   std::filesystem::path checkpoint_of(session::Session& session, run_directory::Stage stage);
+  // Whether a stage has finished, with whatever options and inputs. Collective.
+  bool has_finished(session::Session& session, run_directory::Stage stage) const;
   // The result of a finished stage, the same on every rank. Throws UserError naming the command to run first. Collective.
   std::string result_of(session::Session& session, run_directory::Stage stage);
   // A hash of the files of a finished stage as its record holds them: for who shows what lies in them. Throws as result_of(). Collective.

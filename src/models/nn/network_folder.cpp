@@ -45,7 +45,6 @@ std::string shard_name(const NetworkFile& file, std::size_t shard, std::size_t c
 
 void write_network_folder(const std::filesystem::path& folder, const json& config, const NetworkFile& file, std::optional<std::uint64_t> seed,
                           const MakeTensors& make) {
-  std::filesystem::create_directories(folder);
   const auto shards = shards_of(in_dtype(make(InitialValues::shapes_alone()), file.dtype), file.shard_bytes);
   json index{{"metadata", {{"total_size", 0}}}, {"weight_map", json::object()}};
   std::int64_t total = 0;
