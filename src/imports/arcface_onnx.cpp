@@ -30,10 +30,13 @@ class FaceGraph {
  public:
   explicit FaceGraph(const WeightSource& source) : source_(source), onnx_(*source.onnx) {
     static const std::set<std::string> weighted = {"Conv", "BatchNormalization", "PRelu", "Gemm", "MatMul"};
-    static const std::set<std::string> plain = {"Add",    "Flatten", "Reshape",   "Constant", "Identity", "Shape",
-                                                "Gather", "Concat",  "Unsqueeze", "Dropout",  "Cast",     "Slice"};
+    static const std::set<std::string> plain = {"Add",    "Flatten", "Reshape",   "Constant", "Identity", "Shape",    "Gather",
+                                                "Concat", "Cast",    "Unsqueeze", "Dropout",  "Slice",    "Transpose"};
     for (const auto& node : onnx_.nodes()) {
-      if (node.operation == "Identity" && !node.inputs.empty() && !node.outputs.empty()) same_[node.outputs[0]] = node.inputs[0];
+      // What stands between weights and the operation that takes them in an export that folds nothing.
+      if ((node.operation == "Identity" || node.operation == "Unsqueeze") && !node.inputs.empty() && !node.outputs.empty())
+        same_[node.outputs[0]] = node.inputs[0];
+      if (node.operation == "Transpose" && !node.inputs.empty() && !node.outputs.empty()) turned_[node.outputs[0]] = node.inputs[0];
       if (weighted.contains(node.operation)) nodes_.push_back(&node);
       else if (!plain.contains(node.operation))
         throw UserError(source.path.string(), ": its operation '", node.operation,
@@ -129,11 +132,19 @@ class FaceGraph {
     return name;
   }
 
-  bool has(const OnnxNode& node, std::size_t input) const { return node.inputs.size() > input && onnx_.contains(resolved(node.inputs[input])); }
+  bool has(const OnnxNode& node, std::size_t input) const {
+    if (node.inputs.size() <= input) return false;
+    const std::string name = resolved(node.inputs[input]);
+    const auto turned = turned_.find(name);
+    return onnx_.contains(turned == turned_.end() ? name : resolved(turned->second));
+  }
 
   at::Tensor tensor(const OnnxNode& node, std::size_t input) const {
     if (!has(node, input)) throw UserError(source_.path.string(), ": a '", node.operation, "' has no weights in the file where input ", input, " was expected");
-    const at::Tensor values = onnx_.at(resolved(node.inputs[input]));
+    std::string name = resolved(node.inputs[input]);
+    const auto turned = turned_.find(name);
+    at::Tensor values = onnx_.at(turned == turned_.end() ? name : resolved(turned->second));
+    if (turned != turned_.end()) values = values.t().contiguous();
     if (values.dim() == 0) throw UserError(source_.path.string(), ": a '", node.operation, "' has a single number where weights were expected");
     return values;
   }
@@ -153,7 +164,7 @@ class FaceGraph {
   const WeightSource& source_;
   const storage::OnnxFile& onnx_;
   std::vector<const OnnxNode*> nodes_;
-  std::map<std::string, std::string> same_;  // names that stand for others
+  std::map<std::string, std::string> same_, turned_;  // names that stand for others, and for their transposes
   std::size_t at_ = 0;
   at::Tensor bias_;
   WeightSource result_;
