@@ -15,6 +15,8 @@ void add_commands(CLI::App& app, Work& work) {
   add_probe(app, work);
   add_tokenize(app, work);
   add_init_model(app, work);
+  add_inspect(app, work);
+  add_import(app, work);
   add_world(app, work);
   add_plan(app, work);
   add_pretrain(app, work);

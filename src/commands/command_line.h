@@ -25,6 +25,8 @@ void add_compare(CLI::App& app, Work& work);
 void add_sheet(CLI::App& app, Work& work);
 void add_sample(CLI::App& app, Work& work);
 void add_init_model(CLI::App& app, Work& work);
+void add_inspect(CLI::App& app, Work& work);
+void add_import(CLI::App& app, Work& work);
 void add_plan(CLI::App& app, Work& work);
 void add_pretrain(CLI::App& app, Work& work);
 void add_world(CLI::App& app, Work& work);

@@ -2,8 +2,7 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
+
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,7 +17,7 @@
 #include "base/errors.h"
 #include "base/names.h"
 #include "storage/atomic_file.h"
-#include "storage/files.h"
+#include "storage/mapped_file.h"
 
 namespace magicid::storage {
 namespace {
@@ -59,19 +58,11 @@ struct Entry {
   std::uint64_t begin = 0, end = 0;
 };
 
-struct Mapping {
-  void* address = MAP_FAILED;
-  std::size_t size = 0;
-  ~Mapping() {
-    if (address != MAP_FAILED) ::munmap(address, size);
-  }
-};
-
 }  // namespace
 
 struct SafetensorsFile::Contents {
   std::filesystem::path path;
-  std::shared_ptr<Mapping> mapping;
+  std::shared_ptr<const MappedFile> mapping;
   std::uint64_t data_start = 0;
   std::map<std::string, Entry> entries;
   std::map<std::string, std::string> metadata;
@@ -87,35 +78,20 @@ struct SafetensorsFile::Contents {
   }
 
   void map_file() {
-    const int fd = open_for_reading(path);
-    struct stat status{};
-    if (::fstat(fd, &status) != 0) {
-      const int failure = errno;
-      ::close(fd);
-      throw SystemError(path.string(), ": cannot be examined: ", base::errno_text(failure));
-    }
-    mapping = std::make_shared<Mapping>();
-    mapping->size = static_cast<std::size_t>(status.st_size);
-    if (mapping->size < 8) {
-      ::close(fd);
-      fail(base::concat("it has ", mapping->size, " bytes, the header length alone needs 8. Was the download cut off?"));
-    }
-    mapping->address = ::mmap(nullptr, mapping->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd, 0);
-    const int failure = errno;
-    ::close(fd);
-    if (mapping->address == MAP_FAILED) throw SystemError(path.string(), ": cannot be mapped into memory: ", base::errno_text(failure));
+    mapping = MappedFile::open(path);
+    if (mapping->size() < 8) fail(base::concat("it has ", mapping->size(), " bytes, the header length alone needs 8. Was the download cut off?"));
   }
 
   void parse() {
-    const char* bytes = static_cast<const char*>(mapping->address);
-    if (std::string_view(bytes, std::min<std::size_t>(mapping->size, 40)).starts_with("version https://git-lfs"))
+    const char* bytes = mapping->data();
+    if (std::string_view(bytes, std::min<std::size_t>(mapping->size(), 40)).starts_with("version https://git-lfs"))
       fail("it is a Git LFS pointer. Fetch the real file with `git lfs pull`.");
     std::uint64_t header_size = 0;
     for (int i = 7; i >= 0; --i) header_size = (header_size << 8) | static_cast<unsigned char>(bytes[i]);
     if (header_size > header_limit)
       fail(base::concat("its header claims ", header_size, " bytes, the limit is ", header_limit, ". Is it another kind of file?"));
-    if (header_size > mapping->size - 8)
-      fail(base::concat("its header claims ", header_size, " bytes, the whole file has ", mapping->size, ". Was the download cut off?"));
+    if (header_size > mapping->size() - 8)
+      fail(base::concat("its header claims ", header_size, " bytes, the whole file has ", mapping->size(), ". Was the download cut off?"));
     data_start = 8 + header_size;
 
     const json header = parse_header(std::string_view(bytes + 8, header_size));
@@ -204,7 +180,7 @@ struct SafetensorsFile::Contents {
                           entry->begin < position ? "overlap" : "gap", ")"));
       position = entry->end;
     }
-    const std::uint64_t available = mapping->size - data_start;
+    const std::uint64_t available = mapping->size() - data_start;
     if (position > available) fail(base::concat("its tensors need ", position, " bytes of data, it has ", available, ". Was the download cut off?"));
     if (position < available) fail(base::concat("it has ", available - position, " bytes after its last tensor"));
   }
@@ -241,7 +217,7 @@ at::ScalarType SafetensorsFile::dtype(const std::string& name) const {
 at::Tensor SafetensorsFile::at(const std::string& name) const {
   const Entry& entry = contents_->find(name);
   const at::ScalarType type = dtype(name);
-  char* data = static_cast<char*>(contents_->mapping->address) + contents_->data_start + entry.begin;
+  char* data = contents_->mapping->data() + contents_->data_start + entry.begin;
   const auto alignment = c10::elementSize(type);
   const auto options = at::TensorOptions().dtype(type);
   if (reinterpret_cast<std::uintptr_t>(data) % alignment != 0) {  // a header that is not padded to 8: legal, so copy
@@ -252,28 +228,44 @@ at::Tensor SafetensorsFile::at(const std::string& name) const {
   return at::from_blob(data, entry.shape, [keep = contents_](void*) {}, options);
 }
 
+namespace {
+
+const FormatType& format_of(const std::filesystem::path& path, const std::string& name, at::ScalarType type) {
+  const auto row = std::find_if(std::begin(format_types), std::end(format_types), [&](const FormatType& r) { return r.type == type; });
+  base::check_invariant(row != std::end(format_types), path.string(), ": tensor '", name, "' has a dtype that safetensors cannot hold");
+  return *row;
+}
+
+}  // namespace
+
+std::uint64_t LazyTensor::bytes() const {
+  std::uint64_t count = c10::elementSize(dtype);
+  for (const auto extent : shape) count *= static_cast<std::uint64_t>(extent);
+  return count;
+}
+
 void write_safetensors(const std::filesystem::path& path, const NamedTensors& tensors, const std::map<std::string, std::string>& metadata) {
-  struct Item {
-    const std::string* name;
-    at::Tensor tensor;
-    const FormatType* row;
-  };
-  std::vector<Item> items;
+  std::vector<LazyTensor> lazy;
   for (const auto& [name, tensor] : tensors) {
     base::check_invariant(tensor.defined(), path.string(), ": tensor '", name, "' is undefined");
-    const auto row = std::find_if(std::begin(format_types), std::end(format_types), [&](const FormatType& r) { return r.type == tensor.scalar_type(); });
-    base::check_invariant(row != std::end(format_types), path.string(), ": tensor '", name, "' has a dtype that safetensors cannot hold");
-    items.push_back({&name, tensor.is_meta() ? tensor : tensor.detach().cpu().contiguous(), row});
+    lazy.push_back({name, tensor.scalar_type(), tensor.sizes().vec(), [&tensor = tensor] { return tensor; }});
   }
-  std::stable_sort(items.begin(), items.end(), [](const Item& a, const Item& b) { return a.row->bytes > b.row->bytes; });
+  write_safetensors(path, std::move(lazy), metadata);
+}
 
+void write_safetensors(const std::filesystem::path& path, std::vector<LazyTensor> tensors, const std::map<std::string, std::string>& metadata,
+                       const std::function<void(std::uint64_t bytes)>& written) {
+  std::sort(tensors.begin(), tensors.end(), [](const LazyTensor& a, const LazyTensor& b) {
+    return std::pair(c10::elementSize(b.dtype), std::string_view(a.name)) < std::pair(c10::elementSize(a.dtype), std::string_view(b.name));
+  });
   json header = json::object();
   if (!metadata.empty()) header["__metadata__"] = metadata;
   std::uint64_t offset = 0;
-  for (const Item& item : items) {
-    const std::uint64_t size = static_cast<std::uint64_t>(item.tensor.numel()) * item.row->bytes;
-    header[*item.name] = {{"dtype", item.row->name}, {"shape", item.tensor.sizes().vec()}, {"data_offsets", {offset, offset + size}}};
-    offset += size;
+  for (const LazyTensor& tensor : tensors) {
+    const FormatType& row = format_of(path, tensor.name, tensor.dtype);
+    base::check_invariant(!header.contains(tensor.name), path.string(), ": tensor '", tensor.name, "' is written twice");
+    header[tensor.name] = {{"dtype", row.name}, {"shape", tensor.shape}, {"data_offsets", {offset, offset + tensor.bytes()}}};
+    offset += tensor.bytes();
   }
   std::string text;
   try {
@@ -289,10 +281,19 @@ void write_safetensors(const std::filesystem::path& path, const NamedTensors& te
     for (int i = 0; i < 8; ++i) length[i] = static_cast<unsigned char>(text.size() >> (8 * i));
     out.write(reinterpret_cast<const char*>(length), 8);
     out.write(text.data(), static_cast<std::streamsize>(text.size()));
-    for (const Item& item : items) {
-      const auto size = static_cast<std::streamsize>(item.tensor.numel() * item.row->bytes);
-      if (item.tensor.is_meta()) out.seekp(size, std::ios::cur);
-      else out.write(static_cast<const char*>(item.tensor.const_data_ptr()), size);
+    for (const LazyTensor& tensor : tensors) {
+      const at::Tensor given = tensor.read();
+      base::check_invariant(given.scalar_type() == tensor.dtype && given.sizes() == c10::IntArrayRef(tensor.shape), path.string(), ": tensor '", tensor.name,
+                            "' is not what its header says");
+      const auto size = static_cast<std::streamsize>(tensor.bytes());
+      if (given.is_meta()) {
+        out.seekp(size, std::ios::cur);
+      } else {
+        const at::Tensor values = given.detach().cpu().contiguous();
+        out.write(static_cast<const char*>(values.const_data_ptr()), size);
+      }
+      if (!out) break;
+      if (written) written(tensor.bytes());
     }
     out.close();
     // A hole at the end of a file needs its length told.

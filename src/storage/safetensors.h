@@ -4,7 +4,9 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -37,6 +39,21 @@ class SafetensorsFile {
 };
 
 using NamedTensors = std::map<std::string, at::Tensor>;
+
+// A tensor that is made when it is written, of the dtype and shape that the header announces before.
+struct LazyTensor {
+  std::string name;
+  at::ScalarType dtype;
+  std::vector<std::int64_t> shape;
+  std::function<at::Tensor()> read;
+
+  std::uint64_t bytes() const;  // its size in a file
+};
+
+// As write_safetensors below, one tensor in memory at a time. `written` is told the bytes of each tensor that is in the file. Throws InvariantError when `read`
+// gives another dtype or shape than it announced.
+void write_safetensors(const std::filesystem::path& path, std::vector<LazyTensor> tensors, const std::map<std::string, std::string>& metadata,
+                       const std::function<void(std::uint64_t bytes)>& written = {});
 
 // Writes atomically (temporary name, fsync, rename). Tensors of any device and stride; data is laid out by descending alignment,
 // then name, as the reference writer does. A tensor of the meta device, which has no values, becomes a hole: it reads as zeros and takes no disk. Throws

@@ -12,6 +12,7 @@
 #include "base/errors.h"
 #include "base/names.h"
 #include "base/stop_signals.h"
+#include "models/nn/scaled_weights.h"
 #include "storage/atomic_file.h"
 
 namespace magicid::models::nn {
@@ -61,6 +62,9 @@ struct Weights::Record {
 
   void add_file(const fs::path& path) {
     const auto file = storage::SafetensorsFile::open(path);
+    if (const auto scales = scale_names(file.names()); !scales.empty())
+      throw UserError(path.string(), ": its weights are stored with scales beside them (", base::join_names(scales, 3),
+                      "); without them they would be wrong. `magicid import` writes a folder with the weights' values");
     for (const auto& name : file.names())
       if (!files.emplace(name, file).second) throw UserError(path.string(), ": tensor '", name, "' is also in ", files.at(name).path().string());
   }
@@ -190,6 +194,7 @@ at::Tensor Weights::take_as(const std::string& name, std::initializer_list<std::
   at::Tensor tensor;
   try {
     tensor = record_->read(full);
+    check_plain_cast(tensor, record_->origin + ": tensor '" + full + "'");
   } catch (const UserError& error) {  // a dtype that is not supported
     record_->wrong.push_back(error.what());
     return absent();

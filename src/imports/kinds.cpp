@@ -1,0 +1,35 @@
+#include "imports/kinds.h"
+
+#include "models/hunyuan_video/published.h"
+
+namespace magicid::imports {
+
+using models::nn::PublishedNetwork;
+
+const std::vector<PublishedNetwork>& published_networks() {
+  // The whole CLIP before its halves, which are found in it too.
+  static const std::vector<PublishedNetwork> networks = {models::hunyuan_video::published_transformer(),
+                                                         models::hunyuan_video::published_autoencoder(),
+                                                         published_clip(),
+                                                         published_clip_text(),
+                                                         published_clip_image(),
+                                                         published_llama(),
+                                                         published_raft(),
+                                                         published_arcface()};
+  return networks;
+}
+
+std::vector<std::string> kinds() {
+  std::vector<std::string> names;
+  for (const auto& network : published_networks()) names.push_back(network.kind);
+  return names;
+}
+
+std::optional<RecognisedNetwork> recognise(const models::nn::WeightSource& source, const std::string& kind) {
+  for (const auto& network : published_networks())
+    if (kind == "auto" || kind == network.kind)
+      if (const auto prefix = network.recognise(source)) return RecognisedNetwork{&network, *prefix};
+  return std::nullopt;
+}
+
+}  // namespace magicid::imports
