@@ -15,9 +15,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-int init_model(const fs::path& out, const std::string& size, std::uint64_t seed) {
+int init_model(const fs::path& out, const std::string& size, std::uint64_t seed, bool vqa) {
   if (fs::exists(out / "model_index.json")) throw base::UserError(out.string(), ": already holds a pipeline; choose another folder or remove it first");
   rewards::write_random_reward_networks(out / "rewards", size, seed);
+  if (vqa) rewards::write_random_vqa_network(out / "rewards", seed);
   backbone::write_random_pipeline(out, size, seed);
   base::log::info("wrote " + out.string() + " (" + size + ", random weights: it has the right shapes and knows nothing) and its reward networks in " +
                   (out / "rewards").string());
@@ -30,6 +31,7 @@ void add_init_model(CLI::App& app, Work& work) {
   struct Arguments {
     std::string out, size = "tiny";
     std::int64_t seed = 0;
+    bool vqa = false;
   };
   auto* command =
       app.add_subcommand("init-model", "Write a small pipeline folder with random weights, and reward networks below rewards/, for tests and first steps");
@@ -39,7 +41,8 @@ void add_init_model(CLI::App& app, Work& work) {
       ->check(CLI::IsMember({"tiny", "mid"}))
       ->capture_default_str();
   command->add_option("--seed", a->seed, "of the weights")->check(CLI::NonNegativeNumber)->capture_default_str();
-  command->callback([a, &work] { work = [a] { return init_model(a->out, a->size, static_cast<std::uint64_t>(a->seed)); }; });
+  command->add_flag("--vqa", a->vqa, "also a tiny Qwen2.5-VL in rewards/vqa, for rewards.semantics: vqa");
+  command->callback([a, &work] { work = [a] { return init_model(a->out, a->size, static_cast<std::uint64_t>(a->seed), a->vqa); }; });
 }
 
 }  // namespace magicid::commands

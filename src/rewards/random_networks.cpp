@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "models/qwen2_5_vl/initialize.h"
 #include "models/text/clip_text.h"
 #include "models/text/initialize.h"
 #include "models/text/write_tokenizer.h"
@@ -45,5 +46,7 @@ void write_random_reward_networks(const fs::path& out, const std::string& size, 
   for (const auto& [name, tensor] : text::initialize_clip_text(clip, true, seed)) network.tensors[name] = tensor;
   write_network(out / "clip", config, network.tensors);
 }
+
+void write_random_vqa_network(const fs::path& out, std::uint64_t seed) { models::qwen2_5_vl::write_random_network(out / "vqa", seed); }
 
 }  // namespace magicid::rewards
