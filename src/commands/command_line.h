@@ -19,6 +19,7 @@ void add_commands(CLI::App& app, Work& work);
 void add_probe(CLI::App& app, Work& work);
 void add_probe_prompt(CLI::App& probe, Work& work);  // below `probe`
 void add_probe_hpo(CLI::App& probe, Work& work);
+void add_probe_vqa(CLI::App& probe, Work& work);
 void add_tokenize(CLI::App& app, Work& work);
 void add_run(CLI::App& app, Work& work);  // `run` and its stages
 void add_compare(CLI::App& app, Work& work);

@@ -132,6 +132,7 @@ void add_probe(CLI::App& app, Work& work) {
   add_network(*probe, work, "raft", "image1, image2 in [-1,1] -> flow of the last update", probe_raft);
   add_probe_prompt(*probe, work);
   add_probe_hpo(*probe, work);
+  add_probe_vqa(*probe, work);
 }
 
 }  // namespace magicid::commands

@@ -17,9 +17,9 @@ json finite_number(double value) { return std::isfinite(value) ? json(value) : j
 
 }  // namespace
 
-VideoMeasurer::VideoMeasurer(const rewards::Options& options, std::shared_ptr<rewards::RewardNetworks> networks, const std::filesystem::path& i3d,
-                             const models::nn::Placement& placement)
-    : options_(options), networks_(std::move(networks)) {
+VideoMeasurer::VideoMeasurer(const rewards::Options& options, std::shared_ptr<rewards::RewardNetworks> networks, std::shared_ptr<const rewards::VqaScore> vqa,
+                             const std::filesystem::path& i3d, const models::nn::Placement& placement)
+    : options_(options), networks_(std::move(networks)), vqa_(std::move(vqa)) {
   if (!i3d.empty()) i3d_ = models::vision::I3d::load(i3d, placement.device);
 }
 
@@ -27,11 +27,12 @@ MeasuredVideo VideoMeasurer::operator()(const at::Tensor& frames, double fps, co
   const auto measured =
       rewards::measure_video(frames, fps, networks_->models(), networks_->frame_detector(), options_, {.every_frame = true, .motion_reward = false});
   const auto f = rewards::evaluate_video(measured, photos.faces, networks_->text_feature(text), photos.images, options_);
+  const double semantics = vqa_ ? (*vqa_)(frames, fps, text) : f.semantics;
   return {.metrics = {{"face_similarity", finite_number(f.face_similarity)},
                       {"dynamic_degree", finite_number(f.dynamic_degree)},
                       {"dynamic", f.dynamic ? 1.0 : 0.0},
                       {"temporal_consistency", finite_number(f.temporal_consistency)},
-                      {"semantic", finite_number(f.semantics)},
+                      {"semantic", finite_number(semantics)},
                       {"clip_t", finite_number(f.clip_text)},
                       {"clip_i", finite_number(f.clip_image)},
                       {"frames_with_face", static_cast<double>(f.frames_with_face)}},

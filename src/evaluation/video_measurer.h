@@ -12,6 +12,7 @@
 #include "models/nn/weights.h"
 #include "models/vision/i3d.h"
 #include "rewards/reward_networks.h"
+#include "rewards/vqa.h"
 #include "storage/safetensors.h"
 
 namespace magicid::evaluation {
@@ -31,11 +32,12 @@ struct MeasuredVideo {
 
 class VideoMeasurer {
  public:
-  // Measures with these networks and, where `i3d` names its file, loads the network of FVD. Throws UserError for what is missing. Not collective.
-  VideoMeasurer(const rewards::Options& options, std::shared_ptr<rewards::RewardNetworks> networks, const std::filesystem::path& i3d,
-                const models::nn::Placement& placement);
+  // Measures with these networks and, where `i3d` names its file, loads the network of FVD. `vqa` gives the semantic reward, or is null, and CLIP gives it.
+  // Throws UserError for what is missing. Not collective.
+  VideoMeasurer(const rewards::Options& options, std::shared_ptr<rewards::RewardNetworks> networks, std::shared_ptr<const rewards::VqaScore> vqa,
+                const std::filesystem::path& i3d, const models::nn::Placement& placement);
 
-  // frames [F,3,H,W] RGB in 0..1; `text` is what CLIP compares them with.
+  // frames [F,3,H,W] RGB in 0..1; `text` is what CLIP compares them with, and what `vqa` is asked about.
   MeasuredVideo operator()(const at::Tensor& frames, double fps, const std::string& text, const PhotoFeatures& photos);
 
   // "clip" [P]: the mean of the frames' image features; "i3d" [D] of the first frames, where its network is there and the video long enough.
@@ -46,6 +48,7 @@ class VideoMeasurer {
 
   rewards::Options options_;
   std::shared_ptr<rewards::RewardNetworks> networks_;
+  std::shared_ptr<const rewards::VqaScore> vqa_;
   std::optional<models::vision::I3d> i3d_;
 };
 

@@ -253,7 +253,8 @@ at::Tensor noise_of(const Run& run, const EvaluationItem& item, const std::strin
 // Loaded by a rank with its first file.
 evaluation::VideoMeasurer load_measurer(session::Session& session, Run& run) {
   const Configuration& c = run.config();
-  return {c.rewards.scoring, borrow_reward_networks(session, run), c.evaluate.real_videos.empty() ? "" : c.evaluate.i3d, session.placement()};
+  return {c.rewards.scoring, borrow_reward_networks(session, run), borrow_vqa(session, run), c.evaluate.real_videos.empty() ? "" : c.evaluate.i3d,
+          session.placement()};
 }
 
 // The figures of one video file as an entry of the store; a real video has only features.

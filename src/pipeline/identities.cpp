@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "media/faces.h"
 #include "rewards/reward_networks.h"
+#include "rewards/vqa.h"
 
 namespace magicid::pipeline {
 
@@ -55,10 +56,14 @@ json face_detector_identity(const Configuration& configuration) {
 
 json reward_network_identities(const Configuration& configuration) {
   const rewards::RewardFolders folders = rewards::reward_folders(configuration.rewards, configuration.model.folder);
-  return {{"arcface", folder_identity(folders.arcface)},
-          {"raft", folder_identity(folders.raft)},
-          {"clip", folder_identity(folders.clip)},
-          {"face_detector", face_detector_identity(configuration)}};
+  json networks{{"arcface", folder_identity(folders.arcface)},
+                {"raft", folder_identity(folders.raft)},
+                {"clip", folder_identity(folders.clip)},
+                {"face_detector", face_detector_identity(configuration)}};
+  if (configuration.rewards.semantics == "vqa")
+    networks["vqa"] = {{"contents", folder_identity(rewards::vqa_folder(configuration.rewards, configuration.model.folder))},
+                       {"options", rewards::vqa_description(configuration.rewards.question)}};
+  return networks;
 }
 
 }  // namespace magicid::pipeline

@@ -18,8 +18,8 @@ std::string folder_identity(const std::filesystem::path& folder);
 nlohmann::json template_identity(const ModelOptions& options);
 
 // What each reward network is, by its contents and never by its path: "arcface", "raft", "clip" as folder_identity() gives them, "face_detector" as
-// face_detector_identity() does. Reads every byte of them: Run::reward_networks() keeps the result. Throws as rewards::reward_folders() does. Not
-// collective.
+// face_detector_identity() does; with rewards.semantics: vqa also "vqa", its folder and the question that is asked. Reads every byte of them:
+// Run::reward_networks() keeps the result. Throws as rewards::reward_folders() does. Not collective.
 nlohmann::json reward_network_identities(const Configuration& configuration);
 // The detector's kind and a hash of the file or folder that it is read from; the threshold and the choice of a face are options. Not collective.
 nlohmann::json face_detector_identity(const Configuration& configuration);

@@ -30,6 +30,17 @@ std::shared_ptr<rewards::RewardNetworks> borrow_reward_networks(session::Session
   });
 }
 
+std::shared_ptr<const rewards::VqaScore> borrow_vqa(session::Session& session, const Run& run) {
+  const auto& c = run.config();
+  if (c.rewards.semantics != "vqa") return nullptr;
+  const auto folder = rewards::vqa_folder(c.rewards, c.model.folder);
+  const auto& question = c.rewards.question;
+  const std::string what = "vision-language model " + base::hash_json({rewards::vqa_description(question), folder}).substr(0, 8);
+  return session.networks().borrow<rewards::VqaScore>(
+      what, [&] { return session::weights_in_memory(folder, rewards::vqa_dtype(question)); },
+      [&] { return std::make_shared<rewards::VqaScore>(rewards::VqaScore::load(folder, question, session.placement().device)); });
+}
+
 std::map<std::string, models::generator::Condition> encode_prompts_once(session::Session& session, const Run& run, const std::string& what,
                                                                         const std::vector<std::string>& texts) {
   // Named so that every rank finds the tensors of a text again in the encoders' order.

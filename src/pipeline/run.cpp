@@ -11,6 +11,8 @@
 #include "config/writer.h"
 #include "models/generator/adapter.h"
 #include "models/generator/recompute_plan.h"
+#include "rewards/reward_networks.h"
+#include "rewards/vqa.h"
 #include "run_directory/takeover.h"
 #include "work/from_leader.h"
 
@@ -88,7 +90,11 @@ json Run::options_of(const std::vector<std::string>& sections) const {
 
 const json& Run::reward_networks(session::Session& session) {
   if (reward_networks_.is_null())
-    reward_networks_ = work::from_leader(session.world(), "hashing the reward networks", [&] { return reward_network_identities(configuration_); });
+    reward_networks_ = work::from_leader(session.world(), "hashing the reward networks", [&] {
+      const auto& options = configuration_.rewards;
+      if (options.semantics == "vqa") rewards::VqaScore::check(rewards::vqa_folder(options, configuration_.model.folder), options.question);
+      return reward_network_identities(configuration_);
+    });
   return reward_networks_;
 }
 

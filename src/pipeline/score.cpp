@@ -59,6 +59,8 @@ json scorer_description(session::Session& session, Run& run) {
   description["references"] = prepared_contents(session, run).face_embeddings;
   description["options"] = run.options_of({"rewards"})["rewards"];
   description["fps"] = run.config().video.fps;
+  const auto& subject = run.config().subject;
+  if (description.contains("vqa")) description["vqa"]["subject"] = {subject.trigger, subject.class_name};  // asked about without the trigger
   return description;
 }
 

@@ -24,9 +24,19 @@ struct Options {
 
 void describe(config::Fields& fields, Options& options);
 
+// The question that a vision-language model is asked about a video, where it gives the semantic reward (vqa.h).
+struct VqaOptions {
+  std::string answer = "yes";  // yes | rating
+  std::string question;        // with one {} for the prompt; empty: default_question() of the answer
+  std::int64_t frames = 16;
+  std::string dtype = "bfloat16";  // bfloat16 | float32
+};
+
 // The section `rewards`. The reward networks' folders; empty: below the model's folder, in rewards/<name>, where `init-model` and `pretrain` put them.
 struct RewardOptions {
-  std::string arcface, raft, clip;
+  std::string arcface, raft, clip, vqa;
+  std::string semantics = "clip";  // clip | vqa
+  VqaOptions question;
   std::string frames_without_face = "zero";  // zero | whole_frame
   Options scoring;
 };

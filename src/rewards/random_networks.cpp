@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "models/nn/network_folder.h"
+#include "models/qwen2_5_vl/initialize.h"
 #include "models/text/clip_text.h"
 #include "models/text/initialize.h"
 #include "models/text/write_tokenizer.h"
@@ -68,5 +69,7 @@ void write_random_reward_networks(const fs::path& out, const std::string& size, 
     return tensors;
   });
 }
+
+void write_random_vqa_network(const fs::path& out, std::uint64_t seed) { models::qwen2_5_vl::write_random_network(out / "vqa", seed); }
 
 }  // namespace magicid::rewards

@@ -13,4 +13,7 @@ namespace magicid::rewards {
 // fails.
 void write_random_reward_networks(const std::filesystem::path& out, const std::string& size, std::optional<std::uint64_t> seed);
 
+// A small Qwen2.5-VL in vqa below `out`, for rewards.semantics: vqa. As above.
+void write_random_vqa_network(const std::filesystem::path& out, std::uint64_t seed);
+
 }  // namespace magicid::rewards

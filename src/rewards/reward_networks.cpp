@@ -40,6 +40,14 @@ std::unique_ptr<media::FaceDetector> landmark_detector(const RewardOptions& opti
   return landmark_face_detector(network, media::score_threshold_of(options.scoring.face_detector));
 }
 
+fs::path network_folder(const std::string& given, const char* name, const fs::path& model) {
+  const fs::path folder = given.empty() ? model / "rewards" / name : fs::path(given);
+  if (!fs::is_directory(folder))
+    throw base::UserError("rewards.", name, ": ", folder.string(),
+                          " is no folder; a folder with config.json and model.safetensors was expected (docs/files.md says what is in them)");
+  return folder;
+}
+
 }  // namespace
 
 fs::path landmark_folder(const RewardOptions& options, const fs::path& model) {
@@ -52,15 +60,10 @@ fs::path landmark_folder(const RewardOptions& options, const fs::path& model) {
 }
 
 RewardFolders reward_folders(const RewardOptions& options, const fs::path& model) {
-  const auto find = [&](const std::string& given, const char* name) {
-    const fs::path folder = given.empty() ? model / "rewards" / name : fs::path(given);
-    if (!fs::is_directory(folder))
-      throw base::UserError("rewards.", name, ": ", folder.string(),
-                            " is no folder; a folder with config.json and model.safetensors was expected (docs/files.md says what is in them)");
-    return folder;
-  };
-  return {find(options.arcface, "arcface"), find(options.raft, "raft"), find(options.clip, "clip")};
+  return {network_folder(options.arcface, "arcface", model), network_folder(options.raft, "raft", model), network_folder(options.clip, "clip", model)};
 }
+
+fs::path vqa_folder(const RewardOptions& options, const fs::path& model) { return network_folder(options.vqa, "vqa", model); }
 
 RewardNetworks RewardNetworks::load(const RewardOptions& options, const fs::path& model, const models::nn::Placement& placement, const Which& which) {
   const RewardFolders folders = reward_folders(options, model);

@@ -24,6 +24,9 @@ struct RewardFolders {
 // not there.
 RewardFolders reward_folders(const RewardOptions& options, const std::filesystem::path& model);
 
+// The folder of the vision-language model: rewards.vqa, else the one below `model`/rewards. Throws as reward_folders().
+std::filesystem::path vqa_folder(const RewardOptions& options, const std::filesystem::path& model);
+
 // The folder of the landmark network, for the face detector of that kind: rewards.face_detector.file, else the one below `model`/rewards. Throws as
 // reward_folders().
 std::filesystem::path landmark_folder(const RewardOptions& options, const std::filesystem::path& model);

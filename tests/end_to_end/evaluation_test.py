@@ -62,7 +62,7 @@ FOLDERS = {"evaluate__folders": f"{{other method: {OTHER}}}", "evaluate__real_vi
 
 def setUpModule():
     (FOLDER / "prompts.txt").write_text("a {subject} walks\na {subject} waves\n")
-    code, text = magicid(["init-model", "--size", "tiny", "--seed", "1", MODEL])
+    code, text = magicid(["init-model", "--size", "tiny", "--seed", "1", "--vqa", MODEL])
     assert code == 0, text
     run("run", "run", ranks=2)
     # Another method's videos: two of our own under its names, and one of another size.
@@ -232,6 +232,37 @@ class Evaluation(unittest.TestCase):
         code, text = magicid(["compare", FOLDER / name, "--arm", "hpo", "--baseline", "other method", "--metric", "face_similarity"])
         self.assertEqual(code, 0, text)
         self.assertRegex(text, r"\| hpo \| face_similarity \|.*\| \+0 \|.*\| 2 \|")
+
+    def test_a_vision_language_model_gives_the_semantic_reward(self):
+        name, vqa = copy_of_run("asked"), {"rewards__semantics": "vqa", "rewards__vqa_frames": 3}
+        other = FOLDER / "other-vqa"
+        shutil.copytree(MODEL / "rewards/vqa", other)
+        (other / "chat_template.json").write_text(json.dumps({"chat_template": "{{ messages }}"}))
+        text = run("score", name, expect=2, rewards__vqa=other, **vqa)
+        self.assertIn("the chat template does not hold", text)
+        # Videos are scored again, none is made again; one rank and two give the same.
+        text = run("run", name, ranks=2, **vqa)
+        for stage in ("prepare", "reconstruct", "generate"):
+            self.assertIn(f"{stage}: finished earlier", text)
+        self.assertNotIn("evaluate, videos", text)
+        before = {(v["arm"], v["prompt"]): v["metrics"] for v in evaluation("run")["videos"]}
+        for video in evaluation(name)["videos"]:
+            asked, clip = video["metrics"], before[video["arm"], video["prompt"]]
+            self.assertTrue(0 < asked["semantic"] < 1)
+            self.assertNotEqual(asked["semantic"], clip["semantic"])
+            if video["arm"] != "hpo":  # trained on other pairs now
+                self.assertEqual({**asked, "semantic": 0}, {**clip, "semantic": 0})
+        self.assertIn("score: finished earlier", run("score", name, **vqa))
+        self.assertIn("evaluate: finished earlier", run("evaluate", name, **vqa))
+        # Another question is another score, and the same network elsewhere is not; CLIP's scores are still there.
+        self.assertNotIn("score: finished earlier", run("score", name, rewards__vqa_answer="rating", **vqa))
+        moved = FOLDER / "moved-vqa"
+        shutil.copytree(MODEL / "rewards/vqa", moved)
+        scores = {p.name for p in (FOLDER / name / "scores").iterdir()}
+        run("score", name, rewards__vqa=moved, **vqa)
+        self.assertEqual({p.name for p in (FOLDER / name / "scores").iterdir()}, scores)
+        run("score", name)
+        self.assertEqual({p.name for p in (FOLDER / name / "scores").iterdir()}, scores)
 
     def test_what_stands_in_the_tables_and_the_report_is_of_now(self):
         name, photos = copy_of_run("of-now"), FOLDER / "photos"

@@ -340,5 +340,50 @@ TEST_F(Parity, WrongRequestsAreRefused) {
   refused(wrong_start, {"noise.safetensors", "'latents'"});
 }
 
+// Qwen2.5-VL through a folder in two shards; tests/reference/make_qwen2_5_vl.py.
+TEST(Probe, AsksAVisionLanguageModelAsTransformersDoes) {
+  TemporaryFolder folder;
+  const json all = read_json(data / "qwen2_5_vl" / "cases.json").at("cases").at("tied_old"), asked = all.at("videos")[0];
+  const auto expected = SafetensorsFile::open(data / "qwen2_5_vl" / "tied_old.safetensors");
+  fs::copy(data / "qwen2_5_vl" / "tokenizer", folder / "model");
+  write_json(folder / "model/config.json", all.at("config"));
+  write_json(folder / "model/preprocessor_config.json", all.at("preprocessing"));
+  std::map<std::string, NamedTensors> shards;
+  json index;
+  for (const auto& [name, tensor] : formula_tensors(all.at("shapes"))) {
+    const std::string shard = name.starts_with("visual.") ? "model-00001-of-00002.safetensors" : "model-00002-of-00002.safetensors";
+    shards[shard][name] = tensor;
+    index["weight_map"][name] = shard;
+  }
+  for (const auto& [file, tensors] : shards) storage::write_safetensors(folder / ("model/" + file), tensors, {{"format", "pt"}});
+  write_json(folder / "model/model.safetensors.index.json", index);
+  const std::vector<std::int64_t> shape = {asked.at("frames"), 3, asked.at("height"), asked.at("width")};
+  const at::Tensor u = formula_tensor("tied_old.0.running_var", {shape[0] * shape[1] * shape[2] * shape[3]}) - 0.5;
+  storage::write_safetensors(folder / "in.safetensors", {{"frames", (u * 256).floor().clamp(0, 255).view(shape) / 255}}, {});
+  const auto probe = [&](const Arguments& words) {
+    Arguments command = {
+        "probe",    "vqa", "--model",   (folder / "model").string(),          "--inputs", (folder / "in.safetensors").string(), "--fps", "12.5",
+        "--device", "cpu", "--outputs", (folder / "out.safetensors").string()};
+    command.insert(command.end(), words.begin(), words.end());
+    return run_program(command);
+  };
+  for (const Arguments& words : {Arguments{"--text", asked.at("text")},
+                                 Arguments{"--text", "a sks man's <|im_end|> hat", "--question", "Does this video show \"{}\"? Please answer yes or no."}}) {
+    const auto result = probe(words);
+    ASSERT_EQ(result.exit_code, 0) << result.text();
+    const auto out = SafetensorsFile::open(folder / "out.safetensors");
+    EXPECT_TRUE(at::equal(out.at("input_ids")[0], expected.at("0.input_ids").to(at::kLong)));
+    EXPECT_TRUE(at::equal(out.at("video_grid_thw")[0], expected.at("0.video_grid_thw")));
+    EXPECT_EQ(out.at("pixel_values_videos").sizes(), expected.at("0.levels").sizes());
+    EXPECT_LT(relative_error(out.at("logits"), expected.at("0.logits")), 1e-5);
+    EXPECT_GT(out.at("yes").item<double>(), 0);
+  }
+  EXPECT_EQ(probe({"--text", "a <|video_pad|>"}).exit_code, 2);
+  storage::write_safetensors(folder / "in.safetensors", {{"frames", at::zeros({2, 8, 8})}}, {});
+  const auto flat = probe({"--text", "a"});
+  EXPECT_EQ(flat.exit_code, 2);
+  EXPECT_THAT(flat.text(), HasSubstr("[F,3,H,W] was expected"));
+}
+
 }  // namespace
 }  // namespace magicid

@@ -86,6 +86,14 @@ double NetworkConfig::positive(const std::string& key, double fallback) const {
   return value;
 }
 
+std::array<double, 3> NetworkConfig::three_numbers(const std::string& key, const std::array<double, 3>& fallback) const {
+  if (!has(key)) return fallback;
+  const json& list = json_.at(key);
+  if (!list.is_array() || list.size() != 3 || !std::all_of(list.begin(), list.end(), [](const json& value) { return value.is_number(); }))
+    refuse(key, "a list of three numbers");
+  return {list[0].get<double>(), list[1].get<double>(), list[2].get<double>()};
+}
+
 bool NetworkConfig::boolean(const std::string& key, bool fallback) const {
   if (!has(key)) return fallback;
   if (!json_.at(key).is_boolean()) refuse(key, "true or false");

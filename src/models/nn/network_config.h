@@ -36,7 +36,8 @@ class NetworkConfig {
   }
   std::int64_t integer(const std::string& key, std::int64_t fallback) const;
   double number(const std::string& key, double fallback) const;
-  double positive(const std::string& key, double fallback) const;  // finite, above 0
+  double positive(const std::string& key, double fallback) const;                                            // finite, above 0
+  std::array<double, 3> three_numbers(const std::string& key, const std::array<double, 3>& fallback) const;  // of the channels red, green and blue
   bool boolean(const std::string& key, bool fallback) const;
   std::string text(const std::string& key, const std::string& fallback) const;
   std::vector<std::string> texts(const std::string& key) const;  // empty when absent

@@ -6,7 +6,6 @@
 #include <ATen/ops/cos.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/pow.h>
-#include <ATen/ops/rsqrt.h>
 #include <ATen/ops/sin.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
@@ -18,24 +17,10 @@
 
 #include "base/errors.h"
 #include "models/nn/network_config.h"
-#include "models/text/attention.h"
 #include "models/text/input_ids.h"
 
 namespace magicid::models::text {
 namespace {
-
-// In fp32, then cast, then times the weight: the order matters in bf16.
-at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
-  const at::Tensor wide = x.to(at::kFloat);
-  return weight * (wide * at::rsqrt(wide.pow(2).mean(-1, true) + eps)).to(x.scalar_type());
-}
-
-// First half and second half of a head are the two coordinates that turn. x [B,H,S,K], cos and sin [S,K].
-at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
-  const std::int64_t half = x.size(-1) / 2;
-  const at::Tensor turned = at::cat({x.slice(-1, half).neg(), x.slice(-1, 0, half)}, -1);
-  return x * cos + turned * sin;
-}
 
 at::Tensor inverse_frequencies(const LlamaConfig& c) {
   const at::Tensor exponents = at::arange(0, c.head_dim, 2, at::TensorOptions(at::kFloat)) / static_cast<double>(c.head_dim);
@@ -134,23 +119,23 @@ LlamaEncoder LlamaEncoder::from_weights(const LlamaConfig& config, const nn::Wei
   const auto prefix = std::find_if(prefixes.begin(), prefixes.end(), [&](const auto& p) { return weights.contains(p + "embed_tokens.weight"); });
   const nn::Weights w = weights.sub(prefix == prefixes.end() ? "" : *prefix);
 
-  const std::int64_t d = config.hidden_size, attention = config.num_attention_heads * config.head_dim, shared = config.num_key_value_heads * config.head_dim;
+  const std::int64_t d = config.hidden_size;
+  const DecoderShape shape{.hidden_size = d,
+                           .intermediate_size = config.intermediate_size,
+                           .num_attention_heads = config.num_attention_heads,
+                           .num_key_value_heads = config.num_key_value_heads,
+                           .head_dim = config.head_dim,
+                           .rms_norm_eps = config.rms_norm_eps,
+                           .qkv_bias = config.attention_bias,
+                           .output_bias = config.attention_bias,
+                           .mlp_bias = config.mlp_bias,
+                           .hidden_act = config.hidden_act};
   encoder.embedding_ = w.take("embed_tokens.weight", {config.vocab_size, d});
   const std::int64_t needed = config.num_hidden_layers - layers_to_skip;
   for (std::int64_t i = 0; i < needed; ++i) {
     const nn::Weights l = w.sub("layers." + std::to_string(i) + ".");
-    Layer layer;
-    layer.q = nn::Linear::load(l, "self_attn.q_proj", attention, d, config.attention_bias);
-    layer.k = nn::Linear::load(l, "self_attn.k_proj", shared, d, config.attention_bias);
-    layer.v = nn::Linear::load(l, "self_attn.v_proj", shared, d, config.attention_bias);
-    layer.o = nn::Linear::load(l, "self_attn.o_proj", d, attention, config.attention_bias);
-    layer.gate = nn::Linear::load(l, "mlp.gate_proj", config.intermediate_size, d, config.mlp_bias);
-    layer.up = nn::Linear::load(l, "mlp.up_proj", config.intermediate_size, d, config.mlp_bias);
-    layer.down = nn::Linear::load(l, "mlp.down_proj", d, config.intermediate_size, config.mlp_bias);
-    layer.input_norm = l.take("input_layernorm.weight", {d});
-    layer.post_attention_norm = l.take("post_attention_layernorm.weight", {d});
+    encoder.layers_.push_back(DecoderLayer::load(l, shape));
     l.ignore("self_attn.rotary_emb.");  // buffers that old versions saved
-    encoder.layers_.push_back(std::move(layer));
   }
   if (layers_to_skip == 0) encoder.final_norm_ = w.take("norm.weight", {d});
   for (std::int64_t i = needed; i < config.num_hidden_layers; ++i) w.ignore("layers." + std::to_string(i) + ".");
@@ -164,16 +149,6 @@ LlamaEncoder LlamaEncoder::from_weights(const LlamaConfig& config, const nn::Wei
   return encoder;
 }
 
-at::Tensor LlamaEncoder::run(const Layer& layer, const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) const {
-  const auto heads = [&](const at::Tensor& y, std::int64_t count) { return y.view({y.size(0), y.size(1), count, config_.head_dim}).transpose(1, 2); };
-  const at::Tensor normed = rms_norm(x, layer.input_norm, config_.rms_norm_eps);
-  const at::Tensor q = rotate(heads(layer.q(normed), config_.num_attention_heads), cos, sin);
-  const at::Tensor k = rotate(heads(layer.k(normed), config_.num_key_value_heads), cos, sin);
-  const at::Tensor h = x + layer.o(causal_attention(q, k, heads(layer.v(normed), config_.num_key_value_heads)));
-  const at::Tensor again = rms_norm(h, layer.post_attention_norm, config_.rms_norm_eps);
-  return h + layer.down(activate(layer.gate(again), config_.hidden_act) * layer.up(again));
-}
-
 at::Tensor LlamaEncoder::hidden_states(const at::Tensor& input_ids, const at::Tensor& attention_mask) const {
   check_input_ids(input_ids, config_.vocab_size, "LLaMA");
   const std::int64_t tokens = input_ids.size(1);
@@ -184,7 +159,7 @@ at::Tensor LlamaEncoder::hidden_states(const at::Tensor& input_ids, const at::Te
   const at::Tensor angles = at::arange(used, at::TensorOptions(at::kFloat)).unsqueeze(1) * inverse_frequencies(config_).unsqueeze(0);
   const at::Tensor doubled = at::cat({angles, angles}, -1).to(placement_.device);
   const at::Tensor cos = at::cos(doubled).to(x.scalar_type()), sin = at::sin(doubled).to(x.scalar_type());
-  for (const Layer& layer : layers_) x = run(layer, x, cos, sin);
+  for (const DecoderLayer& layer : layers_) x = layer(x, cos, sin);
   if (final_norm_.defined()) x = rms_norm(x, final_norm_, config_.rms_norm_eps);
   const at::Tensor is_text = (at::arange(used).unsqueeze(0) < lengths.unsqueeze(1)).to(x.device()).unsqueeze(-1);
   x = at::where(is_text, x, at::zeros({}, x.options()));

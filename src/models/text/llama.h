@@ -11,9 +11,9 @@
 #include <string>
 #include <vector>
 
-#include "models/nn/linear.h"
 #include "models/nn/weights.h"
 #include "models/text/activation.h"
+#include "models/text/decoder_layer.h"
 
 namespace magicid::models::nn {
 class NetworkConfig;
@@ -58,16 +58,10 @@ class LlamaEncoder {
   const LlamaConfig& config() const { return config_; }
 
  private:
-  struct Layer {
-    nn::Linear q, k, v, o, gate, up, down;
-    at::Tensor input_norm, post_attention_norm;  // [D]
-  };
-  at::Tensor run(const Layer& layer, const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) const;
-
   LlamaConfig config_;
   nn::Placement placement_;
   at::Tensor embedding_;  // [vocabulary, D]
-  std::vector<Layer> layers_;
+  std::vector<DecoderLayer> layers_;
   at::Tensor final_norm_;  // [D]; undefined when layers are skipped
 };
 

@@ -18,6 +18,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr const char* kLlama3Pattern = R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr const char* kQwen2Pattern = R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 constexpr const char* kClipPattern = R"(<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+)";
 
 // A vocabulary that gives ids in the order of first mention.
@@ -70,6 +71,27 @@ std::vector<std::string> plain_parts_of_template() {
     }
   }
   return parts;
+}
+
+// Appends merges that join `piece` to one token, and the tokens on the way there. The piece is cut by the merges so far, and new ones join its parts: lower
+// ranks always come first, so no later piece breaks an earlier one.
+void add_merged(const std::string& piece, const Bpe::Options& options, Vocabulary& vocabulary, Bpe::Merges& merges) {
+  const Bpe bpe(nlohmann::json(vocabulary.json()).get<Bpe::Vocabulary>(), merges, options, "the tokeniser to be written");
+  std::vector<std::int64_t> ids;
+  bpe.encode(piece, ids);
+  std::string built = *bpe.token(ids.front());
+  for (std::size_t i = 1; i < ids.size(); ++i) {
+    const std::string& part = *bpe.token(ids[i]);
+    merges.emplace_back(built, part);
+    built += part;
+    vocabulary.add(built);
+  }
+}
+
+Json merge_pairs(const Bpe::Merges& merges) {
+  Json pairs = Json::array();
+  for (const auto& [left, right] : merges) pairs.push_back(Json::array({left, right}));
+  return pairs;
 }
 
 }  // namespace
@@ -134,36 +156,19 @@ std::int64_t write_clip_tokenizer(const std::filesystem::path& folder, const std
   Vocabulary vocabulary;
   for (const auto& symbol : byte_alphabet()) vocabulary.add(symbol);
   for (const auto& symbol : byte_alphabet()) vocabulary.add(symbol + "</w>");
-  // Each word is cut by the merges so far, and new merges join its parts: lower ranks always come first, so no later word breaks an earlier one.
   Bpe::Merges merges;
   const PreTokenizer cut = PreTokenizer::clip();
   Bpe::Options options;
   options.end_of_word_suffix = "</w>";
-  for (const auto& word : words) {
-    for (const auto& piece : cut(unicode::lowercase(word))) {
-      const Bpe bpe(nlohmann::json(vocabulary.json()).get<Bpe::Vocabulary>(), merges, options, "the tokeniser to be written");
-      std::vector<std::int64_t> ids;
-      bpe.encode(piece, ids);
-      std::string built = *bpe.token(ids.front());
-      for (std::size_t i = 1; i < ids.size(); ++i) {
-        const std::string& part = *bpe.token(ids[i]);
-        merges.emplace_back(built, part);
-        built += part;
-        vocabulary.add(built);
-      }
-    }
-  }
+  for (const auto& word : words)
+    for (const auto& piece : cut(unicode::lowercase(word))) add_merged(piece, options, vocabulary, merges);
   const std::int64_t start = vocabulary.size(), end = start + 1;
   vocabulary.add("<|startoftext|>");
   vocabulary.add("<|endoftext|>");
 
-  Json pairs = Json::array();
   std::ostringstream lines;
   lines << "#version: 0.2\n";
-  for (const auto& [left, right] : merges) {
-    pairs.push_back(Json::array({left, right}));
-    lines << left << ' ' << right << '\n';
-  }
+  for (const auto& [left, right] : merges) lines << left << ' ' << right << '\n';
   std::filesystem::create_directories(folder);
   write(folder, "tokenizer.json",
         {{"version", "1.0"},
@@ -192,7 +197,7 @@ std::int64_t write_clip_tokenizer(const std::filesystem::path& folder, const std
            {"byte_fallback", false},
            {"ignore_merges", false},
            {"vocab", vocabulary.json()},
-           {"merges", pairs}}}});
+           {"merges", merge_pairs(merges)}}}});
   storage::write_text_atomically(folder / "vocab.json", vocabulary.json().dump() + "\n");
   storage::write_text_atomically(folder / "merges.txt", lines.str());
   const Json named = {{"bos_token", "<|startoftext|>"}, {"eos_token", "<|endoftext|>"}, {"pad_token", "<|endoftext|>"}, {"unk_token", "<|endoftext|>"}};
@@ -204,6 +209,55 @@ std::int64_t write_clip_tokenizer(const std::filesystem::path& folder, const std
   config["tokenizer_class"] = "CLIPTokenizer";
   write(folder, "tokenizer_config.json", config);
   return vocabulary.size();
+}
+
+std::int64_t write_qwen_tokenizer(const std::filesystem::path& folder, const std::vector<std::string>& words) {
+  Vocabulary vocabulary;
+  for (const auto& symbol : byte_alphabet()) vocabulary.add(symbol);
+  const Json pre_tokenizer = {{"type", "Sequence"}, {"pretokenizers", {split(kQwen2Pattern, "Isolated", false), byte_level(false, false)}}};
+  const PreTokenizer cut = PreTokenizer::from_json(nlohmann::json(pre_tokenizer), "the tokeniser to be written");
+  Bpe::Merges merges;
+  for (const auto& word : words)
+    for (const auto& text : {word, " " + word})
+      for (const auto& piece : cut(text)) add_merged(piece, {}, vocabulary, merges);
+  const std::vector<std::string> specials = {"<|endoftext|>",  "<|im_start|>",   "<|im_end|>",     "<|object_ref_start|>", "<|object_ref_end|>",
+                                             "<|box_start|>",  "<|box_end|>",    "<|quad_start|>", "<|quad_end|>",         "<|vision_start|>",
+                                             "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>",  "<|video_pad|>"};
+  const std::int64_t first_special = vocabulary.size();
+  Json added = Json::array();
+  for (std::size_t i = 0; i < specials.size(); ++i) added.push_back(special_token(first_special + static_cast<std::int64_t>(i), specials[i]));
+  std::filesystem::create_directories(folder);
+  write(folder, "tokenizer.json",
+        {{"version", "1.0"},
+         {"truncation", nullptr},
+         {"padding", nullptr},
+         {"added_tokens", added},
+         {"normalizer", {{"type", "NFC"}}},
+         {"pre_tokenizer", pre_tokenizer},
+         {"post_processor", nullptr},
+         {"decoder", byte_level(true, true)},
+         {"model",
+          {{"type", "BPE"},
+           {"dropout", nullptr},
+           {"unk_token", nullptr},
+           {"continuing_subword_prefix", ""},
+           {"end_of_word_suffix", ""},
+           {"fuse_unk", false},
+           {"byte_fallback", false},
+           {"ignore_merges", false},
+           {"vocab", vocabulary.json()},
+           {"merges", merge_pairs(merges)}}}});
+  write(folder, "tokenizer_config.json",
+        {{"add_prefix_space", false},
+         {"eos_token", "<|im_end|>"},
+         {"pad_token", "<|endoftext|>"},
+         {"unk_token", nullptr},
+         {"bos_token", nullptr},
+         {"additional_special_tokens", specials},
+         {"model_max_length", 131072},
+         {"clean_up_tokenization_spaces", false},
+         {"tokenizer_class", "Qwen2Tokenizer"}});
+  return first_special + static_cast<std::int64_t>(specials.size());
 }
 
 const std::vector<std::string>& common_prompt_words() {

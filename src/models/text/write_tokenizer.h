@@ -18,6 +18,10 @@ std::int64_t write_byte_level_tokenizer(const std::filesystem::path& folder, con
 // tokens; <|endoftext|> is the last.
 std::int64_t write_clip_tokenizer(const std::filesystem::path& folder, const std::vector<std::string>& words);
 
+// Qwen2's kind: all 256 bytes, merges that build each of `words` with and without the space before it, and Qwen2.5-VL's special tokens, the video's among them.
+// Writes tokenizer.json and tokenizer_config.json; class Qwen2Tokenizer. Returns the number of tokens.
+std::int64_t write_qwen_tokenizer(const std::filesystem::path& folder, const std::vector<std::string>& words);
+
 // Words that often stand in prompts: a default for both.
 const std::vector<std::string>& common_prompt_words();
 

@@ -18,19 +18,6 @@ namespace {
 using base::UserError;
 using nn::NetworkConfig;
 
-std::array<double, 3> three_numbers(const NetworkConfig& config, const std::string& key, const std::array<double, 3>& fallback) {
-  if (!config.has(key)) return fallback;
-  const auto& value = config.value().at(key);
-  std::array<double, 3> numbers{};
-  bool fits = value.is_array() && value.size() == 3;
-  for (std::size_t i = 0; fits && i < 3; ++i) {
-    fits = value[i].is_number();
-    if (fits) numbers[i] = value[i].get<double>();
-  }
-  if (!fits) config.refuse(key, "a list of three numbers");
-  return numbers;
-}
-
 // A size is a number (both sides, or the shortest edge) or an object.
 void read_sizes(const NetworkConfig& config, ClipPreprocessing& to) {
   if (config.has("size") && config.value().at("size").is_object()) {
@@ -76,8 +63,8 @@ ClipPreprocessing ClipPreprocessing::load(const std::filesystem::path& folder, s
   if (std::filesystem::exists(folder / "preprocessor_config.json")) config = NetworkConfig::open(folder / "preprocessor_config.json");
   else if (std::filesystem::exists(folder / "processor_config.json")) config = NetworkConfig::open(folder / "processor_config.json").object("image_processor");
   read_sizes(config, steps);
-  steps.mean = three_numbers(config, "image_mean", steps.mean);
-  steps.std = three_numbers(config, "image_std", steps.std);
+  steps.mean = config.three_numbers("image_mean", steps.mean);
+  steps.std = config.three_numbers("image_std", steps.std);
   for (const double deviation : steps.std)
     if (!(deviation > 0)) throw UserError(config.place(), ": image_std must be above 0");
   for (const char* step : {"do_resize", "do_center_crop", "do_rescale", "do_normalize"})

@@ -43,6 +43,31 @@ TEST(Identities, FollowEachNetworksContentsAndNotItsPath) {
   }
 }
 
+TEST(Identities, OfTheVisionLanguageModelCountWhereItGivesTheSemanticReward) {
+  tests::TemporaryFolder folder;
+  Configuration c = with_networks(folder / "model");
+  const auto clip = reward_network_identities(c);
+  fs::create_directories(folder / "qwen");
+  write_bytes(folder / "qwen/config.json", "a");
+  c.rewards.vqa = (folder / "qwen").string();
+  c.rewards.question.frames = 4;
+  EXPECT_EQ(reward_network_identities(c), clip) << "with CLIP, keys are those of programs that had no choice";
+  c.rewards.semantics = "vqa";
+  const auto before = reward_network_identities(c);
+  EXPECT_NE(before, clip);
+  for (const auto& [name, identity] : clip.items()) EXPECT_EQ(before.at(name), identity);
+  c.rewards.question.frames = 5;
+  EXPECT_NE(reward_network_identities(c), before) << "other frames are seen";
+  c.rewards.question.frames = 4;
+  fs::rename(folder / "qwen", folder / "moved");
+  c.rewards.vqa = (folder / "moved").string();
+  EXPECT_EQ(reward_network_identities(c), before);
+  write_bytes(folder / "moved/config.json", "b");
+  EXPECT_NE(reward_network_identities(c), before);
+  c.rewards.vqa = (folder / "absent").string();
+  EXPECT_THROW(reward_network_identities(c), base::UserError);
+}
+
 TEST(Identities, OfTheFaceDetectorAreItsFilesContents) {
   tests::TemporaryFolder folder;
   Configuration c;

@@ -44,6 +44,8 @@ TEST(Normalisation, EqualRewardsAreOneAndSaid) {
   }
   EXPECT_NEAR(pool.rewards[1].semantics, 5.5, 1e-9);
   EXPECT_THAT(pool.notes, ElementsAre(HasSubstr("identity"), HasSubstr("dynamics")));
+  // A model that is sure of every video.
+  EXPECT_THAT(normalise_jointly({{0.5, 1, 1 - 1e-8}, {0.6, 2, 1}}).notes, ElementsAre(HasSubstr("the semantics reward is 1 for all 2 candidates")));
 }
 
 // Stills at 0, videos between 2 and 12 pixels, and one candidate of noise.
