@@ -19,6 +19,7 @@
 #include "base/names.h"
 #include "storage/atomic_file.h"
 #include "storage/files.h"
+#include "storage/safetensors_writer.h"
 
 namespace magicid::storage {
 namespace {
@@ -253,26 +254,36 @@ at::Tensor SafetensorsFile::at(const std::string& name) const {
 }
 
 void write_safetensors(const std::filesystem::path& path, const NamedTensors& tensors, const std::map<std::string, std::string>& metadata) {
+  std::vector<PlannedTensor> plan;
+  for (const auto& [name, tensor] : tensors) {
+    base::check_invariant(tensor.defined(), path.string(), ": tensor '", name, "' is undefined");
+    plan.push_back({name, tensor.scalar_type(), tensor.sizes().vec()});
+  }
+  write_safetensors_one_by_one(path, plan, [&](const std::string& name) { return tensors.at(name); }, metadata);
+}
+
+void write_safetensors_one_by_one(const std::filesystem::path& path, const std::vector<PlannedTensor>& plan,
+                                  const std::function<at::Tensor(const std::string& name)>& make, const std::map<std::string, std::string>& metadata) {
   struct Item {
-    const std::string* name;
-    at::Tensor tensor;
+    const PlannedTensor* tensor;
     const FormatType* row;
   };
   std::vector<Item> items;
-  for (const auto& [name, tensor] : tensors) {
-    base::check_invariant(tensor.defined(), path.string(), ": tensor '", name, "' is undefined");
-    const auto row = std::find_if(std::begin(format_types), std::end(format_types), [&](const FormatType& r) { return r.type == tensor.scalar_type(); });
-    base::check_invariant(row != std::end(format_types), path.string(), ": tensor '", name, "' has a dtype that safetensors cannot hold");
-    items.push_back({&name, tensor.is_meta() ? tensor : tensor.detach().cpu().contiguous(), row});
+  for (const auto& tensor : plan) {
+    const auto row = std::find_if(std::begin(format_types), std::end(format_types), [&](const FormatType& r) { return r.type == tensor.dtype; });
+    base::check_invariant(row != std::end(format_types), path.string(), ": tensor '", tensor.name, "' has a dtype that safetensors cannot hold");
+    items.push_back({&tensor, row});
   }
-  std::stable_sort(items.begin(), items.end(), [](const Item& a, const Item& b) { return a.row->bytes > b.row->bytes; });
+  std::sort(items.begin(), items.end(),
+            [](const Item& a, const Item& b) { return a.row->bytes != b.row->bytes ? a.row->bytes > b.row->bytes : a.tensor->name < b.tensor->name; });
 
   json header = json::object();
   if (!metadata.empty()) header["__metadata__"] = metadata;
   std::uint64_t offset = 0;
   for (const Item& item : items) {
-    const std::uint64_t size = static_cast<std::uint64_t>(item.tensor.numel()) * item.row->bytes;
-    header[*item.name] = {{"dtype", item.row->name}, {"shape", item.tensor.sizes().vec()}, {"data_offsets", {offset, offset + size}}};
+    std::uint64_t size = item.row->bytes;
+    for (const std::int64_t extent : item.tensor->shape) size *= static_cast<std::uint64_t>(extent);
+    header[item.tensor->name] = {{"dtype", item.row->name}, {"shape", item.tensor->shape}, {"data_offsets", {offset, offset + size}}};
     offset += size;
   }
   std::string text;
@@ -290,9 +301,16 @@ void write_safetensors(const std::filesystem::path& path, const NamedTensors& te
     out.write(reinterpret_cast<const char*>(length), 8);
     out.write(text.data(), static_cast<std::streamsize>(text.size()));
     for (const Item& item : items) {
-      const auto size = static_cast<std::streamsize>(item.tensor.numel() * item.row->bytes);
-      if (item.tensor.is_meta()) out.seekp(size, std::ios::cur);
-      else out.write(static_cast<const char*>(item.tensor.const_data_ptr()), size);
+      at::Tensor tensor = make(item.tensor->name);
+      base::check_invariant(tensor.scalar_type() == item.tensor->dtype && tensor.sizes() == c10::IntArrayRef(item.tensor->shape), path.string(), ": tensor '",
+                            item.tensor->name, "' is not as it was planned");
+      const auto size = static_cast<std::streamsize>(static_cast<std::uint64_t>(tensor.numel()) * item.row->bytes);
+      if (tensor.is_meta()) {
+        out.seekp(size, std::ios::cur);
+        continue;
+      }
+      tensor = tensor.detach().cpu().contiguous();
+      out.write(static_cast<const char*>(tensor.const_data_ptr()), size);
     }
     out.close();
     // A hole at the end of a file needs its length told.
