@@ -9,6 +9,7 @@
 #include "base/errors.h"
 #include "base/hash.h"
 #include "base/text.h"
+#include "models/hunyuan_video/adapter_files.h"
 #include "models/hunyuan_video/backbone.h"
 #include "models/hunyuan_video/cost.h"
 #include "models/hunyuan_video/random_pipeline.h"
@@ -80,6 +81,8 @@ std::unique_ptr<const models::generator::BackboneCost> published_cost(const std:
 void write_random_pipeline(const fs::path& out, const std::string& size, std::optional<std::uint64_t> seed) {
   models::hunyuan_video::write_random_pipeline(out, size, seed);
 }
+
+models::generator::LoadedAdapter read_adapter_alone(const fs::path& path) { return models::hunyuan_video::read_adapter_file(path); }
 
 bool has_random_weights(const fs::path& folder) {
   const fs::path about = folder / "magicid.json";

@@ -43,6 +43,9 @@ std::unique_ptr<const models::generator::BackboneCost> published_cost(const std:
 // A pipeline folder of HunyuanVideo's class with random weights, as `init-model` makes it: models/hunyuan_video/random_pipeline.h.
 void write_random_pipeline(const std::filesystem::path& out, const std::string& size, std::optional<std::uint64_t> seed);
 
+// An adapter's file without its model: of the backbone whose modules its keys name. fp32, on the CPU. Throws UserError when no backbone knows the keys.
+models::generator::LoadedAdapter read_adapter_alone(const std::filesystem::path& path);
+
 // Whether `init-model` made the pipeline folder: its pictures mean nothing, and reports say so.
 bool has_random_weights(const std::filesystem::path& folder);
 

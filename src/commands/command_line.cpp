@@ -12,6 +12,8 @@ void add_commands(CLI::App& app, Work& work) {
   add_compare(app, work);
   add_sheet(app, work);
   add_sample(app, work);
+  add_adapter(app, work);
+  add_merge(app, work);
   add_probe(app, work);
   add_tokenize(app, work);
   add_init_model(app, work);

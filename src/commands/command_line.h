@@ -25,6 +25,8 @@ void add_run(CLI::App& app, Work& work);  // `run` and its stages
 void add_compare(CLI::App& app, Work& work);
 void add_sheet(CLI::App& app, Work& work);
 void add_sample(CLI::App& app, Work& work);
+void add_adapter(CLI::App& app, Work& work);
+void add_merge(CLI::App& app, Work& work);
 void add_init_model(CLI::App& app, Work& work);
 void add_inspect(CLI::App& app, Work& work);
 void add_import(CLI::App& app, Work& work);

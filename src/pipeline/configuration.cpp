@@ -67,6 +67,11 @@ void describe(config::Fields& fields, AdapterSettings& o) {
   fields.integer("lora_rank", o.lora_rank, {.help = "rank of the adapter's matrices", .minimum = 1});
   fields.number("alpha", o.alpha, {.help = "the adapter is scaled by alpha / lora_rank; 0: alpha = lora_rank", .minimum = 0});
   fields.texts("targets", o.targets, {.help = "modules of the blocks that are adapted, by Tencent's names; empty: every Linear but the modulations"});
+  fields.path(
+      "initialize_from", o.initialize_from,
+      {.help = "LoRA file or folder that stage 1 begins with, of any layout that `magicid sample --adapter` reads; its modules and ranks must be those of "
+               "targets and lora_rank; empty: A random, B zero",
+       .fingerprint = false});
 }
 
 void describe(config::Fields& fields, PriorPreservationOptions& o) {
@@ -187,6 +192,7 @@ void describe(config::Fields& fields, EvaluateOptions& o) {
 
 void describe(config::Fields& fields, ExportOptions& o) {
   fields.choices("formats", o.formats, {"diffusers", "kohya", "comfyui"}, {.help = "adapter files: diffusers, kohya (musubi-tuner), comfyui"});
+  fields.text("licence", o.licence, {.help = "licence of the adapter, written into the headers of its files; empty: none", .fingerprint = false});
 }
 
 std::int64_t optimizer_steps(const OptimizeOptions& options) { return training::steps_for(options.pairs_seen, options.training.global_batch); }

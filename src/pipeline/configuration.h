@@ -39,6 +39,7 @@ struct AdapterSettings {
   std::int64_t lora_rank = 32;
   double alpha = 0;  // 0: equal to lora_rank
   std::vector<std::string> targets;
+  std::string initialize_from;  // LoRA file or folder that reconstruct begins with; empty: PEFT's random A, B zero
 };
 
 struct PriorPreservationOptions {
@@ -109,6 +110,7 @@ struct EvaluateOptions {
 
 struct ExportOptions {
   std::vector<std::string> formats = {"diffusers", "kohya", "comfyui"};
+  std::string licence;  // in the files' headers; empty: none
 };
 
 struct Configuration {

@@ -31,12 +31,18 @@ std::string folder_identity(const fs::path& folder) {
 
 json template_identity(const ModelOptions& options) { return options.template_file.empty() ? json() : json(base::hash_file(options.template_file)); }
 
-json further_adapters_identity(const SamplingOptions& options) {
+std::string adapter_identity(const fs::path& path, const AdapterFiles& files_of) {
+  json hashes = json::array();
+  for (const auto& file : files_of(path)) hashes.push_back(base::hash_file(file));
+  return hashes.size() == 1 ? hashes[0].get<std::string>() : base::hash_json(hashes);
+}
+
+json further_adapters_identity(const SamplingOptions& options, const AdapterFiles& files_of) {
   if (options.with_adapters.empty()) return nullptr;
   json list = json::array();
   for (std::size_t i = 0; i < options.with_adapters.size(); ++i) {
     const auto range = options.further_sigmas(i);
-    list.push_back({{"file", base::hash_file(options.with_adapters[i].second)},
+    list.push_back({{"file", adapter_identity(options.with_adapters[i].second, files_of)},
                     {"strength", options.further_strength(i)},
                     {"sigmas", json::array({range.above, range.up_to})}});
   }

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "pipeline/configuration.h"
 
@@ -24,9 +26,14 @@ nlohmann::json reward_network_identities(const Configuration& configuration);
 // The detector's kind and a hash of the file or folder that it is read from; the threshold and the choice of a face are options. Not collective.
 nlohmann::json face_detector_identity(const Configuration& configuration);
 
-// Of generate.with_adapters: a list with each file's hash, strength and range of sigma; null where there are none. Throws SystemError when a file cannot be
-// read. Not collective.
-nlohmann::json further_adapters_identity(const SamplingOptions& options);
+// The files that reading an adapter's path reads: models::generator::Backbone::adapter_files().
+using AdapterFiles = std::function<std::vector<std::filesystem::path>(const std::filesystem::path& path)>;
+// Of an adapter's file, and of what is read beside it. Hexadecimal. Throws SystemError when a file cannot be read. Not collective.
+std::string adapter_identity(const std::filesystem::path& path, const AdapterFiles& files_of);
+
+// Of generate.with_adapters: a list with each one's identity, strength and range of sigma; null where there are none. Throws as adapter_identity(). Not
+// collective.
+nlohmann::json further_adapters_identity(const SamplingOptions& options, const AdapterFiles& files_of);
 
 // What every stage's keys stand on, read once a process (Run::open).
 struct ModelIdentity {
@@ -34,6 +41,7 @@ struct ModelIdentity {
   nlohmann::json prompt_template;  // template_identity()
   std::string dtype;               // "float32" or "bfloat16": what the networks compute in
   nlohmann::json adapters;         // further_adapters_identity()
+  nlohmann::json beginning;        // adapter_identity() of adapter.initialize_from; null where it is not set
 };
 
 }  // namespace magicid::pipeline

@@ -4,6 +4,8 @@
 
 #include "base/errors.h"
 #include "base/hash.h"
+#include "base/log.h"
+#include "models/generator/beginning.h"
 #include "objectives/reconstruction.h"
 #include "pipeline/candidates.h"
 #include "pipeline/fingerprints.h"
@@ -71,6 +73,19 @@ std::vector<PlannedCandidate> planned_class_samples(session::Session& session, R
   return planned;
 }
 
+// A random A and B zero, or the values of adapter.initialize_from. Every rank reads the file. Collective.
+models::generator::Adapter beginning_adapter(session::Session& session, const Run& run) {
+  const Configuration& c = run.config();
+  auto adapter = models::generator::Adapter::create(run.backbone().adaptable(), adapter_options(c), session.placement().device);
+  const std::string& path = c.adapter.initialize_from;
+  if (path.empty()) return adapter;
+  comm::agree(session.world(), "reading adapter.initialize_from", [&] {
+    models::generator::begin_with(adapter, run.backbone().read_adapter(path, {.device = session.placement().device, .dtype = at::kFloat}).adapter, path);
+  });
+  base::log::info("reconstruct: begins with " + path);
+  return adapter;
+}
+
 }  // namespace
 
 run_directory::Fingerprint reconstruct_fingerprint(session::Session& session, Run& run) {
@@ -80,6 +95,7 @@ run_directory::Fingerprint reconstruct_fingerprint(session::Session& session, Ru
     for (const auto& sample : planned_class_samples(session, run)) keys.push_back(sample.key);
     inputs["class_samples"] = base::hash_json(keys);
   }
+  if (!run.model().beginning.is_null()) inputs["initialize_from"] = run.model().beginning;
   return {run.options_of({"seed", "model", "adapter", "reconstruct"}), inputs};
 }
 
@@ -93,9 +109,9 @@ void reconstruct(session::Session& session, Run& run) {
     const Prepared prepared = read_prepared(session, run);
     const auto transformer = session::borrow_denoiser(session, run.backbone(), session.world());
     session.networks().let_go("training needs the memory");
+    auto adapter = beginning_adapter(session, run);
     objectives::ReconstructionPrior samples{.weight = prior.weight, .shift = prior.kind == "video" ? c.generate.sampling.shift : c.reconstruct.shift};
     if (prior.weight > 0) samples.items = class_samples(session, run, prepared, planned);
-    auto adapter = models::generator::Adapter::create(transformer->adaptable(), adapter_options(c), session.placement().device);
     std::vector<objectives::ReconstructionItem> items;
     for (const auto& reference : prepared.references) items.push_back({reference.latents, prepared.prompt(reference.caption)});
     objectives::Reconstruction objective(*transformer, adapter, std::move(items), {.seed = run.seed(), .shift = c.reconstruct.shift}, std::move(samples),

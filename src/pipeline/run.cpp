@@ -9,10 +9,11 @@
 #include "comm/rank_errors.h"
 #include "config/reader.h"
 #include "config/writer.h"
-#include "models/generator/adapter.h"
+#include "models/generator/beginning.h"
 #include "models/generator/recompute_plan.h"
 #include "rewards/reward_networks.h"
 #include "rewards/vqa.h"
+#include "pipeline/training_files.h"
 #include "run_directory/takeover.h"
 #include "work/from_leader.h"
 
@@ -34,6 +35,14 @@ void check_for_model(const Configuration& c, const models::generator::Backbone& 
   }
 }
 
+// Whether adapter.initialize_from can be what stage 1 begins with, before any stage takes time.
+void check_for_training(const Configuration& c, const models::generator::Backbone& backbone) {
+  const std::string& path = c.adapter.initialize_from;
+  const auto file = backbone.read_adapter(path, {});
+  for (const auto& warning : file.warnings) base::log::warning("adapter.initialize_from: " + warning);
+  models::generator::check_beginning(models::generator::planned_modules(backbone.adaptable(), adapter_options(c)), file.adapter, path);
+}
+
 }  // namespace
 
 session::SessionOptions session_options(const Configuration& c) {
@@ -50,12 +59,19 @@ std::unique_ptr<Run> Run::open(session::Session& session, Configuration configur
     check_for_model(c, run->backbone());
   });
   const json model = work::from_leader(session.world(), "reading what the model is", [&]() -> json {
-    return {{"model", run->folder_->fingerprint()}, {"template", template_identity(c.model)}, {"adapters", further_adapters_identity(c.generate.sampling)}};
+    const auto files_of = [&](const fs::path& path) { return run->backbone().adapter_files(path); };
+    const std::string& beginning = c.adapter.initialize_from;
+    if (!beginning.empty()) check_for_training(c, run->backbone());
+    return {{"model", run->folder_->fingerprint()},
+            {"template", template_identity(c.model)},
+            {"adapters", further_adapters_identity(c.generate.sampling, files_of)},
+            {"beginning", beginning.empty() ? json() : json(adapter_identity(beginning, files_of))}};
   });
   run->model_ = {.model = model.at("model"),
                  .prompt_template = model.at("template"),
                  .dtype = session.placement().dtype == at::kBFloat16 ? "bfloat16" : "float32",
-                 .adapters = model.at("adapters")};
+                 .adapters = model.at("adapters"),
+                 .beginning = model.at("beginning")};
   comm::agree_unless_stopped(session.world(), "opening the run directory", [&] {
     if (session.leader()) run->open_directory(accept_other_model);
   });

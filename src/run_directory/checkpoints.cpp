@@ -80,6 +80,13 @@ std::string step_name(std::int64_t step) {
 
 fs::path checkpoint_path(const fs::path& folder, std::int64_t step) { return folder / ("checkpoint-" + step_name(step) + ".h5"); }
 
+std::int64_t step_of(const fs::path& checkpoint) {
+  const std::string stem = checkpoint.stem().string(), digits = stem.substr(std::min(stem.size(), std::string("checkpoint-").size()));
+  base::check_invariant(!digits.empty() && digits.size() < 19 && digits.find_first_not_of("0123456789") == std::string::npos, checkpoint.string(),
+                        ": is not the name of a checkpoint");
+  return std::stoll(digits);
+}
+
 fs::path keep_path(const fs::path& folder, const std::string& name) { return folder / ("keep-" + name + ".h5"); }
 
 fs::path save_checkpoint(const fs::path& folder, std::int64_t step, const storage::NamedTensors& tensors, const json& state, const SaveOptions& options) {

@@ -38,6 +38,8 @@ std::optional<StoredCheckpoint> latest_intact(const std::filesystem::path& folde
 
 std::string step_name(std::int64_t step);  // "000500"
 std::filesystem::path checkpoint_path(const std::filesystem::path& folder, std::int64_t step);
+// Of a path that checkpoint_path() gave.
+std::int64_t step_of(const std::filesystem::path& checkpoint);
 std::filesystem::path keep_path(const std::filesystem::path& folder, const std::string& name);
 
 }  // namespace magicid::run_directory

@@ -18,6 +18,7 @@
 #include "base/names.h"
 #include "storage/atomic_file.h"
 #include "storage/mapped_file.h"
+#include "storage/safetensors_writer.h"
 
 namespace magicid::storage {
 namespace {
@@ -300,6 +301,13 @@ void write_safetensors(const std::filesystem::path& path, std::vector<LazyTensor
     if (out && ::truncate(temporary.c_str(), static_cast<off_t>(8 + text.size() + offset)) != 0) out.setstate(std::ios::failbit);
     if (!out) throw SystemError(path.string(), ": write of ", 8 + text.size() + offset, " bytes failed: ", base::errno_text(errno), ". Is the disk full?");
   });
+}
+
+void write_safetensors_one_by_one(const std::filesystem::path& path, const std::vector<PlannedTensor>& plan,
+                                  const std::function<at::Tensor(const std::string& name)>& make, const std::map<std::string, std::string>& metadata) {
+  std::vector<LazyTensor> lazy;
+  for (const auto& tensor : plan) lazy.push_back({tensor.name, tensor.dtype, tensor.shape, [&make, &tensor] { return make(tensor.name); }});
+  write_safetensors(path, std::move(lazy), metadata);
 }
 
 }  // namespace magicid::storage

@@ -442,6 +442,98 @@ class Arms(unittest.TestCase):
         self.assertRegex(run("prior-video", verb="generate", **video), r"generate 2/11")
 
 
+class Adapters(unittest.TestCase):
+    """The files that a run exports, looked at, merged, and taken as the beginning of another run."""
+
+    FILE = FOLDER / "two/adapter/diffusers.safetensors"
+
+    def shown(self, file, *more):
+        code, text = magicid(["adapter", str(file), "--json", *more])
+        self.assertEqual(code, 0, text)
+        return json.loads(text[text.index("{"):text.rindex("}") + 1]), text
+
+    def test_headers_say_what_it_is_and_how_it_was_made(self):
+        for layout in ("diffusers", "kohya", "comfyui"):
+            header = self.shown(self.FILE.with_name(f"{layout}.safetensors"))[0]["metadata"]
+            model = json.loads((FOLDER / "two/manifest.json").read_text())["identity"]["model"]
+            expected = {"magicid_trigger": "sks", "magicid_class": "woman", "magicid_lora_rank": "8", "magicid_alpha": "8", "magicid_reconstruct_steps": "6",
+                        "magicid_optimize_steps": "3", "magicid_model": model}
+            self.assertEqual({key: header.get(key) for key in expected}, expected)
+            self.assertGreater(int(header["magicid_pairs"]), 0)
+            self.assertNotIn("magicid_licence", header)
+            if layout != "diffusers":
+                self.assertEqual((header["ss_network_dim"], header["ss_network_alpha"], header["modelspec.architecture"], header["modelspec.trigger_phrase"]),
+                                 ("8", "8", "hunyuan-video/lora", "sks"))
+        shutil.copytree(FOLDER / "two", FOLDER / "licensed", copy_function=shutil.copy2)
+        self.assertEqual(ran(run("licensed", verb="export")), [s for s in ran("") if s != "export"], "an unset licence makes nothing anew")
+        text = run("licensed", verb="export", export__licence="CC BY 4.0")
+        self.assertIn("licence", text)
+        header = self.shown(FOLDER / "licensed/adapter/kohya.safetensors")[0]["metadata"]
+        self.assertEqual((header["magicid_licence"], header["modelspec.license"]), ("CC BY 4.0", "CC BY 4.0"))
+        self.assertEqual(largest_difference(FOLDER / "licensed/adapter/kohya.safetensors", adapter("two")), 0)
+
+    def test_every_layout_and_the_native_file_show_the_same_norms(self):
+        found, _ = self.shown(self.FILE, "--model", str(MODEL))
+        self.assertEqual((found["layout"], found["warnings"]), ("diffusers (PEFT)", []))
+        for name in ("kohya.safetensors", "comfyui.safetensors", "native.h5"):
+            alone, _ = self.shown(self.FILE.with_name(name))
+            self.assertEqual(alone["parameters"], found["parameters"])
+            self.assertEqual([m["name"] for m in alone["modules"]], [m["name"] for m in found["modules"]])
+            self.assertAlmostEqual(alone["norm"], found["norm"], delta=1e-6 * found["norm"])
+        self.assertTrue(all(0 < b["relative"] == b["norm"] / b["weight_norm"] for b in found["blocks"]))
+        code, text = magicid(["adapter", str(self.FILE), "--model", str(MODEL)])
+        self.assertEqual(code, 0, text)
+        for part in ("layout      diffusers (PEFT)", "rank        8", "magicid_trigger  sks", "|BA|/|W|", "single_blocks.0", "all "):
+            self.assertIn(part, text)
+
+    def test_a_merged_transformer_samples_as_the_adapter_does(self):
+        code, text = magicid(["merge", "--model", str(MODEL), "--adapter", str(self.FILE), "--strength", "0.5", str(FOLDER / "merged")])
+        self.assertEqual(code, 0, text)
+        whole = FOLDER / "merged-model"
+        whole.mkdir()
+        for part in MODEL.iterdir():
+            (whole / part.name).symlink_to(part if part.name != "transformer" else FOLDER / "merged")
+        latents = {}
+        for name, model, adapters in (("adapter", MODEL, ["--adapter", str(self.FILE), "--adapter-strength", "0.5"]), ("merged", whole, []), ("plain", MODEL, [])):
+            latents[name] = FOLDER / f"{name}-latents.safetensors"
+            code, text = magicid(["sample", "--model", str(model), *adapters, "--prompt", "a sks woman waves", "--height", "32", "--width", "48", "--frames", "5", "--steps", "2",
+                                  "--max-length", "64", "--latents-out", str(latents[name]), "--output", str(FOLDER / f"{name}.mp4")])
+            self.assertEqual(code, 0, text)
+        self.assertLess(largest_difference(latents["merged"], latents["adapter"]), 1e-4)
+        self.assertGreater(largest_difference(latents["plain"], latents["adapter"]), 1e-3)
+        code, text = magicid(["merge", "--model", str(MODEL), "--adapter", str(self.FILE), str(FOLDER / "merged")])
+        self.assertEqual(code, 2, text)
+        self.assertIn("holds something already", text)
+
+    def test_training_begins_with_the_file(self):
+        shutil.copytree(stage_1(), FOLDER / "continued")
+        # A learning rate below every number's rounding: the parameters stay what they were at the beginning.
+        settings = dict(adapter__initialize_from=self.FILE, reconstruct__steps=1, reconstruct__learning_rate=1e-60)
+        text = run("continued", ranks=2, verb="reconstruct", **settings)
+        self.assertIn("begins with", text)
+        self.assertEqual(stage_results("continued")["reconstruct"], stage_results("two")["optimize"])
+        self.assertIn("finished earlier", run("continued", verb="reconstruct", **settings))
+        # Another file of the same name is another beginning; another name is not.
+        other = FOLDER / "other-name.safetensors"
+        shutil.copy(self.FILE, other)
+        self.assertIn("finished earlier", run("continued", verb="reconstruct", **dict(settings, adapter__initialize_from=other)))
+        shutil.copy(self.FILE.with_name("kohya.safetensors"), other)
+        text = run("continued", verb="reconstruct", **dict(settings, adapter__initialize_from=other))
+        self.assertIn("initialize_from", text)
+        self.assertIn("reconstruct", ran(text))
+        self.assertIn("finished earlier", run("two", ranks=2, verb="reconstruct"), "without it nothing changes")
+
+    def test_what_does_not_fit_is_refused_before_any_work(self):
+        for changes, parts in (({"adapter__lora_rank": 4}, ("adapter.lora_rank 4", "adapter.lora_rank: 8")), ({"adapter__targets": "[linear1]"}, ("beside adapter.targets", "linear2")),
+                               ({"adapter__initialize_from": FOLDER / "nowhere.safetensors"}, ("nowhere.safetensors",))):
+            for ranks in (0, 2):
+                code, text = magicid(words("run", FOLDER / "unfit", **{"adapter__initialize_from": self.FILE, **changes}), ranks)
+                self.assertEqual(code, 2, text)
+                for part in parts:
+                    self.assertIn(part, text)
+            self.assertFalse((FOLDER / "unfit").exists())
+
+
 def steps_made(name, stage):
     path = FOLDER / name / stage / "metrics.jsonl"
     return sum(line.endswith("\n") and '"loss"' in line for line in path.read_text().splitlines(keepends=True)) if path.exists() else 0

@@ -15,6 +15,7 @@
 
 #include "base/errors.h"
 #include "base/random.h"
+#include "models/generator/beginning.h"
 
 namespace magicid::models::generator {
 namespace {
@@ -94,18 +95,22 @@ Adapter Adapter::allocate(std::vector<AdapterModule> modules, const at::TensorOp
   return adapter;
 }
 
-Adapter Adapter::create(const Adaptable& network, const AdapterOptions& options, c10::Device device) {
+std::vector<AdapterModule> planned_modules(const Adaptable& network, const AdapterOptions& options) {
   if (options.lora_rank < 1) throw UserError("adapter: lora_rank is ", options.lora_rank, "; expected at least 1");
   if (!std::isfinite(options.alpha) || options.alpha <= 0) throw UserError("adapter: alpha is ", options.alpha, "; expected a positive number");
-  const auto& linears = network.linears;
-  const auto chosen = chosen_linears(network, options.targets);
   std::vector<AdapterModule> modules;
-  for (const std::size_t i : chosen) modules.push_back({linears[i].name, linears[i].in, linears[i].out, options.lora_rank, options.alpha});
+  for (const std::size_t i : chosen_linears(network, options.targets)) {
+    const auto& linear = network.linears[i];
+    modules.push_back({linear.name, linear.in, linear.out, options.lora_rank, options.alpha});
+  }
+  return modules;
+}
 
-  Adapter adapter = allocate(std::move(modules), at::TensorOptions(at::kFloat).device(device));
+Adapter Adapter::create(const Adaptable& network, const AdapterOptions& options, c10::Device device) {
+  Adapter adapter = allocate(planned_modules(network, options), at::TensorOptions(at::kFloat).device(device));
   const base::CounterRandom random(options.seed, "adapter-a");
   std::size_t module = 0;
-  for (const std::size_t i : chosen) {
+  for (const std::size_t i : chosen_linears(network, options.targets)) {
     const auto& m = adapter.modules_[module++];
     const double bound = 1.0 / std::sqrt(static_cast<double>(m.in));
     const at::Tensor values = at::empty({m.rank, m.in}, at::kFloat);

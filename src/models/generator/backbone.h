@@ -10,11 +10,12 @@
 #include <string>
 #include <vector>
 
-#include "models/generator/adapter.h"
+#include "models/generator/adapter_file.h"
 #include "models/generator/codec.h"
 #include "models/generator/cost.h"
 #include "models/generator/denoiser.h"
 #include "models/generator/prompts.h"
+#include "models/generator/stored_linears.h"
 #include "models/generator/video_size.h"
 #include "models/nn/weights.h"
 
@@ -51,12 +52,19 @@ class Backbone {
   virtual std::filesystem::path denoiser_folder() const = 0;
   virtual std::filesystem::path codec_folder() const = 0;
 
+  // Where the denoiser's folder holds the weights of its adaptable Linears. Headers are read. Throws UserError as StoredLinears::open.
+  virtual StoredLinears stored_linears() const = 0;
+
   // Adapter files of other programs by their names ("diffusers", "kohya", "comfyui"). save: Throws UserError for a format that the backbone has not; fp32,
-  // `provenance` goes into the file's header. load: any of the layouts, told apart by their keys; throws UserError that lists every key that cannot be used.
+  // `provenance` goes into the file's header. read: any of the layouts, told apart by their keys; throws UserError that lists every key that cannot be used.
   virtual std::vector<std::string> adapter_formats() const = 0;
   virtual void save_adapter(const Adapter& adapter, const std::string& format, const std::filesystem::path& path,
                             const std::map<std::string, std::string>& provenance) const = 0;
-  virtual Adapter load_adapter(const std::filesystem::path& path, const nn::Placement& placement) const = 0;
+  virtual LoadedAdapter read_adapter(const std::filesystem::path& path, const nn::Placement& placement) const = 0;
+  // The files that read_adapter() reads for a path, the adapter's own first. Throws UserError as it does for a path that stands for none.
+  virtual std::vector<std::filesystem::path> adapter_files(const std::filesystem::path& path) const = 0;
+  // The adapter alone; what the file warns of goes to the log.
+  Adapter load_adapter(const std::filesystem::path& path, const nn::Placement& placement) const;
 };
 
 }  // namespace magicid::models::generator

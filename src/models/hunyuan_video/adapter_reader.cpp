@@ -4,90 +4,22 @@
 #include <ATen/ops/equal.h>
 #include <ATen/ops/zeros.h>
 
-#include <algorithm>
-#include <cctype>
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <optional>
-#include <regex>
+#include <set>
 #include <sstream>
 
 #include "base/errors.h"
 #include "base/names.h"
 #include "models/hunyuan_video/adapter_files.h"
 #include "models/hunyuan_video/adapter_names.h"
+#include "models/hunyuan_video/adapter_source.h"
 #include "storage/hdf5.h"
 
 namespace magicid::models::hunyuan_video {
 namespace {
 
 using base::UserError;
-using nlohmann::ordered_json;  // of overlapping patterns the first in the file holds
-
-constexpr const char* kMetadata = "lora_adapter_metadata";
-
-// PEFT's LoraConfig as far as it changes what an adapter computes.
-class PeftConfig {
- public:
-  PeftConfig(const std::map<std::string, std::string>& metadata, const std::string& origin) : origin_(origin) {
-    const auto found = metadata.find(kMetadata);
-    if (found == metadata.end()) return;
-    ordered_json all = ordered_json::parse(found->second, nullptr, /*allow_exceptions=*/false);
-    if (!all.is_object()) throw UserError(origin, ": the header's '", kMetadata, "' is not a JSON object");
-    // A pipeline's file names the network before each key, a model's file does not.
-    const std::string prefix = "transformer.";
-    bool prefixed = false;
-    for (const auto& [key, value] : all.items()) prefixed = prefixed || key.starts_with(prefix);
-    for (const auto& [key, value] : all.items()) {
-      if (!prefixed) values_[key] = value;
-      else if (key.starts_with(prefix)) values_[key.substr(prefix.size())] = value;
-    }
-    if (values_.value("use_dora", ordered_json(false)) == true)
-      throw UserError(origin, ": '", kMetadata, "' says use_dora: DoRA is not supported; expected plain LoRA");
-    for (const char* name : {"rank_pattern", "alpha_pattern"})
-      if (values_.contains(name) && !values_[name].is_null() && !values_[name].is_object())
-        throw UserError(origin, ": '", name, "' in '", kMetadata, "' is ", values_[name].dump(), "; expected an object of module names");
-  }
-
-  bool given() const { return values_.contains("r") || values_.contains("lora_alpha"); }
-
-  // Of a module without prefixes; absent when the metadata says nothing.
-  std::optional<double> rank(const std::string& module) const { return value("rank_pattern", "r", module); }
-  std::optional<double> alpha(const std::string& module) const { return value("alpha_pattern", "lora_alpha", module); }
-  bool rank_stabilised() const { return values_.value("use_rslora", ordered_json(false)) == true; }
-
- private:
-  std::optional<double> value(const char* pattern, const char* key, const std::string& module) const {
-    const ordered_json* found = nullptr;
-    if (values_.contains(pattern) && values_[pattern].is_object())
-      for (const auto& [name, entry] : values_[pattern].items())
-        if (matches(name, module)) {
-          found = &entry;
-          break;
-        }
-    if (!found && values_.contains(key)) found = &values_[key];
-    if (!found || found->is_null()) return std::nullopt;
-    if (!found->is_number()) throw UserError(origin_, ": '", key, "' of ", module, " in '", kMetadata, "' is ", found->dump(), "; expected a number");
-    return found->get<double>();
-  }
-
-  // PEFT reads a pattern as a regular expression for the end of a module's name, and takes the first that fits, in the order of the file (peft/utils/other.py,
-  // get_pattern_key).
-  bool matches(const std::string& pattern, const std::string& module) const {
-    // Plain names, which files hold by the thousand, without the cost of an expression.
-    const auto plain = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.'; };
-    if (std::all_of(pattern.begin(), pattern.end(), plain)) return module == pattern || module.ends_with("." + pattern);
-    if (pattern[0] == '^' && std::all_of(pattern.begin() + 1, pattern.end(), plain)) return module == pattern.substr(1);
-    try {
-      return std::regex_match(module, std::regex("(.*\\.)?(" + pattern + ")"));
-    } catch (const std::regex_error&) {
-      throw UserError(origin_, ": the pattern '", pattern, "' in '", kMetadata, "' is not a regular expression");
-    }
-  }
-
-  const std::string& origin_;
-  ordered_json values_ = ordered_json::object();
-};
 
 // One low-rank product: of a whole module, or of the rows that diffusers holds as a module.
 struct Product {
@@ -108,11 +40,28 @@ at::Tensor wide(const at::Tensor& t) { return t.to(t.scalar_type() == at::kDoubl
 
 class Reader {
  public:
-  Reader(const TransformerConfig& config, const storage::SafetensorsFile& file, const std::string& origin)
-      : origin_(origin), linears_(block_linears(config)), peft_(file.metadata(), origin) {
+  Reader(const TransformerConfig& config, const storage::SafetensorsFile& file)
+      : origin_(file.path().string()), linears_(block_linears(config)), peft_(peft_config_of(file, warnings_)) {
     const auto slots = adapter_slots(linears_);
-    for (const auto& key : file.names()) place(key, file.at(key), slots);
-    if (products_.empty() && problems_.empty()) throw UserError(origin, ": holds no tensors; expected a LoRA of this transformer");
+    std::vector<std::string> left_out;
+    for (const auto& key : file.names()) {
+      if (is_text_encoder_key(key)) left_out.push_back(key);
+      else place(key, file.at(key), slots);
+    }
+    if (products_.empty() && problems_.empty())
+      throw UserError(origin_, left_out.empty() ? ": holds no tensors; expected a LoRA of this transformer"
+                                                : ": holds a LoRA of text encoders alone; expected one of this transformer");
+    if (!left_out.empty())
+      warnings_.push_back(base::concat(origin_, ": ", left_out.size(), left_out.size() == 1 ? " key" : " keys",
+                                       " of text encoders are left out, which this program does not adapt: ", base::join_names(left_out, 3)));
+  }
+
+  const std::vector<std::string>& warnings() const { return warnings_; }
+  // In words, several joined by "and".
+  std::string layout() const {
+    std::string text;
+    for (const KeyLayout layout : layouts_) text += (text.empty() ? "" : " and ") + layout_text(layout);
+    return text;
   }
 
   std::map<std::string, generator::AdapterValues> values() {
@@ -154,6 +103,7 @@ class Reader {
       problems_.push_back(key + ": no Linear of the double or single blocks has this name" + hint);
       return;
     }
+    layouts_.insert(parsed->layout);
     Product& product = products_[slot->second.linear][slot->second.part];
     if (product.key.empty()) product.key = key, product.module = parsed->module;
     if (product.module != parsed->module) {
@@ -189,12 +139,12 @@ class Reader {
     }
     double alpha = static_cast<double>(rank);
     if (product.alpha) {
-      if (peft_.given()) problem(std::string("has an alpha of its own beside the header's '") + kMetadata + "'; which holds is not clear");
+      if (peft_.given()) problem("has an alpha of its own beside " + peft_.where() + "; which holds is not clear");
       alpha = *product.alpha;
     } else if (const auto value = peft_.alpha(product.module)) {
       const auto stated = peft_.rank(product.module);
       if (stated && *stated != static_cast<double>(rank))
-        problem("has rank " + std::to_string(rank) + ", but the header's '" + kMetadata + "' says " + base::concat(*stated));
+        problem("has rank " + std::to_string(rank) + ", but " + peft_.where() + " says " + base::concat(*stated));
       alpha = *value;
     }
     const double divisor = !product.alpha && peft_.rank_stabilised() ? std::sqrt(static_cast<double>(rank)) : static_cast<double>(rank);
@@ -238,8 +188,10 @@ class Reader {
     return {a, b, rank == first.a.size(0) ? *first.alpha : first.scale * static_cast<double>(rank)};
   }
 
-  const std::string& origin_;
+  std::string origin_;
   std::vector<BlockLinear> linears_;
+  std::vector<std::string> warnings_;
+  std::set<KeyLayout> layouts_;
   PeftConfig peft_;
   std::map<std::size_t, std::map<int, Product>> products_;
   std::vector<std::string> problems_;
@@ -248,17 +200,37 @@ class Reader {
 
 }  // namespace
 
+namespace {
+
+generator::LoadedAdapter read_native(const std::optional<TransformerConfig>& config, const std::filesystem::path& file, const nn::Placement& placement) {
+  const auto tensors = storage::Hdf5File::open(file, {"magicid.adapter", 1}).tensors("adapter");
+  std::vector<std::pair<std::string, std::vector<std::int64_t>>> shapes;
+  for (const auto& [name, tensor] : tensors) shapes.emplace_back(name, tensor.sizes().vec());
+  const auto network = adaptable(config ? *config : sizes_of_adapter(shapes, file.string()));
+  return {generator::Adapter::from_named_tensors(network, tensors, file.string(), placement), file, "native", {}, {}};
+}
+
+generator::LoadedAdapter read(const std::optional<TransformerConfig>& config, const std::filesystem::path& path, const nn::Placement& placement) {
+  if (path.extension() == ".h5") return read_native(config, path, placement);
+  const auto file = storage::SafetensorsFile::open(adapter_file_of(path));
+  std::vector<std::pair<std::string, std::vector<std::int64_t>>> shapes;
+  for (const auto& name : file.names()) shapes.emplace_back(name, file.shape(name));
+  const TransformerConfig sizes = config ? *config : sizes_of_adapter(shapes, file.path().string());
+  Reader reader(sizes, file);
+  auto adapter = generator::Adapter::from_values(adaptable(sizes), reader.values(), file.path().string(), placement);
+  return {std::move(adapter), file.path(), reader.layout(), reader.warnings(), file.metadata()};
+}
+
+}  // namespace
+
+generator::LoadedAdapter read_adapter_file(const TransformerConfig& config, const std::filesystem::path& path, const nn::Placement& placement) {
+  return read(config, path, placement);
+}
+
+generator::LoadedAdapter read_adapter_file(const std::filesystem::path& path) { return read(std::nullopt, path, {}); }
+
 generator::Adapter load_adapter(const TransformerConfig& config, const std::filesystem::path& path, const nn::Placement& placement) {
-  if (path.extension() == ".h5")
-    return generator::Adapter::from_named_tensors(adaptable(config), storage::Hdf5File::open(path, {"magicid.adapter", 1}).tensors("adapter"), path.string(),
-                                                  placement);
-  std::filesystem::path file = path;
-  if (std::filesystem::is_directory(path)) {
-    file = path / "pytorch_lora_weights.safetensors";
-    if (!std::filesystem::exists(file)) throw UserError(path.string(), ": a folder without pytorch_lora_weights.safetensors; name the adapter's file itself");
-  }
-  const std::string origin = file.string();
-  return generator::Adapter::from_values(adaptable(config), Reader(config, storage::SafetensorsFile::open(file), origin).values(), origin, placement);
+  return generator::take_adapter(read_adapter_file(config, path, placement));
 }
 
 }  // namespace magicid::models::hunyuan_video

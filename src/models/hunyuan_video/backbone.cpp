@@ -6,6 +6,7 @@
 
 #include "base/errors.h"
 #include "models/hunyuan_video/adapter_files.h"
+#include "models/hunyuan_video/adapter_source.h"
 #include "models/hunyuan_video/autoencoder.h"
 #include "models/hunyuan_video/codec.h"
 #include "models/hunyuan_video/cost.h"
@@ -104,14 +105,17 @@ class HunyuanVideo final : public generator::Backbone {
   fs::path denoiser_folder() const override { return folder_ / "transformer"; }
   fs::path codec_folder() const override { return folder_ / "vae"; }
 
+  generator::StoredLinears stored_linears() const override { return hunyuan_video::stored_linears(transformer_, denoiser_folder()); }
+
   std::vector<std::string> adapter_formats() const override { return {"diffusers", "kohya", "comfyui"}; }
   void save_adapter(const generator::Adapter& adapter, const std::string& format, const fs::path& path,
                     const std::map<std::string, std::string>& provenance) const override {
     hunyuan_video::save_adapter(adapter, transformer_, adapter_format_from_name(format), path, provenance);
   }
-  generator::Adapter load_adapter(const fs::path& path, const nn::Placement& placement) const override {
-    return hunyuan_video::load_adapter(transformer_, path, placement);
+  generator::LoadedAdapter read_adapter(const fs::path& path, const nn::Placement& placement) const override {
+    return read_adapter_file(transformer_, path, placement);
   }
+  std::vector<fs::path> adapter_files(const fs::path& path) const override { return files_of_adapter(path); }
 
  private:
   fs::path folder_;

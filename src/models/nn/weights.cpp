@@ -5,21 +5,18 @@
 
 #include <algorithm>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <sstream>
 
 #include "base/errors.h"
 #include "base/names.h"
 #include "base/stop_signals.h"
-#include "models/nn/scaled_weights.h"
-#include "storage/atomic_file.h"
+#include "models/nn/weight_files.h"
 
 namespace magicid::models::nn {
 namespace {
 
 using base::UserError;
-using nlohmann::json;
 namespace fs = std::filesystem;
 
 std::string format_shape(c10::IntArrayRef shape) {
@@ -39,8 +36,8 @@ std::string format_shape(c10::IntArrayRef shape) {
 struct Weights::Record {
   std::string origin;
   Placement placement;
-  std::map<std::string, storage::SafetensorsFile> files;  // tensor name -> file that holds it
-  storage::NamedTensors tensors;                          // or tensors in memory
+  WeightFiles files;
+  storage::NamedTensors tensors;  // or tensors in memory
   std::set<std::string> taken;
   std::vector<std::string> missing, wrong;
   std::vector<std::string> ignored_prefixes;
@@ -59,78 +56,14 @@ struct Weights::Record {
     std::sort(all.begin(), all.end());
     return all;
   }
-
-  void add_file(const fs::path& path) {
-    const auto file = storage::SafetensorsFile::open(path);
-    if (const auto scales = scale_names(file.names()); !scales.empty())
-      throw UserError(path.string(), ": its weights are stored with scales beside them (", base::join_names(scales, 3),
-                      "); without them they would be wrong. `magicid import` writes a folder with the weights' values");
-    for (const auto& name : file.names())
-      if (!files.emplace(name, file).second) throw UserError(path.string(), ": tensor '", name, "' is also in ", files.at(name).path().string());
-  }
-
-  void add_index(const fs::path& index) {
-    json parsed;
-    try {
-      parsed = json::parse(storage::read_text(index));
-    } catch (const json::exception& error) {
-      throw UserError(index.string(), ": not JSON: ", error.what());
-    }
-    if (!parsed.contains("weight_map") || !parsed["weight_map"].is_object()) throw UserError(index.string(), ": has no weight_map");
-    std::set<std::string> shards;
-    for (const auto& [name, shard] : parsed["weight_map"].items()) {
-      if (!shard.is_string()) throw UserError(index.string(), ": weight_map.", name, " is not a file name");
-      // A name with a folder in it could point anywhere on the disk.
-      if (fs::path(shard.get<std::string>()).has_parent_path())
-        throw UserError(index.string(), ": weight_map.", name, " points outside of the folder: ", shard.get<std::string>());
-      shards.insert(shard.get<std::string>());
-    }
-    std::vector<std::string> absent;
-    for (const auto& shard : shards)
-      if (!fs::exists(index.parent_path() / shard)) absent.push_back(shard);
-    if (!absent.empty())
-      throw UserError(index.string(), ": ", absent.size(), " of ", shards.size(), " weight files are missing: ", base::join_names(absent),
-                      ". Was the download complete?");
-    for (const auto& shard : shards) add_file(index.parent_path() / shard);
-    for (const auto& [name, shard] : parsed["weight_map"].items())
-      if (!files.contains(name)) throw UserError(index.string(), ": names the tensor '", name, "', which ", shard.get<std::string>(), " does not hold");
-  }
 };
 
 Weights Weights::open_folder(const fs::path& folder, const Placement& placement) {
-  if (!fs::is_directory(folder)) throw UserError(folder.string(), ": no such folder; a folder with config.json and safetensors files was expected");
   Weights weights;
   weights.record_ = std::make_shared<Record>();
   weights.record_->origin = folder.string();
   weights.record_->placement = placement;
-  for (const char* stem : {"diffusion_pytorch_model", "model"}) {
-    if (fs::exists(folder / (std::string(stem) + ".safetensors.index.json"))) {
-      weights.record_->add_index(folder / (std::string(stem) + ".safetensors.index.json"));
-      return weights;
-    }
-    if (fs::exists(folder / (std::string(stem) + ".safetensors"))) {
-      weights.record_->add_file(folder / (std::string(stem) + ".safetensors"));
-      return weights;
-    }
-  }
-  // Variants as diffusers names them: model.fp16.safetensors, model.safetensors.index.fp16.json.
-  std::vector<fs::path> indices, singles, pickles;
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    const std::string name = entry.path().filename().string();
-    const bool ours = name.starts_with("diffusion_pytorch_model.") || name.starts_with("model.");
-    if (ours && name.find(".safetensors.index.") != std::string::npos && name.ends_with(".json")) indices.push_back(entry.path());
-    else if (ours && name.ends_with(".safetensors") && name.find("-of-") == std::string::npos) singles.push_back(entry.path());
-    else if (name.ends_with(".bin") || name.ends_with(".pt") || name.ends_with(".pth")) pickles.push_back(entry.path());
-  }
-  if (indices.size() + singles.size() > 1)
-    throw UserError(folder.string(),
-                    ": holds several variants of the weights; keep one of them, named model.safetensors or diffusion_pytorch_model.safetensors");
-  if (!indices.empty()) weights.record_->add_index(indices[0]);
-  else if (!singles.empty()) weights.record_->add_file(singles[0]);
-  else if (!pickles.empty())
-    throw UserError(folder.string(), ": holds only pickled weights (", pickles[0].filename().string(),
-                    "); save them as safetensors, e.g. with diffusers' save_pretrained(safe_serialization=True)");
-  else throw UserError(folder.string(), ": has no weights; model.safetensors, diffusion_pytorch_model.safetensors or their .index.json was expected");
+  weights.record_->files = find_weights(folder);
   return weights;
 }
 
@@ -139,7 +72,7 @@ Weights Weights::open_file(const fs::path& file, const Placement& placement) {
   weights.record_ = std::make_shared<Record>();
   weights.record_->origin = file.string();
   weights.record_->placement = placement;
-  weights.record_->add_file(file);
+  add_weights(weights.record_->files, file);
   return weights;
 }
 

@@ -170,20 +170,32 @@ TEST(Candidates, FurtherAdaptersBelongToEveryVideosKeyByTheirBytes) {
   tests::TemporaryFolder folder;
   tests::write_bytes(folder / "a.safetensors", "one");
   tests::write_bytes(folder / "b.safetensors", "one");
-  const ModelIdentity bare{.model = "m", .prompt_template = {}, .dtype = "float32", .adapters = {}};
+  const ModelIdentity bare{.model = "m", .prompt_template = {}, .dtype = "float32", .adapters = {}, .beginning = {}};
+  const auto itself = [](const std::filesystem::path& path) { return std::vector<std::filesystem::path>{path}; };
   SamplingOptions options;
-  EXPECT_TRUE(further_adapters_identity(options).is_null());
+  EXPECT_TRUE(further_adapters_identity(options, itself).is_null());
   options.with_adapters = {{"style", (folder / "a.safetensors").string()}};
-  const auto identity = further_adapters_identity(options);
+  const auto identity = further_adapters_identity(options, itself);
   options.with_adapters = {{"another name", (folder / "b.safetensors").string()}};
-  EXPECT_EQ(further_adapters_identity(options), identity) << "neither name nor place of a file counts";
+  EXPECT_EQ(further_adapters_identity(options, itself), identity) << "neither name nor place of a file counts";
   options.with_sigmas = {0.5, 1};
-  EXPECT_NE(further_adapters_identity(options), identity);
+  EXPECT_NE(further_adapters_identity(options, itself), identity);
   Configuration c;
   ModelIdentity with = bare;
   with.adapters = identity;
   EXPECT_NE(generation_description(c, with), generation_description(c, bare));
   EXPECT_FALSE(generation_description(c, bare).contains("adapters"));
+}
+
+// PEFT keeps an adapter's alpha in a file of its own: another alpha is another adapter.
+TEST(Candidates, WhatIsReadBesideAnAdapterBelongsToItsIdentity) {
+  tests::TemporaryFolder folder;
+  tests::write_bytes(folder / "a.safetensors", "one");
+  tests::write_bytes(folder / "adapter_config.json", "alpha 1");
+  const auto both = [&](const std::filesystem::path& path) { return std::vector<std::filesystem::path>{path, folder / "adapter_config.json"}; };
+  const auto first = adapter_identity(folder / "a.safetensors", both);
+  tests::write_bytes(folder / "adapter_config.json", "alpha 2");
+  EXPECT_NE(adapter_identity(folder / "a.safetensors", both), first);
 }
 
 TEST(PairsFile, KeepsWhatIsTrained) {
