@@ -11,9 +11,9 @@
 #include "config/writer.h"
 #include "models/generator/beginning.h"
 #include "models/generator/recompute_plan.h"
+#include "pipeline/training_files.h"
 #include "rewards/reward_networks.h"
 #include "rewards/vqa.h"
-#include "pipeline/training_files.h"
 #include "run_directory/takeover.h"
 #include "work/from_leader.h"
 
