@@ -12,6 +12,7 @@
 #include "models/hunyuan_video/adapter_files.h"
 #include "models/hunyuan_video/backbone.h"
 #include "models/hunyuan_video/cost.h"
+#include "models/hunyuan_video/published.h"
 #include "models/hunyuan_video/random_pipeline.h"
 #include "models/nn/network_config.h"
 #include "storage/atomic_file.h"
@@ -76,6 +77,10 @@ std::unique_ptr<const models::generator::BackboneCost> cost_of_folder(const fs::
 std::unique_ptr<const models::generator::BackboneCost> published_cost(const std::string& name) {
   base::check_invariant(name == "hunyuanvideo", "no published sizes of ", name);
   return std::make_unique<models::hunyuan_video::HunyuanVideoCost>();
+}
+
+std::vector<models::nn::PublishedNetwork> published_networks() {
+  return {models::hunyuan_video::published_transformer(), models::hunyuan_video::published_autoencoder()};
 }
 
 void write_random_pipeline(const fs::path& out, const std::string& size, std::optional<std::uint64_t> seed) {

@@ -6,9 +6,11 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "diffusion/flow_match_scheduler.h"
 #include "models/generator/backbone.h"
+#include "models/nn/published_network.h"
 
 namespace magicid::backbone {
 
@@ -39,6 +41,9 @@ class ModelFolder {
 std::unique_ptr<const models::generator::BackboneCost> cost_of_folder(const std::filesystem::path& folder);
 // The same of published sizes by name: "hunyuanvideo".
 std::unique_ptr<const models::generator::BackboneCost> published_cost(const std::string& name);
+
+// How the networks of all backbones are published elsewhere, for `magicid import`.
+std::vector<models::nn::PublishedNetwork> published_networks();
 
 // A pipeline folder of HunyuanVideo's class with random weights, as `init-model` makes it: models/hunyuan_video/random_pipeline.h.
 void write_random_pipeline(const std::filesystem::path& out, const std::string& size, std::optional<std::uint64_t> seed);

@@ -34,9 +34,8 @@ class FaceGraph {
                                                 "Concat", "Cast",    "Unsqueeze", "Dropout",  "Slice",    "Transpose"};
     for (const auto& node : onnx_.nodes()) {
       // What stands between weights and the operation that takes them in an export that folds nothing.
-      if ((node.operation == "Identity" || node.operation == "Unsqueeze") && !node.inputs.empty() && !node.outputs.empty())
-        same_[node.outputs[0]] = node.inputs[0];
-      if (node.operation == "Transpose" && !node.inputs.empty() && !node.outputs.empty()) turned_[node.outputs[0]] = node.inputs[0];
+      if ((node.operation == "Identity" || node.operation == "Unsqueeze") && !node.input.empty() && !node.output.empty()) same_[node.output[0]] = node.input[0];
+      if (node.operation == "Transpose" && !node.input.empty() && !node.output.empty()) turned_[node.output[0]] = node.input[0];
       if (weighted.contains(node.operation)) nodes_.push_back(&node);
       else if (!plain.contains(node.operation))
         throw UserError(source.path.string(), ": its operation '", node.operation,
@@ -53,7 +52,7 @@ class FaceGraph {
   std::size_t count(const std::string& operation) const {
     return static_cast<std::size_t>(std::count_if(nodes_.begin(), nodes_.end(), [&](const OnnxNode* node) { return node->operation == operation; }));
   }
-  std::string input() const { return done() || nodes_[at_]->inputs.empty() ? "" : nodes_[at_]->inputs[0]; }
+  std::string input() const { return done() || nodes_[at_]->input.empty() ? "" : nodes_[at_]->input[0]; }
 
   // A convolution and the norm behind it, folded or not.
   void convolution(const std::string& name, const std::string& norm) {
@@ -61,7 +60,7 @@ class FaceGraph {
     const at::Tensor weight = tensor(node, 1);
     add(name + ".weight", weight);
     const at::Tensor bias = has(node, 2) ? tensor(node, 2) : at::zeros({weight.size(0)});
-    if (operation() == "BatchNormalization" && input() == node.outputs.at(0)) batch_norm(norm, bias);
+    if (operation() == "BatchNormalization" && input() == node.output.at(0)) batch_norm(norm, bias);
     else no_norm(norm, bias);
   }
 
@@ -133,15 +132,15 @@ class FaceGraph {
   }
 
   bool has(const OnnxNode& node, std::size_t input) const {
-    if (node.inputs.size() <= input) return false;
-    const std::string name = resolved(node.inputs[input]);
+    if (node.input.size() <= input) return false;
+    const std::string name = resolved(node.input[input]);
     const auto turned = turned_.find(name);
     return onnx_.contains(turned == turned_.end() ? name : resolved(turned->second));
   }
 
   at::Tensor tensor(const OnnxNode& node, std::size_t input) const {
     if (!has(node, input)) throw UserError(source_.path.string(), ": a '", node.operation, "' has no weights in the file where input ", input, " was expected");
-    std::string name = resolved(node.inputs[input]);
+    std::string name = resolved(node.input[input]);
     const auto turned = turned_.find(name);
     at::Tensor values = onnx_.at(turned == turned_.end() ? name : resolved(turned->second));
     if (turned != turned_.end()) values = values.t().contiguous();

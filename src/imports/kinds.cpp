@@ -1,21 +1,18 @@
 #include "imports/kinds.h"
 
-#include "models/hunyuan_video/published.h"
+#include "backbone/model_folder.h"
 
 namespace magicid::imports {
 
 using models::nn::PublishedNetwork;
 
 const std::vector<PublishedNetwork>& published_networks() {
-  // The whole CLIP before its halves, which are found in it too.
-  static const std::vector<PublishedNetwork> networks = {models::hunyuan_video::published_transformer(),
-                                                         models::hunyuan_video::published_autoencoder(),
-                                                         published_clip(),
-                                                         published_clip_text(),
-                                                         published_clip_image(),
-                                                         published_llama(),
-                                                         published_raft(),
-                                                         published_arcface()};
+  static const std::vector<PublishedNetwork> networks = [] {
+    auto all = backbone::published_networks();
+    // The whole CLIP before its halves, which are found in it too.
+    all.insert(all.end(), {published_clip(), published_clip_text(), published_clip_image(), published_llama(), published_raft(), published_arcface()});
+    return all;
+  }();
   return networks;
 }
 

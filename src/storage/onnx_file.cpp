@@ -144,13 +144,13 @@ struct OnnxParser {
     WireReader reader(bytes, path);
     for (WireReader::Field field; reader.next(field);) {
       if (field.kind != 2) continue;
-      if (field.number == 1) node.inputs.emplace_back(field.bytes);
-      else if (field.number == 2) node.outputs.emplace_back(field.bytes);
+      if (field.number == 1) node.input.emplace_back(field.bytes);
+      else if (field.number == 2) node.output.emplace_back(field.bytes);
       else if (field.number == 4) node.operation = field.bytes;
       else if (field.number == 5) attribute(field.bytes, node, constant);
     }
     // A tensor that stands as an operation of its own is one like the others.
-    if (node.operation == "Constant" && !constant.empty() && !node.outputs.empty()) initializer(constant, node.outputs[0]);
+    if (node.operation == "Constant" && !constant.empty() && !node.output.empty()) initializer(constant, node.output[0]);
     return node;
   }
 

@@ -17,7 +17,7 @@ namespace magicid::storage {
 
 struct OnnxNode {
   std::string operation;  // "Conv"
-  std::vector<std::string> inputs, outputs;
+  std::vector<std::string> input, output;
   std::map<std::string, double> numbers;                          // attributes that are a number
   std::map<std::string, std::vector<std::int64_t>> number_lists;  // attributes that are a list of whole numbers
 };

@@ -91,7 +91,7 @@ std::array<double, 3> NetworkConfig::three_numbers(const std::string& key, const
   const json& list = json_.at(key);
   if (!list.is_array() || list.size() != 3 || !std::all_of(list.begin(), list.end(), [](const json& value) { return value.is_number(); }))
     refuse(key, "a list of three numbers");
-  return {list[0].get<double>(), list[1].get<double>(), list[2].get<double>()};
+  return list.get<std::array<double, 3>>();
 }
 
 bool NetworkConfig::boolean(const std::string& key, bool fallback) const {
