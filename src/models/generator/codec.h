@@ -19,7 +19,8 @@ class Codec {
   // deviation for each channel), fp32 on the network's device. The mean of the encoder's distribution: no random number takes part.
   virtual at::Tensor encode(const at::Tensor& frames) const = 0;
 
-  // Such latents, on any device -> frames [F,3,H,W], clamped to 0..1, fp32 on the network's device. Differentiable in the latents when grad mode is on.
+  // Such latents, on any device -> frames [F,3,H,W], clamped to 0..1, fp32 on the network's device. Differentiable in the latents when grad mode is on;
+  // activations are then computed again in the backward.
   virtual at::Tensor decode(const at::Tensor& latents) const = 0;
 };
 

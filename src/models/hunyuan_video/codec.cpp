@@ -13,7 +13,8 @@ at::Tensor AutoencoderCodec::encode(const at::Tensor& frames) const {
 
 at::Tensor AutoencoderCodec::decode(const at::Tensor& latents) const {
   // Scaled in fp32: the autoencoder casts to its own dtype.
-  const at::Tensor sample = autoencoder_.decode(latents.to(at::kFloat) / autoencoder_.config().scaling_factor, options_);
+  // With a graph the activations of one block live at a time: a video's would not fit.
+  const at::Tensor sample = autoencoder_.decode(latents.to(at::kFloat) / autoencoder_.config().scaling_factor, options_, DecodeRecompute::blocks);
   return (sample[0].to(at::kFloat) * 0.5 + 0.5).clamp(0, 1).transpose(0, 1).contiguous();
 }
 
