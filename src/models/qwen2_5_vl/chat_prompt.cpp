@@ -29,8 +29,12 @@ std::optional<ChatTemplate> find_chat_template(const std::filesystem::path& fold
   // The processor's own file counts before the tokeniser's, which may know no pictures.
   for (const char* name : {"chat_template.json", "tokenizer_config.json"}) {
     const auto json = text::read_json_if_there(folder / name);
-    if (json && json->is_object() && json->contains("chat_template") && !json->at("chat_template").is_null())
-      return ChatTemplate{folder / name, text::require_string(*json, "chat_template", (folder / name).string())};
+    if (!json || !json->is_object() || !json->contains("chat_template") || json->at("chat_template").is_null()) continue;
+    const std::string where = (folder / name).string();
+    if (!json->at("chat_template").is_array()) return ChatTemplate{folder / name, text::require_string(*json, "chat_template", where)};
+    for (const auto& named : json->at("chat_template"))  // several with names, of which "default" is taken
+      if (text::require_string(named, "name", where + ": chat_template") == "default")
+        return ChatTemplate{folder / name, text::require_string(named, "template", where + ": chat_template")};
   }
   return std::nullopt;
 }

@@ -191,6 +191,9 @@ TEST(Qwen25VlChat, ATemplateOfTheFoldersOwnIsTold) {
   std::string text = storage::read_text(data / "tokenizer" / "chat_template.jinja");
   write_bytes(folder / "tokenizer_config.json", json{{"chat_template", "{{ messages }}"}}.dump());
   EXPECT_THAT(message_of([&] { check_chat_template(folder / ""); }), HasSubstr("tokenizer_config.json: the chat template does not hold"));
+  write_bytes(folder / "tokenizer_config.json",
+              json{{"chat_template", {{{"name", "tools"}, {"template", "x"}}, {{"name", "default"}, {"template", "y"}}}}}.dump());
+  EXPECT_THAT(message_of([&] { check_chat_template(folder / ""); }), HasSubstr("tokenizer_config.json: the chat template does not hold"));
   write_bytes(folder / "chat_template.json", json{{"chat_template", text + "\n"}}.dump());  // the processor's own counts
   EXPECT_EQ(check_chat_template(folder / ""), std::nullopt);
   write_bytes(folder / "chat_template.json", json{{"chat_template", text + "{# of mine #}"}}.dump());
