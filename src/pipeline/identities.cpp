@@ -31,9 +31,9 @@ std::string folder_identity(const fs::path& folder) {
 json template_identity(const ModelOptions& options) { return options.template_file.empty() ? json() : json(base::hash_file(options.template_file)); }
 
 std::string adapter_identity(const fs::path& path, const AdapterFiles& files_of) {
-  json hashes = json::array();
+  std::vector<std::string> hashes;
   for (const auto& file : files_of(path)) hashes.push_back(base::hash_file(file));
-  return hashes.size() == 1 ? hashes[0].get<std::string>() : base::hash_json(hashes);
+  return hashes.size() == 1 ? hashes.front() : base::hash_json(json(hashes));
 }
 
 json further_adapters_identity(const SamplingOptions& options, const AdapterFiles& files_of) {
