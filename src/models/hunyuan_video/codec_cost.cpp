@@ -9,14 +9,14 @@
 namespace magicid::models::hunyuan_video {
 namespace {
 
-constexpr std::array<std::int64_t, 3> kNoStride = {1, 1, 1};
+constexpr std::array<std::int64_t, 3> kUnitStride = {1, 1, 1};
 
 // Follows one tile through the layers, with its size and number of channels.
 class Walk {
  public:
   Walk(std::int64_t frames, std::int64_t height, std::int64_t width, std::int64_t channels) : t_(frames), h_(height), w_(width), c_(channels) {}
 
-  void convolution(std::int64_t out, std::int64_t kernel, const std::array<std::int64_t, 3>& stride = kNoStride) {
+  void convolution(std::int64_t out, std::int64_t kernel, const std::array<std::int64_t, 3>& stride = kUnitStride) {
     const double in_numbers = numbers();
     // One frame meets the sum of the kernel's temporal taps (nn::CausalConv3d).
     const std::int64_t taps = kernel * kernel * (t_ == 1 ? 1 : kernel);
@@ -82,7 +82,7 @@ Walk encode_tile(const AutoencoderConfig& c, std::int64_t frames, std::int64_t h
   walk.convolution(c.block_out_channels.front(), 3);
   for (std::int64_t level = 0; level < c.levels(); ++level) {
     for (std::int64_t i = 0; i < c.layers_per_block; ++i) walk.resnet(c.block_out_channels[static_cast<std::size_t>(level)]);
-    if (c.stride(level) != kNoStride) walk.convolution(c.block_out_channels[static_cast<std::size_t>(level)], 3, c.stride(level));
+    if (c.stride(level) != kUnitStride) walk.convolution(c.block_out_channels[static_cast<std::size_t>(level)], 3, c.stride(level));
   }
   walk.mid_block(c.mid_block_add_attention);
   walk.convolution(2 * c.latent_channels, 3);
@@ -98,7 +98,7 @@ Walk decode_tile(const AutoencoderConfig& c, std::int64_t frames, std::int64_t h
   for (std::int64_t level = 0; level < c.levels(); ++level) {
     const std::int64_t out = c.block_out_channels[static_cast<std::size_t>(c.levels() - 1 - level)];
     for (std::int64_t i = 0; i <= c.layers_per_block; ++i) walk.resnet(out);
-    if (c.stride(level) != kNoStride) walk.upsample(c.stride(level));
+    if (c.stride(level) != kUnitStride) walk.upsample(c.stride(level));
   }
   walk.convolution(c.out_channels, 3);
   return walk;

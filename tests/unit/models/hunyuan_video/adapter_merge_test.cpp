@@ -79,8 +79,10 @@ TEST_F(AdapterUses, MergedWeightsAreThoseOfFuseLora) {
   Adapter strong = adapter();
   strong.scale_by(0.75);
   std::size_t files = 0;
-  merge_adapter(stored_linears(SmallAdapters::config(), source), strong, out, {{"magicid_merged_strength", "0.75"}},
-                [&](std::size_t all) { EXPECT_EQ(all, 2u), ++files; });
+  merge_adapter(stored_linears(SmallAdapters::config(), source), strong, out, {{"magicid_merged_strength", "0.75"}}, [&](std::size_t all) {
+    EXPECT_EQ(all, 2u);
+    ++files;
+  });
   EXPECT_EQ(files, 2u);
 
   const auto expected = storage::SafetensorsFile::open(SmallAdapters::data() / "layouts.safetensors");
@@ -152,8 +154,7 @@ TEST_F(AdapterUses, WhatCannotBeMergedIsRefusedBeforeAnythingIsWritten) {
 
 // A folder may hold a fused Linear as one, as Tencent's own files do.
 TEST_F(AdapterUses, WeightsAreFoundWholeOrInParts) {
-  const generator::Adaptable network{
-      .size = "one", .linears = {{.name = "m", .target = "m", .in = 3, .out = 5, .stored = {{"p", 2}, {"q", 3}}}}, .targets = {}, .default_targets = {}};
+  const generator::Adaptable network{.size = "one", .linears = {{.name = "m", .target = "m", .in = 3, .out = 5}}, .targets = {}, .default_targets = {}};
   const at::Tensor weight = tests::formula_tensor("w", {5, 3});
   fs::create_directories(folder_ / "whole");
   fs::create_directories(folder_ / "parts");
