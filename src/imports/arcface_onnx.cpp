@@ -5,6 +5,8 @@
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <c10/util/Exception.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -36,8 +38,11 @@ class FaceGraph {
       // What stands between weights and the operation that takes them in an export that folds nothing.
       if ((node.operation == "Identity" || node.operation == "Unsqueeze") && !node.input.empty() && !node.output.empty()) same_[node.output[0]] = node.input[0];
       if (node.operation == "Transpose" && !node.input.empty() && !node.output.empty()) turned_[node.output[0]] = node.input[0];
-      if (weighted.contains(node.operation)) nodes_.push_back(&node);
-      else if (!plain.contains(node.operation))
+      if (weighted.contains(node.operation)) {
+        if (node.input.empty() || node.output.empty()) throw UserError(source.path.string(), ": a '", node.operation, "' without input or output");
+        nodes_.push_back(&node);
+      }
+      if (!weighted.contains(node.operation) && !plain.contains(node.operation))
         throw UserError(source.path.string(), ": its operation '", node.operation,
                         "' belongs to no face embedder that this program computes (IResNet and insightface's "
                         "MobileFaceNet, as arcface_torch exports them; graphs that prepare their own input, from MXNet, are others)");
@@ -53,6 +58,33 @@ class FaceGraph {
     return static_cast<std::size_t>(std::count_if(nodes_.begin(), nodes_.end(), [&](const OnnxNode* node) { return node->operation == operation; }));
   }
   std::string input() const { return done() || nodes_[at_]->input.empty() ? "" : nodes_[at_]->input[0]; }
+
+  // Whether some convolution takes what a norm makes of something else than a convolution's output: an IResNet's blocks begin so, a MobileFaceNet's norms stand
+  // behind convolutions.
+  bool has_norms_first() const {
+    std::map<std::string, const OnnxNode*> makers;
+    for (const auto& node : onnx_.nodes())
+      for (const auto& output : node.output) makers[output] = &node;
+    const auto maker = [&](const OnnxNode& node) -> const OnnxNode* {
+      const auto it = node.input.empty() ? makers.end() : makers.find(node.input[0]);
+      return it == makers.end() ? nullptr : it->second;
+    };
+    return std::any_of(nodes_.begin(), nodes_.end(), [&](const OnnxNode* node) {
+      const OnnxNode* const norm = node->operation == "Conv" ? maker(*node) : nullptr;
+      const OnnxNode* const before = norm && norm->operation == "BatchNormalization" ? maker(*norm) : nullptr;
+      return before && before->operation != "Conv";
+    });
+  }
+
+  // Whether the next operations are a convolution (with its norm) and then a norm of the same input: a block whose shortcut is computed first.
+  bool shortcut_first() const {
+    if (operation() != "Conv") return false;
+    const OnnxNode& conv = *nodes_[at_];
+    std::size_t next = at_ + 1;
+    if (next < nodes_.size() && nodes_[next]->operation == "BatchNormalization" && !nodes_[next]->input.empty() && nodes_[next]->input[0] == conv.output.at(0))
+      ++next;
+    return next < nodes_.size() && nodes_[next]->operation == "BatchNormalization" && nodes_[next]->input.at(0) == conv.input.at(0);
+  }
 
   // A convolution and the norm behind it, folded or not.
   void convolution(const std::string& name, const std::string& norm) {
@@ -173,16 +205,21 @@ void name_iresnet(FaceGraph& graph) {
   graph.convolution("conv1", "bn1");
   graph.slopes("prelu");
   int layer = 0, index = 0;
-  while (graph.operation() == "BatchNormalization" && graph.operation(1) == "Conv") {
-    // A layer begins with a block that has a shortcut of its own: known only behind it, so that its names wait.
+  while (graph.shortcut_first() || (graph.operation() == "BatchNormalization" && graph.operation(1) == "Conv")) {
+    // A layer begins with a block that has a shortcut of its own, which an export computes first or last: names wait until it is known.
     const std::string input = graph.input();
     const std::string name = "block";
+    bool shortcut = graph.shortcut_first();
+    const auto take_shortcut = [&] { graph.convolution(name + ".downsample.0", name + ".downsample.1"); };
+    if (shortcut) take_shortcut();
     graph.batch_norm(name + ".bn1");
     graph.convolution(name + ".conv1", name + ".bn2");
     graph.slopes(name + ".prelu");
     graph.convolution(name + ".conv2", name + ".bn3");
-    const bool shortcut = graph.operation() == "Conv" && graph.input() == input;
-    if (shortcut) graph.convolution(name + ".downsample.0", name + ".downsample.1");
+    if (!shortcut && graph.operation() == "Conv" && graph.input() == input) {
+      shortcut = true;
+      take_shortcut();
+    }
     if (shortcut) ++layer, index = 0;
     graph.rename_block(base::concat("layer", layer, ".", index++, "."));
   }
@@ -224,15 +261,16 @@ void name_mobilefacenet(FaceGraph& graph) {
 
 }  // namespace
 
-WeightSource named_face_tensors(const WeightSource& source) {
+WeightSource named_face_tensors(const WeightSource& source) try {
   FaceGraph graph(source);
-  // After the first convolution (its norm folded or not) and slope, an IResNet goes on with a norm, a MobileFaceNet with a convolution.
-  const std::size_t third = graph.operation(1) == "BatchNormalization" ? 3 : 2;
-  if (graph.operation(third) == "BatchNormalization") name_iresnet(graph);
+  if (graph.has_norms_first()) name_iresnet(graph);
   else name_mobilefacenet(graph);
   WeightSource result = graph.result();
   result.notes.emplace_back("norms that the export had folded into convolutions are written as norms that change nothing");
   return result;
+} catch (const c10::Error& error) {
+  // What LibTorch says of shapes that do not go together.
+  throw UserError(source.path.string(), ": its weights do not fit its operations: ", error.what_without_backtrace());
 }
 
 }  // namespace magicid::imports

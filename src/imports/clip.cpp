@@ -18,7 +18,7 @@ using models::text::ClipTextConfig;
 using models::vision::ClipVisionConfig;
 using nlohmann::json;
 
-constexpr std::int64_t kHeadSize = 64;  // of every published CLIP
+constexpr std::int64_t kClipHeadSize = 64;  // of every published CLIP
 
 // Where a half's names are found. Signatures of openai's are whole names below a prefix.
 constexpr const char* kTextOpenai = "transformer.resblocks.0.attn.in_proj_weight";
@@ -103,10 +103,10 @@ void plan_projection(PlanBuilder& builder, const std::string& out, bool openai, 
 }
 
 std::int64_t heads(const WeightSource& source, std::int64_t width) {
-  if (width % kHeadSize != 0)
-    throw UserError(source.path.string(), ": a width of ", width, " is no multiple of a head's ", kHeadSize,
+  if (width % kClipHeadSize != 0)
+    throw UserError(source.path.string(), ": a width of ", width, " is no multiple of a head's ", kClipHeadSize,
                     " numbers; give the network's config.json with --config");
-  return width / kHeadSize;
+  return width / kClipHeadSize;
 }
 
 ClipTextConfig text_sizes(const WeightSource& source, const HalfNames& names) {

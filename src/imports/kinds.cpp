@@ -9,8 +9,8 @@ using models::nn::PublishedNetwork;
 const std::vector<PublishedNetwork>& published_networks() {
   static const std::vector<PublishedNetwork> networks = [] {
     auto all = backbone::published_networks();
-    // The whole CLIP before its halves, which are found in it too.
-    all.insert(all.end(), {published_clip(), published_clip_text(), published_clip_image(), published_llama(), published_raft(), published_arcface()});
+    // The whole CLIP before its halves, which are found in it too; LLaMA before them, for a file of LLaVA holds an image tower.
+    all.insert(all.end(), {published_llama(), published_clip(), published_clip_text(), published_clip_image(), published_raft(), published_arcface()});
     return all;
   }();
   return networks;

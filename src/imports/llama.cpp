@@ -11,8 +11,8 @@ using models::nn::PlanBuilder;
 using models::nn::WeightSource;
 using models::text::LlamaConfig;
 
-constexpr const char* kSignature = "layers.0.self_attn.q_proj.weight";
-constexpr std::int64_t kHeadSize = 128;  // of every published LLaMA
+constexpr const char* kSignature = "embed_tokens.weight";
+constexpr std::int64_t kLlamaHeadSize = 128;  // of every published LLaMA
 
 LlamaConfig llama_sizes(const WeightSource& source, ImportPlan& plan) {
   LlamaConfig config;
@@ -21,12 +21,12 @@ LlamaConfig llama_sizes(const WeightSource& source, ImportPlan& plan) {
   config.intermediate_size = source.size("layers.0.mlp.gate_proj.weight", 0);
   config.num_hidden_layers = source.count("layers.", ".");
   const std::int64_t queries = source.size("layers.0.self_attn.q_proj.weight", 0), keys = source.size("layers.0.self_attn.k_proj.weight", 0);
-  if (queries % kHeadSize != 0 || keys % kHeadSize != 0)
-    throw base::UserError(source.path.string(), ": its queries have ", queries, " and its keys ", keys, " numbers, which are no heads of ", kHeadSize,
+  if (queries % kLlamaHeadSize != 0 || keys % kLlamaHeadSize != 0)
+    throw base::UserError(source.path.string(), ": its queries have ", queries, " and its keys ", keys, " numbers, which are no heads of ", kLlamaHeadSize,
                           "; give the network's config.json with --config");
-  config.head_dim = kHeadSize;
-  config.num_attention_heads = queries / kHeadSize;
-  config.num_key_value_heads = keys / kHeadSize;
+  config.head_dim = kLlamaHeadSize;
+  config.num_attention_heads = queries / kLlamaHeadSize;
+  config.num_key_value_heads = keys / kLlamaHeadSize;
   config.rms_norm_eps = 1e-5;
   config.rope_theta = 500000;
   plan.assumed = {"head_dim 128", "rope_theta 500000", "rms_norm_eps 1e-5", "hidden_act silu (Llama 3's)"};
@@ -74,9 +74,9 @@ models::nn::PublishedNetwork published_llama() {
   return {"llama", "LLaMA, a text encoder",
           [](const WeightSource& source) -> std::optional<std::string> {
             const auto prefix = source.prefix_of(kSignature);
-            // Qwen's and others' names are the same, with biases; a vision tower's layers have no words.
-            const bool llama = prefix && source.contains(*prefix + "embed_tokens.weight") && source.contains(*prefix + "layers.0.mlp.gate_proj.weight") &&
-                               !source.contains(*prefix + "layers.0.self_attn.q_proj.bias");
+            // Qwen's and others' names are the same, with biases.
+            const bool llama = prefix && source.contains(*prefix + "layers.0.self_attn.q_proj.weight") &&
+                               source.contains(*prefix + "layers.0.mlp.gate_proj.weight") && !source.contains(*prefix + "layers.0.self_attn.q_proj.bias");
             return llama ? prefix : std::nullopt;
           },
           plan_llama};

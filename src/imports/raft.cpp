@@ -14,7 +14,7 @@ namespace {
 using models::nn::ImportPlan;
 using models::nn::WeightSource;
 
-constexpr const char* kTorchvision = "feature_encoder.convnormrelu.0.0.weight";
+constexpr const char* kTorchvision = "feature_encoder.convnormrelu.0.weight";
 constexpr const char* kPrinceton = "fnet.conv1.weight";
 
 // The way back of models::vision::princeton_raft_name.

@@ -200,7 +200,8 @@ struct OnnxParser {
 
 bool OnnxFile::is_onnx(const MappedFile& file) {
   // ModelProto begins with ir_version: field 1, a small number.
-  return file.size() > 16 && file.data()[0] == 0x08 && file.data()[1] > 0 && file.data()[1] < 64;
+  // (A safetensors file whose header has that many bytes goes on with its brace.)
+  return file.size() > 16 && file.data()[8] != '{' && file.data()[0] == 0x08 && file.data()[1] > 0 && file.data()[1] < 64;
 }
 
 OnnxFile OnnxFile::open(const std::filesystem::path& path) {

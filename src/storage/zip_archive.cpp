@@ -104,20 +104,18 @@ ZipArchive ZipArchive::open(const std::shared_ptr<const MappedFile>& file) {
     const std::uint64_t name_size = ZipReader::number(central, 28, 2), extra_size = ZipReader::number(central, 30, 2);
     const std::string name(reader.bytes(at + kCentralSize, name_size, "a name of its list"));
     if (flags & 1) reader.fail("entry '" + name + "' is encrypted");
-    if (method != 0)
-      reader.fail("entry '" + name + "' is compressed; torch.save stores its entries as they are. Was the file packed again by another program?");
     std::uint64_t packed = ZipReader::number(central, 20, 4), size = ZipReader::number(central, 24, 4), header = ZipReader::number(central, 42, 4);
     std::vector<std::uint64_t*> wanted;
     for (std::uint64_t* value : {&size, &packed, &header})
       if (*value == 0xffffffff) wanted.push_back(value);
     read_zip64(reader, name, reader.bytes(at + kCentralSize + name_size, extra_size, "an extra field of its list"), wanted);
-    if (packed != size) reader.fail("entry '" + name + "' is stored with two sizes");
+    if (method == 0 && packed != size) reader.fail("entry '" + name + "' is stored with two sizes");
     const auto local = reader.bytes(header, kLocalSize, "entry '" + name + "'");
     if (ZipReader::number(local, 0, 4) != kLocalHeader) reader.fail("entry '" + name + "' has no header where the list says it is");
     const std::uint64_t start = header + kLocalSize + ZipReader::number(local, 26, 2) + ZipReader::number(local, 28, 2);
-    reader.bytes(start, size, "entry '" + name + "'");
-    spans.emplace_back(header, start + size);
-    if (!archive.entries_.emplace(name, Entry{start, size, static_cast<std::uint32_t>(ZipReader::number(central, 16, 4))}).second)
+    reader.bytes(start, packed, "entry '" + name + "'");
+    spans.emplace_back(header, start + packed);
+    if (!archive.entries_.emplace(name, Entry{start, size, static_cast<std::uint32_t>(ZipReader::number(central, 16, 4)), method != 0}).second)
       reader.fail("entry '" + name + "' stands twice in its list");
     at += kCentralSize + name_size + extra_size + ZipReader::number(central, 32, 2);
   }
@@ -131,6 +129,9 @@ ZipArchive ZipArchive::open(const std::shared_ptr<const MappedFile>& file) {
 const ZipArchive::Entry& ZipArchive::entry(const std::string& name) const {
   const auto it = entries_.find(name);
   if (it == entries_.end()) throw UserError(file_->path().string(), ": has no entry '", name, "' (", entries_.size(), " entries)");
+  if (it->second.compressed)
+    throw UserError(file_->path().string(), ": entry '", name,
+                    "' is compressed; torch.save stores tensors as they are. Was the file packed again by another program?");
   return it->second;
 }
 

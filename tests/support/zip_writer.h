@@ -5,7 +5,6 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
 #include <string>
 #include <vector>
 
@@ -41,7 +40,5 @@ inline std::string zip_bytes(const std::vector<ZipEntry>& entries) {
   return file + list + little_endian(0x06054b50, 4) + little_endian(0, 4) + little_endian(entries.size(), 2) + little_endian(entries.size(), 2) +
          little_endian(list.size(), 4) + little_endian(file.size(), 4) + little_endian(0, 2);
 }
-
-inline void write_bytes(const std::filesystem::path& path, const std::string& bytes) { std::ofstream(path, std::ios::binary) << bytes; }
 
 }  // namespace magicid::tests

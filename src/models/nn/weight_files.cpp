@@ -82,8 +82,8 @@ WeightFiles find_weights(const fs::path& folder) {
   if (!indices.empty()) add_index(files, indices[0]);
   else if (!singles.empty()) add_weights(files, singles[0]);
   else if (!pickles.empty())
-    throw UserError(folder.string(), ": holds only pickled weights (", pickles[0].filename().string(),
-                    "); save them as safetensors, e.g. with diffusers' save_pretrained(safe_serialization=True)");
+    throw UserError(folder.string(), ": holds only pickled weights (", pickles[0].filename().string(), "), which are not read in place: `magicid import ",
+                    folder.string(), " OUT` writes them as a folder that is");
   else throw UserError(folder.string(), ": has no weights; model.safetensors, diffusion_pytorch_model.safetensors or their .index.json was expected");
   return files;
 }

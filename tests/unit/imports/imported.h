@@ -40,4 +40,11 @@ inline void expect_same_tensors(const std::filesystem::path& file, const std::fi
   }
 }
 
+// The first call keeps the file's bytes, each other one compares with them.
+inline void expect_same_bytes(const std::filesystem::path& file, std::string& bytes) {
+  if (bytes.empty()) bytes = read_bytes(file);
+  EXPECT_FALSE(bytes.empty());
+  EXPECT_TRUE(read_bytes(file) == bytes) << file;
+}
+
 }  // namespace magicid::tests
