@@ -139,7 +139,7 @@ TEST(VqaSettings, EnterNoFingerprintByThemselves) {
   asked.semantics = "vqa";
   asked.vqa = "/somewhere";
   asked.question = {.answer = "rating", .question = "Is it {}?", .frames = 3, .dtype = "float32"};
-  const auto fingerprint = [](RewardOptions& options) { return config::to_json(config::described(options), config::Selection::fingerprint); };
+  const auto fingerprint = [](RewardOptions& options) { return config::to_json(config::described(options), config::FieldSet::fingerprint); };
   EXPECT_EQ(fingerprint(plain), fingerprint(asked));
   for (const char* key : {"semantics", "vqa", "vqa_answer", "vqa_question", "vqa_frames", "vqa_dtype"}) EXPECT_FALSE(fingerprint(plain).contains(key)) << key;
   EXPECT_NE(vqa_description(plain.question), vqa_description(asked.question));
