@@ -61,7 +61,7 @@ ImportPlan plan_arcface(const WeightSource& given, const std::optional<nlohmann:
   base::check_invariant(layout != std::end(kFaceLayouts), "an import of a face embedder from a source that is none");
   ImportPlan plan;
   plan.layout = given.onnx ? "ONNX, as arcface_torch exports it" : layout->second;
-  const FaceEmbedderConfig config = json ? FaceEmbedderConfig::from_json({*json, "--config"}) : face_config(source, layout->first);
+  const FaceEmbedderConfig config = json ? FaceEmbedderConfig::from_json({*json, "the given config.json"}) : face_config(source, layout->first);
   plan.config = nlohmann::json::parse(config.to_json());
   plan_whole_network(plan, source, [&](const models::nn::Weights& weights) { models::vision::FaceEmbedder::from_weights(weights, config); });
   return plan;

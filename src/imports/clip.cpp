@@ -207,7 +207,7 @@ void ignore_sizes(PlanBuilder& builder) {
 ImportPlan plan_clip_text(const WeightSource& source, const std::optional<json>& given) {
   ImportPlan plan = new_plan(source);
   const HalfNames names = text_names(source);
-  const ClipTextConfig config = given ? ClipTextConfig::from_json({*given, "--config"}) : text_sizes(source, names);
+  const ClipTextConfig config = given ? ClipTextConfig::from_json({*given, "the given config.json"}) : text_sizes(source, names);
   const bool projection = source.contains(names.openai ? "text_projection" : "text_projection.weight");
   if (!given) assume(plan);
   plan.config = given ? *given : config.to_json(projection);
@@ -227,7 +227,7 @@ ImportPlan plan_clip_image(const WeightSource& source, const std::optional<json>
     derived["architectures"] = {"CLIPVisionModelWithProjection"};
     assume(plan);
   }
-  const auto config = ClipVisionConfig::from_json({derived, given ? "--config" : source.path.string()});
+  const auto config = ClipVisionConfig::from_json({derived, given ? "the given config.json" : source.path.string()});
   plan.config = derived;
   plan.other_files["preprocessor_config.json"] = preprocessor_config(config);
   PlanBuilder builder(source, plan);
@@ -251,7 +251,7 @@ ImportPlan plan_clip(const WeightSource& source, const std::optional<json>& give
                    {"logit_scale_init_value", 2.6592}, {"text_config", text_config}, {"vision_config", vision_config}};
     assume(plan);
   }
-  const models::nn::NetworkConfig parsed(plan.config, given ? "--config" : source.path.string());
+  const models::nn::NetworkConfig parsed(plan.config, given ? "the given config.json" : source.path.string());
   const auto text_config = ClipTextConfig::from_json(parsed);
   const auto vision_config = ClipVisionConfig::from_json(parsed);
   plan.other_files["preprocessor_config.json"] = preprocessor_config(vision_config);

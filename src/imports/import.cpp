@@ -105,8 +105,11 @@ std::string import_weights(const fs::path& path, const fs::path& out, const Impo
   if (!known)
     throw UserError(path.string(), ": is no ", options.kind == "auto" ? "network that this program knows" : options.kind, " by the names of its ",
                     source.tensors.size(), " tensors. `magicid inspect ", path.string(), "` shows what it holds; kinds are ", base::join_names(kinds()));
+  // A network's folder brings its own.
+  fs::path config_file = options.config;
+  if (config_file.empty() && fs::is_directory(path) && storage::exists(path / "config.json")) config_file = path / "config.json";
   std::optional<json> config;
-  if (!options.config.empty()) config = models::nn::NetworkConfig::open(options.config).value();
+  if (!config_file.empty()) config = models::nn::NetworkConfig::open(config_file).value();
   ImportPlan plan = known->network->plan(source.below(known->prefix), config);
   check_plan(plan, path, known->network->kind, options.drop_surplus);
   write_folder(plan, out, options.shard);
@@ -114,7 +117,7 @@ std::string import_weights(const fs::path& path, const fs::path& out, const Impo
   std::ostringstream text;
   text << out.string() << ": " << known->network->what << " (" << known->network->kind << ") from " << plan.layout << ", " << plan.tensors.size()
        << " tensors, " << total_bytes(plan) << " bytes";
-  text << "\n  config.json: " << (config ? "from " + options.config.string() : "sizes read from the tensors' shapes");
+  text << "\n  config.json: " << (config ? "from " + config_file.string() : "sizes read from the tensors' shapes");
   if (!config && !plan.assumed.empty()) text << "; of the published model, since no shape tells them: " << base::join_names(plan.assumed);
   for (const auto& note : source.notes) text << "\n  " << note;
   if (!plan.surplus.empty()) text << "\n  left out, as the network has none of that name: " << base::join_names(plan.surplus, 5);

@@ -41,7 +41,7 @@ nlohmann::json as_json(const Inspection& inspection);
 
 struct ImportOptions {
   std::string kind = "auto";
-  std::filesystem::path config;         // a config.json to take in place of the sizes that the shapes tell; may be empty
+  std::filesystem::path config;         // in place of the sizes that the shapes tell; empty: the source folder's config.json, if there is one
   bool drop_surplus = false;            // leaves out tensors that the network does not have, instead of refusing
   std::uint64_t shard = 4'900'000'000;  // bytes of tensors in one file at most
 };

@@ -37,7 +37,7 @@ ImportPlan plan_llama(const WeightSource& source, const std::optional<nlohmann::
   ImportPlan plan;
   plan.layout = "transformers' names";
   plan.weights = "model";
-  const LlamaConfig config = json ? LlamaConfig::from_json({*json, "--config"}) : llama_sizes(source, plan);
+  const LlamaConfig config = json ? LlamaConfig::from_json({*json, "the given config.json"}) : llama_sizes(source, plan);
   plan.config = json ? *json : config.to_json();
 
   PlanBuilder builder(source, plan);

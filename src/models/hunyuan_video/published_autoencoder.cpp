@@ -71,7 +71,8 @@ ImportPlan plan_autoencoder(const WeightSource& given, const std::optional<nlohm
   plan.layout = original ? "latent-diffusion's names" : "Tencent's and diffusers' names";
   plan.weights = "diffusion_pytorch_model";
   const nlohmann::json derived = json ? *json : autoencoder_sizes(source, plan).to_json();
-  const auto config = AutoencoderConfig::from_json({derived, json ? "--config" : source.path.string() + ": the configuration read from its shapes"});
+  const auto config =
+      AutoencoderConfig::from_json({derived, json ? "the given config.json" : source.path.string() + ": the configuration read from its shapes"});
   plan.config = config.to_json();
 
   PlanBuilder builder(source, plan);

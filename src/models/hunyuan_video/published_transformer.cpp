@@ -227,7 +227,7 @@ ImportPlan plan_transformer(const WeightSource& given, const std::optional<nlohm
   ImportPlan plan;
   plan.layout = known->first == TransformerNames::tencent ? "Tencent's names" : diffusers ? "diffusers' names" : "ComfyUI's names";
   plan.weights = "diffusion_pytorch_model";
-  const TransformerConfig config = json ? TransformerConfig::from_json({*json, "--config"}) : sizes_of(source, diffusers, plan);
+  const TransformerConfig config = json ? TransformerConfig::from_json({*json, "the given config.json"}) : sizes_of(source, diffusers, plan);
   plan.config = config.to_json();
 
   PlanBuilder builder(source, plan);

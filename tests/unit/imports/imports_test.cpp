@@ -142,6 +142,8 @@ TEST(Import, EachLayoutOfTheAutoencoderGivesTheSameBytes) {
     expect_same_tensors(folder / "out/diffusion_pytorch_model.safetensors", from / "expected.safetensors");
     expect_same_bytes(folder / "out/diffusion_pytorch_model.safetensors", bytes);
     hv::Autoencoder::load(folder / "out", {});
+    import_weights(folder / "out", folder / "again", {});  // a folder brings its config.json
+    expect_same_bytes(folder / "again/diffusion_pytorch_model.safetensors", bytes);
   }
 }
 
