@@ -98,8 +98,8 @@ def one_rank():
 
 class Pipeline(unittest.TestCase):
     def test_a_whole_run_loads_the_transformer_once_where_it_fits(self):
-        # To tell which model it is, to know its size, and to load it.
-        self.assertEqual(one_rank(), 3)
+        # To tell which model it is, to know its size (preflight, loading), to look at every tensor's shape (preflight), and once to load it.
+        self.assertEqual(one_rank(), 5)
 
     def test_what_does_not_fit_is_let_go_and_the_results_stay(self):
         one_rank()
