@@ -14,17 +14,22 @@
 namespace magicid::models::generator {
 namespace {
 
-// The settings under which an adapter has these modules, when one rank is enough.
+// "img_attn_qkv" of "double_blocks.0.img_attn_qkv": what is behind the block's number.
+std::string name_in_block(const std::string& module) {
+  const auto number = module.find_first_of("0123456789"), dot = number == std::string::npos ? number : module.find('.', number);
+  return dot == std::string::npos ? module : module.substr(dot + 1);
+}
+
+// The settings under which an adapter has these modules, where one rank is enough.
 std::string fitting_settings(const Adapter& from) {
   std::set<std::int64_t> ranks;
+  std::set<std::string> names;
+  for (const auto& m : from.modules()) ranks.insert(m.rank), names.insert(name_in_block(m.name));
+  if (ranks.size() > 1)
+    return "The file's ranks differ by module, and one lora_rank cannot give them: train it further where it was made, or begin without it.";
   std::string targets;
-  for (const auto& m : from.modules()) {
-    ranks.insert(m.rank);
-    targets += (targets.empty() ? "" : ", ") + m.name;
-  }
-  if (ranks.size() > 1) return "the file's ranks differ by module, and one lora_rank cannot give them; train it further where it was made, or begin without it";
-  return base::concat("adapter.lora_rank: ", *ranks.begin(), " and adapter.targets: [", targets.size() > 400 ? targets.substr(0, 400) + "..." : targets,
-                      "] would fit");
+  for (const auto& name : names) targets += (targets.empty() ? "" : ", ") + name;
+  return base::concat("adapter.lora_rank: ", *ranks.begin(), " and adapter.targets: [", targets, "] fit it, if it adapts these in every block.");
 }
 
 }  // namespace
