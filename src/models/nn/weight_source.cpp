@@ -1,5 +1,10 @@
 #include "models/nn/weight_source.h"
 
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/clone.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <memory>
 
@@ -22,9 +27,21 @@ void add_tensor(WeightSource& source, const std::string& name, SourceTensor tens
   if (!source.tensors.emplace(name, std::move(tensor)).second) throw UserError(source.path.string(), ": tensor '", name, "' stands in two of its files");
 }
 
+// A tensor of its own, after which the pages of the mapping that it came from are let go: else a file that is read from end to end would stand in memory whole,
+// in the account of a job's memory too. They are read again when they are looked at again, for nobody writes to them.
+at::Tensor detached(const at::Tensor& view) {
+  if (view.nbytes() == 0 || view.storage().unsafeGetStorageImpl()->resizable()) return view;  // a copy already: a view on foreign memory cannot be resized
+  at::Tensor copy = view.clone();
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto first = reinterpret_cast<std::uintptr_t>(view.const_data_ptr()) / page * page;
+  const auto end = reinterpret_cast<std::uintptr_t>(view.const_data_ptr()) + view.nbytes();
+  ::madvise(reinterpret_cast<void*>(first), end - first, MADV_DONTNEED);
+  return copy;
+}
+
 template <class File>
 void add_tensors(WeightSource& source, const File& file) {
-  for (const auto& name : file.names()) add_tensor(source, name, {file.dtype(name), file.shape(name), [file, name] { return file.at(name); }, {}});
+  for (const auto& name : file.names()) add_tensor(source, name, {file.dtype(name), file.shape(name), [file, name] { return detached(file.at(name)); }, {}});
 }
 
 void add_file(WeightSource& source, const fs::path& path) {

@@ -174,7 +174,8 @@ TEST(TorchFile, WantsNoMoreThanItGives) {
   EXPECT_THAT(refused("\x8b\xff\xff\xff\xff"), HasSubstr("at most 8"));
   EXPECT_THAT(refused("r\xff\xff\xff\x7f"), HasSubstr("numbers a value"));
   EXPECT_THAT(refused(small(1) + "r\xff\xff\xff\x7f"), HasSubstr("numbers a value"));
-  for (const std::string& body : {"0", "s", "u", "t", "R", "b", "Q", "a", "e", "h\x07", "\x93", ""}) EXPECT_THAT(refused(body), HasSubstr("m.pt")) << body;
+  for (const std::string& body : std::vector<std::string>{"0", "s", "u", "t", "R", "b", "Q", "a", "e", "h\x07", "\x93", ""})
+    EXPECT_THAT(refused(body), HasSubstr("m.pt")) << body;
 }
 
 TEST(TorchFile, ArchivesThatAreNotWhole) {
