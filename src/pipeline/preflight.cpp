@@ -150,7 +150,12 @@ void look_at_memory(Findings& findings, session::Session& session, const Run& ru
   if (!session.placement().device.is_cuda()) cluster.reserve = 0.5e9;  // the program with its libraries
   const planning::Networks networks{backbone::cost_of_folder(run.folder().path()), run.folder().path().string()};
   const auto plan = planning::estimate(networks, workload_of(run.config()), cluster, {}, {shape.replica, shape.pair, shape.sequence, recompute_plan(run)});
-  const auto most = std::max_element(plan.phases.begin(), plan.phases.end(), [](const auto& a, const auto& b) { return a.memory_total() < b.memory_total(); });
+  // Of the phases that the transformer works in: the others' networks are reckoned at their published sizes, whatever the folders hold.
+  const auto needs = [](const planning::Phase& phase) {
+    const bool transformer = phase.name == "reconstruct" || phase.name == "generate" || phase.name == "optimize" || phase.name == "previews";
+    return transformer ? phase.memory_total() : 0.0;
+  };
+  const auto most = std::max_element(plan.phases.begin(), plan.phases.end(), [&](const auto& a, const auto& b) { return needs(a) < needs(b); });
   const std::string text = base::concat(most->name, " needs ", planning::bytes_text(most->memory_total()),
                                         " a rank by `magicid plan`'s reckoning, and a rank has ", planning::bytes_text(device.memory_bytes));
   const std::string advice = ". Let more ranks share a video (mesh.sequence) or compute more again (model.recompute); `magicid plan` chooses.";
